@@ -1,0 +1,31 @@
+//! TLS as Portreeve speaks it: the one set of algorithms, the server side with mutual authentication, the client side.
+//!
+//! The main type is [`ServerTls`]: a rustls configuration whose certificate and trust anchors can be replaced while it
+//! is in use, and which asks a [`LeafGate`] — the registry — about every client. [`client_config`] is its counterpart
+//! for our own clients. This is the only crate that implements rustls's `danger` traits.
+//!
+//! *Invariants*
+//! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
+//!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list.
+//! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-N1, IIITA-J7).
+//! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
+//! - A refused client learns that its certificate was not accepted and nothing else; the caller learns why from
+//!   [`Refusal`] (IOTSF-2.4.7.5).
+//! - The gate is asked only about a certificate whose key the peer has proved to hold. So nobody can find out the state
+//!   of a stranger's certificate, or have refusals recorded against it, by presenting a copy.
+
+mod client;
+mod error;
+mod material;
+mod policy;
+mod refusal;
+mod server;
+mod verifier;
+
+pub use client::client_config;
+pub use error::TlsError;
+pub use material::{Credentials, certificates_from_pem, key_from_pem};
+pub use policy::provider;
+pub use refusal::{GateRefusal, Refusal};
+pub use server::ServerTls;
+pub use verifier::LeafGate;

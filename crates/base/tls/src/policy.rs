@@ -1,0 +1,57 @@
+use std::sync::{Arc, LazyLock};
+
+use rustls::{
+    SignatureScheme, SupportedProtocolVersion,
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms,
+        aws_lc_rs::{cipher_suite, default_provider, kx_group},
+    },
+    version::{TLS12, TLS13},
+};
+use webpki::aws_lc_rs as algorithms;
+
+/// The versions that are spoken; nothing below exists in this build (GLOSSARY-P2, IOTSF-2.4.7.13).
+pub(crate) static VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+/// Signatures that are accepted from peers, in certificates and in handshakes: ECDSA on P-256 and P-384 (SP 800-52r2
+/// §3.3.1.2, SP 800-131A). The first algorithm of a row is the one TLS 1.3 means; the second serves TLS 1.2, where a
+/// signature scheme does not settle the curve (RFC 8446 §4.2.3).
+static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[
+        algorithms::ECDSA_P256_SHA256,
+        algorithms::ECDSA_P384_SHA384,
+        algorithms::ECDSA_P256_SHA384,
+        algorithms::ECDSA_P384_SHA256,
+    ],
+    mapping: &[
+        (SignatureScheme::ECDSA_NISTP256_SHA256, &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256]),
+        (SignatureScheme::ECDSA_NISTP384_SHA384, &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384]),
+    ],
+};
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    Arc::new(CryptoProvider {
+        // AES-128 before AES-256: both are approved and neither is within reach of an attacker, but with SHA-256 in the
+        // key schedule the first costs devices and hub less in every handshake. Who insists on AES-256 offers only that.
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            // For a hub certificate from somebody else's RSA CA; ours are ECDSA.
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ],
+        // A client's first group decides, so the post-quantum hybrid leads.
+        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::SECP256R1, kx_group::SECP384R1],
+        signature_verification_algorithms: SIGNATURES,
+        ..default_provider()
+    })
+});
+
+/// The one cryptographic policy behind every listener and every outgoing connection (ISVS-4.1.2, IOTSF-2.4.7.15,
+/// CSA-TSP-04): the part of aws-lc that SP 800-52r2 and FIPS 140 guidance approve, plus ML-KEM-768 (FIPS 203) in hybrid.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::clone(&PROVIDER)
+}

@@ -1,0 +1,116 @@
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    sign::CertifiedKey,
+    time_provider::{DefaultTimeProvider, TimeProvider},
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    Credentials, LeafGate, TlsError,
+    policy::{VERSIONS, provider},
+    verifier::ClientVerifier,
+};
+
+/// The server side of mutual TLS, for any number of listeners.
+///
+/// A handshake uses the certificate and the anchors that stand when it gets there: replacing them needs no restart and
+/// disturbs no session.
+#[derive(Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    verifier: Arc<ClientVerifier>,
+    certificate: Arc<ServedCertificate>,
+}
+
+impl ServerTls {
+    /// Serves `hub` to clients whose certificates one of `anchors` has signed and `gate` lets in.
+    ///
+    /// # Errors
+    /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `hub`.
+    pub fn new(
+        anchors: &[CertificateDer<'_>],
+        hub: Credentials,
+        gate: Arc<dyn LeafGate>,
+        alpn: &[&[u8]],
+    ) -> Result<Self, TlsError> {
+        Self::with_time(anchors, hub, gate, alpn, Arc::new(DefaultTimeProvider))
+    }
+
+    /// The same, with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_time(
+        anchors: &[CertificateDer<'_>],
+        hub: Credentials,
+        gate: Arc<dyn LeafGate>,
+        alpn: &[&[u8]],
+        time: Arc<dyn TimeProvider>,
+    ) -> Result<Self, TlsError> {
+        let verifier = Arc::new(ClientVerifier::new(anchors, gate)?);
+        let certificate = Arc::new(ServedCertificate(ArcSwap::new(hub.certify()?)));
+        let mut config = ServerConfig::builder_with_details(provider(), time)
+            .with_protocol_versions(VERSIONS)
+            .map_err(TlsError::Unusable)?
+            .with_client_cert_verifier(Arc::clone(&verifier) as _)
+            .with_cert_resolver(Arc::clone(&certificate) as _);
+        // One order of suites for the fleet: ours.
+        config.ignore_client_order = true;
+        // RFC 7627; SP 800-52r2 §3.5.2. Without it a TLS 1.2 session could be spliced onto another.
+        config.require_ems = true;
+        // A resumed session skips the verifier, so a revoked device would come back in.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.max_early_data_size = 0;
+        config.alpn_protocols = owned(alpn);
+        Ok(Self { config: Arc::new(config), verifier, certificate })
+    }
+
+    /// The configuration to accept connections with.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// The same for a listener that speaks another application protocol (RFC 7301); it follows every replacement too.
+    #[must_use]
+    pub fn config_with_alpn(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = owned(alpn);
+        Arc::new(config)
+    }
+
+    /// Serves another certificate from the next handshake on. On error the old one stays.
+    ///
+    /// # Errors
+    /// [`TlsError::KeyMismatch`] and [`TlsError::Unusable`].
+    pub fn replace_certificate(&self, hub: Credentials) -> Result<(), TlsError> {
+        self.certificate.0.store(hub.certify()?);
+        Ok(())
+    }
+
+    /// Trusts other CAs from the next handshake on. On error the old ones stay.
+    ///
+    /// # Errors
+    /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`].
+    pub fn replace_anchors(&self, anchors: &[CertificateDer<'_>]) -> Result<(), TlsError> {
+        self.verifier.replace_anchors(anchors)
+    }
+}
+
+fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|protocol| protocol.to_vec()).collect()
+}
+
+#[derive(Debug)]
+struct ServedCertificate(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for ServedCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}

@@ -1,0 +1,132 @@
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::{GateRefusal, Refusal, TlsError, policy::provider};
+
+/// Who has the last word on a client whose certificate is in order: the registry (CSA-CRD-11, IIITA-N1).
+pub trait LeafGate: Send + Sync {
+    /// Called once a handshake, on the worker's thread, after chain and possession of the key are established. Must not
+    /// block: it is a look-up in memory.
+    ///
+    /// # Errors
+    /// The reason for which this certificate may not connect.
+    fn check(&self, leaf_der: &[u8]) -> Result<(), GateRefusal>;
+}
+
+/// Verifies clients against anchors that may be replaced at any time.
+///
+/// The two halves stand in two calls that rustls makes for every full handshake, and there is no other kind here:
+/// `verify_client_cert` checks the chain, `verify_tls1x_signature` the proof of possession and then the gate.
+pub(crate) struct ClientVerifier {
+    anchors: ArcSwap<Vec<TrustAnchor<'static>>>,
+    gate: Arc<dyn LeafGate>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientVerifier {
+    pub(crate) fn new(anchors: &[CertificateDer<'_>], gate: Arc<dyn LeafGate>) -> Result<Self, TlsError> {
+        let algorithms = provider().signature_verification_algorithms;
+        Ok(Self { anchors: ArcSwap::from_pointee(parse_anchors(anchors)?), gate, algorithms })
+    }
+
+    pub(crate) fn replace_anchors(&self, anchors: &[CertificateDer<'_>]) -> Result<(), TlsError> {
+        self.anchors.store(Arc::new(parse_anchors(anchors)?));
+        Ok(())
+    }
+
+    fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        // Anchors are tried before the certificates that the client sent along, so a leaf of our own issuing CA costs
+        // one signature check.
+        EndEntityCert::try_from(leaf)?.verify_for_usage(
+            self.algorithms.all,
+            &self.anchors.load(),
+            others,
+            now,
+            KeyUsage::client_auth(),
+            None,
+            None,
+        )?;
+        Ok(())
+    }
+
+    fn admit(
+        &self,
+        leaf: &CertificateDer<'_>,
+        possession: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let proof = possession.map_err(|_| Refusal::NoPossession)?;
+        self.gate.check(leaf).map_err(Refusal::Gate)?;
+        Ok(proof)
+    }
+}
+
+fn parse_anchors(certificates: &[CertificateDer<'_>]) -> Result<Vec<TrustAnchor<'static>>, TlsError> {
+    if certificates.is_empty() {
+        return Err(TlsError::NoAnchor);
+    }
+    let parse = |(index, der)| {
+        let anchor = webpki::anchor_from_trusted_cert(der).map_err(|_| TlsError::Anchor { index })?;
+        Ok(anchor.to_owned())
+    };
+    certificates.iter().enumerate().map(parse).collect()
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    /// Empty: scanners do not learn our CAs' names, and clients have one certificate anyway (RFC 8446 §4.2.4 makes the
+    /// list optional).
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify_chain(leaf, others, now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.admit(leaf, verify_tls12_signature(message, leaf, signed, &self.algorithms))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.admit(leaf, verify_tls13_signature(message, leaf, signed, &self.algorithms))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for ClientVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientVerifier").field("anchors", &self.anchors.load().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,58 @@
+//! PEM from users' files: what is read, and what the message says when it cannot be.
+
+use std::sync::Arc;
+
+use portreeve_tls::{Credentials, ServerTls, TlsError, certificates_from_pem, key_from_pem};
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::support;
+
+fn pair() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    (CertificateParams::default().self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn chain_and_key_are_read_from_one_file_or_two() {
+    let (certificate, key) = pair();
+    let both = format!("A comment.\n{certificate}{certificate}{key}");
+    let credentials = Credentials::from_pem("both.pem", both.as_bytes(), "key.pem", key.as_bytes()).unwrap();
+    assert_eq!(credentials.chain.len(), 2);
+    assert_eq!(key_from_pem("both.pem", both.as_bytes()).unwrap(), credentials.key);
+    assert_eq!(credentials.clone().key, credentials.key);
+    assert!(!format!("{credentials:?}").to_lowercase().contains("key:"), "keys do not reach logs");
+}
+
+#[test]
+fn errors_name_the_file() {
+    let (certificate, key) = pair();
+    let nothing = |file: &str, expected| TlsError::Nothing { file: file.into(), expected };
+    assert_eq!(certificates_from_pem("c.pem", b""), Err(nothing("c.pem", "certificate")));
+    assert_eq!(certificates_from_pem("c.pem", key.as_bytes()), Err(nothing("c.pem", "certificate")));
+    assert_eq!(key_from_pem("k.pem", certificate.as_bytes()), Err(nothing("k.pem", "private key")));
+    assert_eq!(
+        key_from_pem("k.pem", format!("{key}{key}").as_bytes()),
+        Err(TlsError::ManyKeys { file: "k.pem".into() })
+    );
+    let cut = &certificate.as_bytes()[..certificate.len() / 2];
+    let error = certificates_from_pem("c.pem", cut).unwrap_err();
+    assert!(matches!(error, TlsError::Pem { .. }) && error.to_string().starts_with("c.pem: not valid PEM"), "{error}");
+    let crooked = certificate.replace("MII", "M*I");
+    assert!(matches!(certificates_from_pem("c.pem", crooked.as_bytes()), Err(TlsError::Pem { .. })));
+}
+
+#[test]
+fn a_server_is_not_made_of_parts_that_do_not_fit() {
+    let world = support::World::new();
+    let anchors = world.devices_ca.anchors();
+    let server = |hub| ServerTls::new(&anchors, hub, Arc::new(support::Gate::default()), &[]);
+    assert!(server(world.hub_ca.device()).is_ok());
+    let mut mismatched = world.hub_ca.device();
+    mismatched.key = world.device().key;
+    assert_eq!(server(mismatched).unwrap_err(), TlsError::KeyMismatch);
+    let mut garbage = world.hub_ca.device();
+    garbage.chain = vec![vec![0x30, 0x00].into()];
+    assert!(matches!(server(garbage).unwrap_err(), TlsError::Unusable(_)));
+    let gate = Arc::new(support::Gate::default());
+    assert_eq!(ServerTls::new(&[], world.hub_ca.device(), gate, &[]).unwrap_err(), TlsError::NoAnchor);
+}

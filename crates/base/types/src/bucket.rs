@@ -1,0 +1,66 @@
+/// A token bucket on a millisecond clock: `rate_per_s` on average, `burst` at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    rate_per_s: u64,
+    /// In thousandths, so that slow rates refill too.
+    level_milli: u64,
+    burst_milli: u64,
+    filled_ms: u64,
+}
+
+impl Bucket {
+    /// A full bucket. A burst below one is one.
+    #[must_use]
+    pub fn new(rate_per_s: u64, burst: u64, now_ms: u64) -> Self {
+        let burst_milli = burst.max(1).saturating_mul(1000);
+        Self { rate_per_s, level_milli: burst_milli, burst_milli, filled_ms: now_ms }
+    }
+
+    /// Takes `tokens`; `false`, taking nothing, if there are fewer.
+    pub fn take(&mut self, tokens: u64, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms.saturating_sub(self.filled_ms);
+        self.filled_ms = self.filled_ms.max(now_ms);
+        let refill = elapsed_ms.saturating_mul(self.rate_per_s);
+        self.level_milli = self.level_milli.saturating_add(refill).min(self.burst_milli);
+        let cost = tokens.saturating_mul(1000);
+        if cost > self.level_milli {
+            return false;
+        }
+        self.level_milli -= cost;
+        true
+    }
+
+    /// Tokens taken and not yet refilled.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        (self.burst_milli - self.level_milli) / 1000
+    }
+
+    /// Milliseconds until `tokens` could be taken, at least one.
+    #[must_use]
+    pub fn wait_ms(&self, tokens: u64) -> u64 {
+        let missing = tokens.saturating_mul(1000).saturating_sub(self.level_milli);
+        missing.div_ceil(self.rate_per_s.max(1)).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut bucket = Bucket::new(10, 5, 0);
+        assert_eq!((0..10).filter(|_| bucket.take(1, 0)).count(), 5);
+        assert_eq!((0..10).filter(|_| bucket.take(1, 500)).count(), 5);
+        assert_eq!((0..10).filter(|_| bucket.take(1, 600)).count(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing_away() {
+        let mut bucket = Bucket::new(10, 1, 1000);
+        assert!(bucket.take(1, 1000));
+        assert!(!bucket.take(1, 0));
+        assert!(bucket.take(1, 1100));
+    }
+}

@@ -1,0 +1,464 @@
+use std::{fmt, net::IpAddr, time::Duration};
+
+use portreeve_types::{IdentityId, KeyHash, UnixMillis};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SanType, SerialNumber,
+    SignatureAlgorithm, SigningKey,
+};
+use rustls_pki_types::{CertificateDer, DnsName};
+use time::OffsetDateTime;
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{ExtendedKeyUsage, KeyUsage},
+    prelude::FromDer,
+};
+use zeroize::Zeroizing;
+
+use crate::{PkiError, SubjectPublicKey, leaf::IDENTITY_URN};
+
+/// Lifetime of a device certificate unless the operator says otherwise.
+pub const DEVICE_LIFETIME_DEFAULT: Duration = DEVICE_LIFETIME_MAX;
+/// Longest lifetime of a device certificate (CSA-CRD-02 asks for a year, CSA-CRD-09 allows three).
+pub const DEVICE_LIFETIME_MAX: Duration = days(365);
+/// Lifetime of the hub's own certificates, and their longest; they renew by themselves.
+pub const HUB_LIFETIME_MAX: Duration = days(90);
+/// How many names the hub's certificate may carry.
+pub const HUB_NAMES_MAX: usize = 64;
+
+const ROOT_LIFETIME: Duration = days(20 * 365);
+const ISSUING_LIFETIME: Duration = days(5 * 365);
+/// How far a certificate reaches back, for the sake of peers whose clocks are slow.
+const BACKDATE_S: u64 = 5 * 60;
+/// 126 random bits: more than the 64 that CAs owe, and of one length.
+const SERIAL_BYTES: usize = 16;
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 60 * 60)
+}
+
+/// The three CAs and the files they live in.
+struct Place {
+    certificate: &'static str,
+    key: &'static str,
+}
+
+const ROOT: Place = Place { certificate: "root.pem", key: "root.key" };
+const DEVICES: Place = Place { certificate: "devices.pem", key: "devices.key" };
+const HUB: Place = Place { certificate: "hub.pem", key: "hub.key" };
+
+/// What a leaf, and the CA that issues it, is good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Client,
+    Server,
+}
+
+impl Purpose {
+    fn usage(self) -> ExtendedKeyUsagePurpose {
+        match self {
+            Self::Client => ExtendedKeyUsagePurpose::ClientAuth,
+            Self::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        }
+    }
+
+    /// Whether an extension grants this purpose and no other.
+    fn is_exactly(self, usage: &ExtendedKeyUsage<'_>) -> bool {
+        let others = usage.any
+            || usage.code_signing
+            || usage.email_protection
+            || usage.time_stamping
+            || usage.ocsp_signing
+            || !usage.other.is_empty();
+        !others && (usage.client_auth, usage.server_auth) == (self == Self::Client, self == Self::Server)
+    }
+}
+
+/// One file of the certificate authority, to be written as it stands.
+pub struct CaFile {
+    /// File name.
+    pub name: &'static str,
+    /// Its content.
+    pub pem: Zeroizing<String>,
+    /// Whether it must be kept from everybody but the hub: it holds a private key.
+    pub secret: bool,
+}
+
+impl fmt::Debug for CaFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaFile").field("name", &self.name).field("secret", &self.secret).finish_non_exhaustive()
+    }
+}
+
+/// A certificate as issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Leaf and issuing CA in PEM, as `cert.pem` holds them.
+    pub chain_pem: String,
+    /// The same in DER.
+    pub chain_der: Vec<CertificateDer<'static>>,
+    /// Serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// Hash of the certified key.
+    pub key: KeyHash,
+    /// Valid from.
+    pub not_before: UnixMillis,
+    /// Valid until.
+    pub not_after: UnixMillis,
+}
+
+/// The hub's certificate authority: a root, an issuing CA for clients and one for servers.
+#[derive(Debug)]
+pub struct Authority {
+    root: CertificateDer<'static>,
+    /// Absent when it is kept offline; nothing that runs day by day needs it.
+    root_key: Option<KeyPair>,
+    devices: Ca,
+    hub: Ca,
+}
+
+#[derive(Debug)]
+struct Ca {
+    certificate: CertificateDer<'static>,
+    not_after: UnixMillis,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes a new authority with keys of its own.
+    ///
+    /// # Errors
+    /// [`PkiError::Crypto`] when the library has no entropy, [`PkiError::Time`] for a time beyond the year 9999.
+    pub fn create(now: UnixMillis) -> Result<Self, PkiError> {
+        // The root outlives the others by far, hence the longer key.
+        let key = generate(&PKCS_ECDSA_P384_SHA384)?;
+        let params = ca_params("root", &key, Validity::from(now, ROOT_LIFETIME), None)?;
+        let root = CertificateDer::from(params.self_signed(&key)?);
+        let issuer = Issuer::from_params(&params, &key);
+        let devices = Ca::create("devices", Purpose::Client, now, &issuer)?;
+        let hub = Ca::create("hub", Purpose::Server, now, &issuer)?;
+        Ok(Self { root, devices, hub, root_key: Some(key) })
+    }
+
+    /// Everything that has to be kept. The root's key comes first among the secrets and may be moved offline.
+    #[must_use]
+    pub fn to_files(&self) -> Vec<CaFile> {
+        let certificate =
+            |name, der: &CertificateDer<'_>| CaFile { name, pem: Zeroizing::new(to_pem(der)), secret: false };
+        let key = |name, key: &KeyPair| CaFile { name, pem: Zeroizing::new(key.serialize_pem()), secret: true };
+        let mut files = vec![
+            certificate(ROOT.certificate, &self.root),
+            certificate(DEVICES.certificate, &self.devices.certificate),
+            certificate(HUB.certificate, &self.hub.certificate),
+        ];
+        files.extend(self.root_key.as_ref().map(|root_key| key(ROOT.key, root_key)));
+        files.push(key(DEVICES.key, self.devices.issuer.key()));
+        files.push(key(HUB.key, self.hub.issuer.key()));
+        files
+    }
+
+    /// Reads an authority back, and checks it: each key belongs to its certificate, both issuing CAs are signed by the
+    /// root, keep to their purpose, and are in their time. The root's key may be absent.
+    ///
+    /// # Errors
+    /// Each names the file to look at.
+    pub fn from_files(now: UnixMillis, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> Result<Self, PkiError> {
+        let root = read_certificate(&ROOT, &mut lookup)?;
+        let parsed_root = parse_ca(&ROOT, &root, now)?;
+        signed_by(&ROOT, &parsed_root, &parsed_root)?;
+        let root_key = match read_key(&ROOT, &parsed_root, &mut lookup) {
+            Err(PkiError::Missing { .. }) => None,
+            read => Some(read?),
+        };
+        let devices = Ca::read(&DEVICES, Purpose::Client, now, &parsed_root, &mut lookup)?;
+        let hub = Ca::read(&HUB, Purpose::Server, now, &parsed_root, &mut lookup)?;
+        Ok(Self { root: root.clone(), root_key, devices, hub })
+    }
+
+    /// What clients trust, as `ca.pem` holds it: the root certificate.
+    #[must_use]
+    pub fn trust_pem(&self) -> String {
+        to_pem(&self.root)
+    }
+
+    /// What the hub trusts client certificates to be signed by: the issuing CA itself. So one signature check is
+    /// enough whether or not the client sends the chain, and a server certificate of the same root has no way in.
+    #[must_use]
+    pub fn device_anchors(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.devices.certificate.clone()]
+    }
+
+    /// When the first of the issuing CAs comes to its end.
+    #[must_use]
+    pub fn not_after(&self) -> UnixMillis {
+        self.devices.not_after.min(self.hub.not_after)
+    }
+
+    /// Certifies a key for a registered identity of any kind: client authentication and nothing else.
+    ///
+    /// The certificate never outlives the issuing CA, so it may end sooner than asked for.
+    ///
+    /// # Errors
+    /// [`PkiError::Lifetime`] beyond [`DEVICE_LIFETIME_MAX`]; [`PkiError::Expired`] at the CA's end.
+    pub fn issue_device(
+        &self,
+        id: IdentityId,
+        public_key: &SubjectPublicKey,
+        now: UnixMillis,
+        lifetime: Duration,
+    ) -> Result<Issued, PkiError> {
+        check_lifetime(lifetime, DEVICE_LIFETIME_MAX)?;
+        let urn = SanType::URI(format!("{IDENTITY_URN}{id}").try_into()?);
+        let params = leaf_params(&id.to_string(), vec![urn], Purpose::Client);
+        self.devices.issue(&DEVICES, params, public_key, now, lifetime)
+    }
+
+    /// Certifies a key for the hub's own listeners under these DNS names and IP addresses (CSA-CLS-01).
+    ///
+    /// # Errors
+    /// As [`Self::issue_device`], with [`HUB_LIFETIME_MAX`]; and for names that are none.
+    pub fn issue_hub(
+        &self,
+        names: &[String],
+        public_key: &SubjectPublicKey,
+        now: UnixMillis,
+        lifetime: Duration,
+    ) -> Result<Issued, PkiError> {
+        check_lifetime(lifetime, HUB_LIFETIME_MAX)?;
+        if names.is_empty() || names.len() > HUB_NAMES_MAX {
+            return Err(PkiError::NameCount { given: names.len(), max: HUB_NAMES_MAX });
+        }
+        let names = names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
+        self.hub.issue(&HUB, leaf_params("Portreeve hub", names, Purpose::Server), public_key, now, lifetime)
+    }
+}
+
+impl Ca {
+    fn create(
+        label: &str,
+        purpose: Purpose,
+        now: UnixMillis,
+        root: &Issuer<'_, impl SigningKey>,
+    ) -> Result<Self, PkiError> {
+        let key = generate(&PKCS_ECDSA_P256_SHA256)?;
+        let validity = Validity::from(now, ISSUING_LIFETIME);
+        let params = ca_params(label, &key, validity, Some(purpose))?;
+        let certificate = params.signed_by(&key, root)?.into();
+        Ok(Self { certificate, not_after: validity.not_after(), issuer: Issuer::new(params, key) })
+    }
+
+    fn read(
+        place: &Place,
+        purpose: Purpose,
+        now: UnixMillis,
+        root: &X509Certificate<'_>,
+        lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self, PkiError> {
+        let certificate = read_certificate(place, lookup)?;
+        let parsed = parse_ca(place, &certificate, now)?;
+        signed_by(place, &parsed, root)?;
+        let usage = parsed.extended_key_usage().ok().flatten();
+        if !usage.is_some_and(|usage| purpose.is_exactly(usage.value)) {
+            return Err(PkiError::BadFile {
+                file: place.certificate,
+                reason: "it is an issuing CA for another purpose",
+            });
+        }
+        let key = read_key(place, &parsed, lookup)?;
+        let not_after = UnixMillis(timestamp(parsed.validity().not_after.timestamp()).saturating_mul(1000));
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
+        Ok(Self { not_after, issuer, certificate: certificate.clone() })
+    }
+
+    fn issue(
+        &self,
+        place: &Place,
+        mut params: CertificateParams,
+        public_key: &SubjectPublicKey,
+        now: UnixMillis,
+        lifetime: Duration,
+    ) -> Result<Issued, PkiError> {
+        if now >= self.not_after {
+            return Err(PkiError::Expired { file: place.certificate });
+        }
+        let validity = Validity::from(now, lifetime).at_most(self.not_after);
+        let serial = validity.stamp(&mut params)?;
+        let leaf = CertificateDer::from(params.signed_by(public_key, &self.issuer)?);
+        let chain_der = vec![leaf, self.certificate.clone()];
+        Ok(Issued {
+            chain_pem: chain_der.iter().map(to_pem).collect(),
+            chain_der,
+            serial,
+            key: public_key.hash(),
+            not_before: validity.not_before(),
+            not_after: validity.not_after(),
+        })
+    }
+}
+
+/// The span of a certificate, in whole seconds as X.509 has them.
+#[derive(Clone, Copy)]
+struct Validity {
+    not_before_s: u64,
+    not_after_s: u64,
+}
+
+impl Validity {
+    fn from(now: UnixMillis, lifetime: Duration) -> Self {
+        Self { not_before_s: now.seconds().saturating_sub(BACKDATE_S), not_after_s: now.plus(lifetime).seconds() }
+    }
+
+    fn at_most(self, end: UnixMillis) -> Self {
+        Self { not_after_s: self.not_after_s.min(end.seconds()), ..self }
+    }
+
+    fn not_before(self) -> UnixMillis {
+        UnixMillis(self.not_before_s * 1000)
+    }
+
+    fn not_after(self) -> UnixMillis {
+        UnixMillis(self.not_after_s * 1000)
+    }
+
+    /// Writes the span and a fresh serial number, which is returned, into a certificate to be.
+    fn stamp(self, params: &mut CertificateParams) -> Result<Vec<u8>, PkiError> {
+        params.not_before = date(self.not_before_s)?;
+        params.not_after = date(self.not_after_s)?;
+        let mut serial = vec![0; SERIAL_BYTES];
+        aws_lc_rs::rand::fill(&mut serial)?;
+        serial[0] = serial[0] & 0x7f | 0x40; // positive, and without a leading zero
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        Ok(serial)
+    }
+}
+
+fn generate(algorithm: &'static SignatureAlgorithm) -> Result<KeyPair, PkiError> {
+    Ok(KeyPair::generate_for(algorithm)?)
+}
+
+fn ca_params(
+    label: &str,
+    key: &KeyPair,
+    validity: Validity,
+    issues: Option<Purpose>,
+) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
+    // A name that tells two generations apart and says nothing about the owner.
+    let key_id: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name = common_name(&format!("Portreeve {label} {key_id}"));
+    // The root may have issuing CAs below it, these only leaves.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(u8::from(issues.is_none())));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = issues.map(Purpose::usage).into_iter().collect();
+    params.use_authority_key_identifier_extension = true;
+    validity.stamp(&mut params)?;
+    Ok(params)
+}
+
+fn leaf_params(name: &str, alternative_names: Vec<SanType>, purpose: Purpose) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = common_name(name);
+    params.subject_alt_names = alternative_names;
+    // Explicit, because the library adds the subject key identifier only then.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![purpose.usage()];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn common_name(text: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, text);
+    name
+}
+
+fn server_name(text: &str) -> Result<SanType, PkiError> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(SanType::IpAddress(address));
+    }
+    let bad = || PkiError::BadName(text.chars().take(80).collect());
+    let name = DnsName::try_from(text).map_err(|_| bad())?;
+    Ok(SanType::DnsName(name.as_ref().to_ascii_lowercase().try_into().map_err(|_| bad())?))
+}
+
+fn check_lifetime(given: Duration, max: Duration) -> Result<(), PkiError> {
+    if given < Duration::from_secs(1) || given > max {
+        return Err(PkiError::Lifetime { given, max });
+    }
+    Ok(())
+}
+
+fn date(seconds: u64) -> Result<OffsetDateTime, PkiError> {
+    let seconds = i64::try_from(seconds).map_err(|_| PkiError::Time)?;
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| PkiError::Time)
+}
+
+/// Seconds since 1970 of a time in a certificate; earlier ones count as 1970.
+fn timestamp(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or_default()
+}
+
+fn to_pem(der: &CertificateDer<'_>) -> String {
+    let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
+}
+
+fn read_certificate(
+    place: &Place,
+    lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
+) -> Result<CertificateDer<'static>, PkiError> {
+    let file = place.certificate;
+    let bytes = lookup(file).ok_or(PkiError::Missing { file })?;
+    let pem = pem::parse(&bytes).map_err(|_| PkiError::BadFile { file, reason: "it is not valid PEM" })?;
+    if pem.tag() != "CERTIFICATE" {
+        return Err(PkiError::BadFile { file, reason: "its PEM block is not a certificate" });
+    }
+    Ok(pem.into_contents().into())
+}
+
+fn read_key(
+    place: &Place,
+    certificate: &X509Certificate<'_>,
+    lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
+) -> Result<KeyPair, PkiError> {
+    let file = place.key;
+    let bytes = Zeroizing::new(lookup(file).ok_or(PkiError::Missing { file })?);
+    let bad = PkiError::BadFile { file, reason: "it is not a PKCS #8 private key in PEM" };
+    let text = std::str::from_utf8(&bytes).map_err(|_| bad.clone())?;
+    let key = KeyPair::from_pem(text).map_err(|_| bad)?;
+    if key.subject_public_key_info() != certificate.public_key().raw {
+        return Err(PkiError::KeyMismatch { key: file, certificate: place.certificate });
+    }
+    Ok(key)
+}
+
+/// Parses one of our CA certificates, which must be one, with an acceptable key, in its time.
+fn parse_ca<'a>(place: &Place, der: &'a [u8], now: UnixMillis) -> Result<X509Certificate<'a>, PkiError> {
+    let file = place.certificate;
+    let bad = |reason| PkiError::BadFile { file, reason };
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|_| bad("it does not hold an X.509 certificate"))?;
+    let may_sign = certificate.key_usage().ok().flatten().is_some_and(|usage| KeyUsage::key_cert_sign(usage.value));
+    if !rest.is_empty() || !certificate.is_ca() || !may_sign {
+        return Err(bad("it is not the certificate of a CA"));
+    }
+    SubjectPublicKey::from_spki_der(certificate.public_key().raw).map_err(|_| bad("its key is not acceptable"))?;
+    let validity = certificate.validity();
+    if now.seconds() < timestamp(validity.not_before.timestamp()) {
+        return Err(PkiError::NotYetValid { file });
+    }
+    if now.seconds() >= timestamp(validity.not_after.timestamp()) {
+        return Err(PkiError::Expired { file });
+    }
+    Ok(certificate)
+}
+
+fn signed_by(place: &Place, child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> Result<(), PkiError> {
+    let signed =
+        child.issuer().as_raw() == root.subject().as_raw() && child.verify_signature(Some(root.public_key())).is_ok();
+    if !signed {
+        return Err(PkiError::BadFile { file: place.certificate, reason: "it is not signed by root.pem" });
+    }
+    Ok(())
+}

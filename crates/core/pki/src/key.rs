@@ -1,0 +1,139 @@
+use aws_lc_rs::{digest, signature};
+use portreeve_types::KeyHash;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SignatureAlgorithm};
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
+use zeroize::Zeroizing;
+
+use crate::PkiError;
+
+/// Longest accepted certificate signing request, PEM or DER. An honest one is well below 1 KiB.
+pub const CSR_BYTES_MAX: usize = 8 * 1024;
+
+/// First byte of an elliptic curve point that is written out in full (SEC 1 §2.3.3).
+const UNCOMPRESSED_POINT: u8 = 4;
+
+/// A public key that may be certified: ECDSA on P-256 or P-384, a point on its curve, in its one canonical encoding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectPublicKey {
+    info: rcgen::SubjectPublicKeyInfo,
+    spki_der: Vec<u8>,
+}
+
+impl SubjectPublicKey {
+    /// Checks a DER `SubjectPublicKeyInfo`.
+    ///
+    /// # Errors
+    /// [`PkiError::UnacceptableKey`] for any other algorithm, a compressed point (which would give one key a second
+    /// hash) and a point off the curve.
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, PkiError> {
+        let info = rcgen::SubjectPublicKeyInfo::from_der(der).map_err(|_| PkiError::UnacceptableKey)?;
+        let curve = curve_of(info.algorithm()).ok_or(PkiError::UnacceptableKey)?;
+        if info.der_bytes().first() != Some(&UNCOMPRESSED_POINT) {
+            return Err(PkiError::UnacceptableKey);
+        }
+        signature::ParsedPublicKey::new(curve, info.der_bytes()).map_err(|_| PkiError::UnacceptableKey)?;
+        let spki_der = info.subject_public_key_info();
+        Ok(Self { info, spki_der })
+    }
+
+    /// The DER `SubjectPublicKeyInfo`.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+
+    /// What the registry knows this key by.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        key_hash(&self.spki_der)
+    }
+}
+
+impl PublicKeyData for SubjectPublicKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.info.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.info.algorithm()
+    }
+}
+
+/// A fresh private key, wiped from memory when dropped.
+pub struct GeneratedKey {
+    /// PKCS #8 in PEM, as `key.pem` holds it.
+    pub pkcs8_pem: Zeroizing<String>,
+    /// The same in DER.
+    pub pkcs8_der: Zeroizing<Vec<u8>>,
+    /// The public half.
+    pub public: SubjectPublicKey,
+}
+
+impl std::fmt::Debug for GeneratedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GeneratedKey").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// Makes an ECDSA key on P-256: small, fast, and understood by every client.
+///
+/// # Errors
+/// [`PkiError::Crypto`] when the library has no entropy.
+pub fn generate_key() -> Result<GeneratedKey, PkiError> {
+    let pair = KeyPair::generate()?;
+    Ok(GeneratedKey {
+        pkcs8_pem: Zeroizing::new(pair.serialize_pem()),
+        public: SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?,
+        pkcs8_der: Zeroizing::new(pair.serialize_der()),
+    })
+}
+
+/// The public key of a PKCS #10 request (RFC 2986), PEM or DER, once the request's own signature has shown that its
+/// sender holds the private key. Everything else the request says is dropped here.
+///
+/// # Errors
+/// [`PkiError::BadRequest`] for garbage, excess bytes and a wrong signature, [`PkiError::UnacceptableKey`] for a key
+/// that may not be certified.
+pub fn public_key_from_csr(pem_or_der: &[u8]) -> Result<SubjectPublicKey, PkiError> {
+    if pem_or_der.len() > CSR_BYTES_MAX {
+        return Err(PkiError::BadRequest("too long"));
+    }
+    if !pem_or_der.trim_ascii_start().starts_with(b"-----BEGIN") {
+        return public_key_from_csr_der(pem_or_der);
+    }
+    let pem = pem::parse(pem_or_der).map_err(|_| PkiError::BadRequest("not valid PEM"))?;
+    // The second label is what some older tools write (RFC 7468 §7).
+    if !matches!(pem.tag(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
+        return Err(PkiError::BadRequest("the PEM block is not a certificate request"));
+    }
+    public_key_from_csr_der(pem.contents())
+}
+
+fn public_key_from_csr_der(der: &[u8]) -> Result<SubjectPublicKey, PkiError> {
+    let (rest, request) =
+        X509CertificationRequest::from_der(der).map_err(|_| PkiError::BadRequest("not a PKCS #10 request"))?;
+    if !rest.is_empty() {
+        return Err(PkiError::BadRequest("bytes follow the request"));
+    }
+    // The kind of key first: it decides which signatures are worth checking.
+    let key = SubjectPublicKey::from_spki_der(request.certification_request_info.subject_pki.raw)?;
+    request.verify_signature().map_err(|_| PkiError::BadRequest("its signature is not made by its own key"))?;
+    Ok(key)
+}
+
+/// SHA-256 over a DER `SubjectPublicKeyInfo`.
+pub(crate) fn key_hash(spki_der: &[u8]) -> KeyHash {
+    let mut hash = KeyHash([0; 32]);
+    hash.0.copy_from_slice(digest::digest(&digest::SHA256, spki_der).as_ref());
+    hash
+}
+
+fn curve_of(algorithm: &SignatureAlgorithm) -> Option<&'static signature::EcdsaVerificationAlgorithm> {
+    if *algorithm == PKCS_ECDSA_P256_SHA256 {
+        Some(&signature::ECDSA_P256_SHA256_ASN1)
+    } else if *algorithm == PKCS_ECDSA_P384_SHA384 {
+        Some(&signature::ECDSA_P384_SHA384_ASN1)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,371 @@
+//! The authority as its users meet it: files out and in, certificates issued, and everything that must be refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // in tests, helpers included, a panic is the report
+
+use std::{collections::HashMap, time::Duration};
+
+use portreeve_pki::{
+    Authority, CSR_BYTES_MAX, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued,
+    PkiError, SubjectPublicKey, generate_key, leaf_facts, public_key_from_csr,
+};
+use portreeve_types::{IdentityId, UnixMillis};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+use uuid::Uuid;
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension, X509Extension},
+    prelude::FromDer,
+};
+
+const NOW: UnixMillis = UnixMillis(1_790_000_000_123);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+type Files = HashMap<&'static str, Vec<u8>>;
+
+fn files(authority: &Authority) -> Files {
+    authority.to_files().iter().map(|file| (file.name, file.pem.as_bytes().to_vec())).collect()
+}
+
+fn load(files: &Files, now: UnixMillis) -> Result<Authority, PkiError> {
+    Authority::from_files(now, |name| files.get(name).cloned())
+}
+
+fn authority() -> Authority {
+    Authority::create(NOW).unwrap()
+}
+
+fn key() -> SubjectPublicKey {
+    generate_key().unwrap().public
+}
+
+fn device(authority: &Authority) -> (IdentityId, Issued) {
+    let id = IdentityId(Uuid::from_u128(0x1234));
+    (id, authority.issue_device(id, &key(), NOW, DEVICE_LIFETIME_DEFAULT).unwrap())
+}
+
+fn parsed(issued: &Issued) -> X509Certificate<'_> {
+    X509Certificate::from_der(&issued.chain_der[0]).unwrap().1
+}
+
+#[test]
+fn an_authority_survives_its_files() {
+    let made = authority();
+    let files = files(&made);
+    let read = load(&files, NOW).unwrap();
+    assert_eq!(read.trust_pem(), made.trust_pem());
+    assert_eq!(read.device_anchors(), made.device_anchors());
+    assert_eq!(read.not_after(), made.not_after());
+    assert_eq!(made.to_files().len(), 6);
+    assert!(made.to_files().iter().all(|file| file.secret == file.pem.contains("PRIVATE KEY")));
+    // What it issues after being read is still signed by the same CA, and says so.
+    let (_, issued) = device(&read);
+    let issuing = X509Certificate::from_der(&issued.chain_der[1]).unwrap().1;
+    assert_eq!(parsed(&issued).issuer(), issuing.subject());
+    parsed(&issued).verify_signature(Some(issuing.public_key())).unwrap();
+}
+
+#[test]
+fn the_root_key_may_be_offline() {
+    let mut files = files(&authority());
+    files.remove("root.key");
+    let read = load(&files, NOW).unwrap();
+    assert!(read.to_files().iter().all(|file| file.name != "root.key"));
+    device(&read);
+}
+
+#[test]
+fn missing_and_broken_files_are_named() {
+    let whole = files(&authority());
+    for name in ["root.pem", "devices.pem", "devices.key", "hub.pem", "hub.key"] {
+        let mut files = whole.clone();
+        files.remove(name);
+        assert_eq!(load(&files, NOW).unwrap_err(), PkiError::Missing { file: name });
+    }
+    for name in ["root.pem", "root.key", "devices.pem", "devices.key", "hub.pem", "hub.key"] {
+        for garbage in
+            [&b""[..], b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe"]
+        {
+            let mut files = whole.clone();
+            files.insert(name, garbage.to_vec());
+            let error = load(&files, NOW).unwrap_err();
+            assert!(matches!(error, PkiError::BadFile { file, .. } if file == name), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn keys_and_certificates_that_do_not_belong_together_are_refused() {
+    let (ours, theirs) = (files(&authority()), files(&authority()));
+    for (key, certificate) in [("root.key", "root.pem"), ("devices.key", "devices.pem"), ("hub.key", "hub.pem")] {
+        let mut files = ours.clone();
+        files.insert(key, theirs[key].clone());
+        assert_eq!(load(&files, NOW).unwrap_err(), PkiError::KeyMismatch { key, certificate });
+    }
+    for (certificate, key) in [("devices.pem", "devices.key"), ("hub.pem", "hub.key")] {
+        let mut files = ours.clone();
+        files.insert(certificate, theirs[certificate].clone());
+        files.insert(key, theirs[key].clone());
+        let error = load(&files, NOW).unwrap_err();
+        assert!(error.to_string().contains("not signed by root.pem"), "{error}");
+    }
+}
+
+#[test]
+fn issuing_cas_cannot_change_places() {
+    let mut files = files(&authority());
+    let (devices, hub) = (files["devices.pem"].clone(), files["hub.pem"].clone());
+    let (devices_key, hub_key) = (files["devices.key"].clone(), files["hub.key"].clone());
+    files.extend([("devices.pem", hub), ("hub.pem", devices), ("devices.key", hub_key), ("hub.key", devices_key)]);
+    let error = load(&files, NOW).unwrap_err();
+    assert!(error.to_string().contains("another purpose"), "{error}");
+}
+
+#[test]
+fn a_leaf_is_no_ca() {
+    let made = authority();
+    let mut files = files(&made);
+    files.insert("devices.pem", device(&made).1.chain_pem.into_bytes());
+    assert!(load(&files, NOW).unwrap_err().to_string().contains("not the certificate of a CA"));
+}
+
+#[test]
+fn an_authority_out_of_its_time_is_refused() {
+    let files = files(&authority());
+    let early = UnixMillis(NOW.0 - 6 * 60 * 1000);
+    assert_eq!(load(&files, early).unwrap_err(), PkiError::NotYetValid { file: "root.pem" });
+    let after_issuing = NOW.plus(5 * 365 * DAY);
+    assert_eq!(load(&files, after_issuing).unwrap_err(), PkiError::Expired { file: "devices.pem" });
+    assert_eq!(load(&files, NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem" });
+}
+
+/// CSA-CRD-09, CSA-CRD-02: lifetimes are limited, and no leaf outlives the CA that signed it.
+#[test]
+fn lifetimes_are_limited() {
+    let made = authority();
+    let id = IdentityId(Uuid::nil());
+    for lifetime in [Duration::ZERO, DEVICE_LIFETIME_MAX + Duration::from_secs(1), Duration::MAX] {
+        let refused = made.issue_device(id, &key(), NOW, lifetime).unwrap_err();
+        assert_eq!(refused, PkiError::Lifetime { given: lifetime, max: DEVICE_LIFETIME_MAX });
+    }
+    let names = ["hub".to_owned()];
+    assert!(made.issue_hub(&names, &key(), NOW, HUB_LIFETIME_MAX + Duration::from_secs(1)).is_err());
+
+    let last_days = UnixMillis(made.not_after().0 - 1000 * 60);
+    let issued = made.issue_device(id, &key(), last_days, DEVICE_LIFETIME_MAX).unwrap();
+    assert_eq!(issued.not_after, made.not_after());
+    let end = made.not_after();
+    assert_eq!(made.issue_device(id, &key(), end, DAY).unwrap_err(), PkiError::Expired { file: "devices.pem" });
+    assert_eq!(made.issue_hub(&names, &key(), end, DAY).unwrap_err(), PkiError::Expired { file: "hub.pem" });
+    assert_eq!(Authority::create(UnixMillis(u64::MAX)).unwrap_err(), PkiError::Time);
+}
+
+/// CSA-PRV-02: nothing but an opaque identifier; CSA-CRD-09: a device's certificate is good for connecting only.
+#[test]
+fn a_device_certificate_follows_the_profile() {
+    let (id, issued) = device(&authority());
+    let leaf = parsed(&issued);
+    assert_eq!(leaf.subject().to_string(), format!("CN={id}"));
+    let names = leaf.subject_alternative_name().unwrap().unwrap();
+    assert_eq!(names.value.general_names, [GeneralName::URI(&format!("urn:uuid:{id}"))]);
+    let usage = leaf.extended_key_usage().unwrap().unwrap().value;
+    assert!(usage.client_auth && !usage.server_auth && !usage.any && usage.other.is_empty());
+    let key_usage = leaf.key_usage().unwrap().unwrap();
+    assert!(key_usage.critical);
+    assert_eq!(key_usage.value.flags, 1, "digitalSignature alone");
+    assert!(!leaf.basic_constraints().unwrap().unwrap().value.ca);
+
+    assert_eq!(issued.not_before, UnixMillis(1_789_999_700_000), "five minutes back, whole seconds");
+    assert_eq!(issued.not_after, UnixMillis(1_790_000_000_000).plus(365 * DAY));
+    assert_eq!(leaf.raw_serial(), issued.serial);
+    assert!(issued.serial.len() == 16 && (0x40..0x80).contains(&issued.serial[0]), "126 random bits, positive");
+
+    let issuing = X509Certificate::from_der(&issued.chain_der[1]).unwrap().1;
+    assert_eq!(key_id(&leaf, true), key_id(&issuing, false));
+    assert_ne!(key_id(&leaf, false), key_id(&issuing, false));
+}
+
+/// The authority key identifier, or the certificate's own.
+fn key_id(certificate: &X509Certificate<'_>, of_authority: bool) -> Vec<u8> {
+    let pick = |extension: &X509Extension<'_>| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) if !of_authority => Some(id.0.to_vec()),
+        ParsedExtension::AuthorityKeyIdentifier(id) if of_authority => Some(id.key_identifier.as_ref()?.0.to_vec()),
+        _ => None,
+    };
+    certificate.iter_extensions().find_map(pick).unwrap()
+}
+
+#[test]
+fn serial_numbers_do_not_repeat() {
+    let made = authority();
+    let (first, second) = (device(&made).1, device(&made).1);
+    assert_ne!(first.serial, second.serial);
+}
+
+#[test]
+fn the_cas_are_confined() {
+    let made = authority();
+    let (_, issued) = device(&made);
+    let root = pem::parse(made.trust_pem()).unwrap();
+    let root = X509Certificate::from_der(root.contents()).unwrap().1;
+    assert_eq!(root.basic_constraints().unwrap().unwrap().value.path_len_constraint, Some(1));
+    assert!(root.subject().to_string().starts_with("CN=Portreeve root "));
+    let issuing = X509Certificate::from_der(&issued.chain_der[1]).unwrap().1;
+    let constraints = issuing.basic_constraints().unwrap().unwrap();
+    assert!(constraints.critical && constraints.value.ca);
+    assert_eq!(constraints.value.path_len_constraint, Some(0));
+    let usage = issuing.extended_key_usage().unwrap().unwrap().value;
+    assert!(usage.client_auth && !usage.server_auth);
+}
+
+#[test]
+fn the_hub_is_named_by_dns_and_address() {
+    let names: Vec<String> = ["localhost", "127.0.0.1", "::1", "Hub.Example"].map(str::to_owned).into();
+    let issued = authority().issue_hub(&names, &key(), NOW, HUB_LIFETIME_MAX).unwrap();
+    let leaf = parsed(&issued);
+    let mut loopback_v6 = [0; 16];
+    loopback_v6[15] = 1;
+    assert_eq!(
+        leaf.subject_alternative_name().unwrap().unwrap().value.general_names,
+        [
+            GeneralName::DNSName("localhost"),
+            GeneralName::IPAddress(&[127, 0, 0, 1]),
+            GeneralName::IPAddress(&loopback_v6),
+            GeneralName::DNSName("hub.example"),
+        ]
+    );
+    let usage = leaf.extended_key_usage().unwrap().unwrap().value;
+    assert!(usage.server_auth && !usage.client_auth);
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    let made = authority();
+    let issue = |names: &[String]| made.issue_hub(names, &key(), NOW, DAY);
+    for bad in ["", " ", "a b", "*.example", "a..b", "ä.example", "mqtt://hub", "hub:8883", "300.1.1.1.", "-"] {
+        assert_eq!(issue(&[bad.to_owned()]).unwrap_err(), PkiError::BadName(bad.to_owned()), "{bad:?}");
+    }
+    assert!(matches!(issue(&[]), Err(PkiError::NameCount { given: 0, .. })));
+    assert!(issue(&vec!["a".to_owned(); HUB_NAMES_MAX]).is_ok());
+    assert!(matches!(issue(&vec!["a".to_owned(); HUB_NAMES_MAX + 1]), Err(PkiError::NameCount { .. })));
+}
+
+#[test]
+fn a_csr_gives_its_key_and_nothing_more() {
+    let pair = KeyPair::generate().unwrap();
+    let request = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap().serialize_request(&pair).unwrap();
+    let from_pem = public_key_from_csr(request.pem().unwrap().as_bytes()).unwrap();
+    assert_eq!(from_pem.spki_der(), pair.subject_public_key_info());
+    assert_eq!(public_key_from_csr(request.der()).unwrap(), from_pem);
+}
+
+#[test]
+fn unusable_csrs_are_refused() {
+    let pair = KeyPair::generate().unwrap();
+    let good = CertificateParams::default().serialize_request(&pair).unwrap().der().to_vec();
+    let refused = |bytes: &[u8]| public_key_from_csr(bytes).unwrap_err();
+
+    let mut forged = good.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(refused(&forged), PkiError::BadRequest("its signature is not made by its own key"));
+    let mut longer = good.clone();
+    longer.push(0);
+    assert_eq!(refused(&longer), PkiError::BadRequest("bytes follow the request"));
+    assert_eq!(refused(&good[..good.len() - 1]), PkiError::BadRequest("not a PKCS #10 request"));
+    assert_eq!(refused(b""), PkiError::BadRequest("not a PKCS #10 request"));
+    assert_eq!(refused(b"-----BEGIN CERTIFICATE REQUEST-----\n"), PkiError::BadRequest("not valid PEM"));
+    assert_eq!(refused(&vec![0x30; CSR_BYTES_MAX + 1]), PkiError::BadRequest("too long"));
+    let certificate = authority().trust_pem();
+    assert_eq!(refused(certificate.as_bytes()), PkiError::BadRequest("the PEM block is not a certificate request"));
+}
+
+/// ISVS-4.1.2, CSA-SDV-07: only keys of an approved kind get a certificate.
+#[test]
+fn other_kinds_of_key_are_refused() {
+    for algorithm in [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P521_SHA512] {
+        let pair = KeyPair::generate_for(algorithm).unwrap();
+        let request = CertificateParams::default().serialize_request(&pair).unwrap();
+        assert_eq!(public_key_from_csr(request.der()), Err(PkiError::UnacceptableKey), "{algorithm:?}");
+    }
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let request = CertificateParams::default().serialize_request(&p384).unwrap();
+    assert!(public_key_from_csr(request.der()).is_ok());
+}
+
+#[test]
+fn a_point_off_the_curve_is_no_key() {
+    let mut der = key().spki_der().to_vec();
+    assert!(SubjectPublicKey::from_spki_der(&der).is_ok());
+    *der.last_mut().unwrap() ^= 1;
+    assert_eq!(SubjectPublicKey::from_spki_der(&der), Err(PkiError::UnacceptableKey));
+}
+
+#[test]
+fn the_facts_of_a_leaf_are_those_issued() {
+    let made = authority();
+    let key = key();
+    let id = IdentityId(Uuid::from_u128(7));
+    let issued = made.issue_device(id, &key, NOW, DAY).unwrap();
+    let facts = leaf_facts(&issued.chain_der[0]).unwrap();
+    assert_eq!((facts.key, facts.identity, &facts.serial), (key.hash(), Some(id), &issued.serial));
+    assert_eq!((facts.not_before, facts.not_after), (issued.not_before, issued.not_after));
+    assert_eq!(issued.key, facts.key);
+
+    let hub = made.issue_hub(&["hub".to_owned()], &key, NOW, DAY).unwrap();
+    assert_eq!(leaf_facts(&hub.chain_der[0]).unwrap().identity, None);
+}
+
+#[test]
+fn two_identities_or_a_crooked_one_are_refused() {
+    let pair = KeyPair::generate().unwrap();
+    let with = |uris: &[&str]| {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = uris.iter().map(|uri| rcgen::SanType::URI((*uri).try_into().unwrap())).collect();
+        leaf_facts(params.self_signed(&pair).unwrap().der())
+    };
+    let one = "urn:uuid:00000000-0000-0000-0000-000000000001";
+    assert_eq!(with(&[one, "https://example.org"]).unwrap().identity, Some(IdentityId(Uuid::from_u128(1))));
+    assert_eq!(with(&[one, one]), Err(PkiError::BadCertificate("it names more than one identity")));
+    for crooked in [
+        "urn:uuid:",
+        "urn:uuid:x",
+        "urn:uuid:00000000000000000000000000000001",
+        "urn:uuid:0000000A-0000-0000-0000-000000000001",
+    ] {
+        assert_eq!(with(&[crooked]), Err(PkiError::BadCertificate("malformed identity")), "{crooked}");
+    }
+}
+
+#[test]
+fn hostile_leaves_never_panic() {
+    let leaf = device(&authority()).1.chain_der[0].to_vec();
+    for length in 0..leaf.len() {
+        assert!(leaf_facts(&leaf[..length]).is_err(), "cut to {length}");
+    }
+    let mut longer = leaf.clone();
+    longer.push(0);
+    assert_eq!(leaf_facts(&longer), Err(PkiError::BadCertificate("bytes follow it")));
+
+    // A fixed seed (xorshift64*), so that a failure repeats.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        usize::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below
+    };
+    let mut accepted = 0;
+    for _ in 0..50_000 {
+        let mut mutant = leaf.clone();
+        for _ in 0..=random(3) {
+            let at = random(mutant.len());
+            match random(3) {
+                0 => mutant[at] = u8::try_from(random(256)).unwrap(),
+                1 => mutant[at] ^= 1 << random(8),
+                _ => drop(mutant.remove(at)),
+            }
+        }
+        accepted += usize::from(leaf_facts(&mutant).is_ok());
+    }
+    // Bytes of the key, the names and the signature are free; the structure is not.
+    assert!((1..40_000).contains(&accepted), "{accepted}");
+}
