@@ -1,0 +1,219 @@
+//! Every key there is. A key's type, default, range, unit and text stand here and nowhere else.
+//!
+//! A limit's text names what happens when it is reached; `CSA-COM-04` asks for throttling per client and globally.
+
+use crate::section::section;
+use crate::words::{LogFormat, LogLevel, Network, QueueOverflow, Role};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+section! {
+    /// The hub as a whole.
+    Hub as "hub" {
+        /// More DNS names and addresses under which devices reach this hub. They go into the hub's certificate beside
+        /// `localhost`, the loopback addresses and the host name, which are always there.
+        names: Vec<String> = Vec::new(), "DNS names and IP addresses", reload;
+        /// Threads that carry messages. 0 takes one for each processor core that the hub may use.
+        workers: usize = 0, in 0..=1024, "threads", restart;
+        /// How long a stopping hub waits for clients to take what is on its way to them.
+        drain_s: u64 = 10, in 0..=600, "seconds", reload;
+    }
+}
+
+section! {
+    /// The MQTT listener (always TLS with a client certificate) and how sessions behave.
+    Mqtt as "mqtt" {
+        /// Where MQTT 3.1.1 and 5.0 clients connect.
+        listen: SocketAddr = SocketAddr::new(ANY, 8883), "address and port", restart;
+        /// Balancers in front of this hub. A connection from one of these must begin with a PROXY protocol v2 header,
+        /// whose source address then counts for rates, limits and the ledger; from anybody else such a header is
+        /// refused.
+        proxy_protocol_from: Vec<Network> = Vec::new(), "addresses and networks", reload;
+        /// How long an accepted and authenticated connection may take to send its CONNECT packet, counted from the
+        /// end of the TLS handshake. Then it is closed.
+        connect_timeout_s: u64 = 10, in 1..=300, "seconds", reload;
+        /// How long a client may leave the hub unable to write to it. Then it is closed: a reader that does not read
+        /// would hold memory for ever.
+        write_stall_s: u64 = 30, in 1..=3600, "seconds", reload;
+        /// The largest keep alive that an MQTT 5.0 client is granted. One that asks for more is told this value
+        /// (Server Keep Alive); 0, no keep alive, is left alone. The connection ends after one and a half times the
+        /// keep alive without a packet.
+        server_keep_alive_s: u16 = 60, in 1..=65535, "seconds", reload;
+        /// The largest keep alive that is honoured for an MQTT 3.1.1 client, which cannot be told another value. One
+        /// that asks for more is closed after one and a half times this long without a packet.
+        keep_alive_v311_max_s: u16 = 65535, in 1..=65535, "seconds", reload;
+        /// After this long without traffic the operating system probes the peer (TCP keep-alive), so that a
+        /// connection without MQTT keep alive whose peer vanished does not stay.
+        tcp_keep_alive_s: u64 = 60, in 1..=7200, "seconds", reload;
+        /// The longest session expiry that an MQTT 5.0 client is granted; one that asks for more is told this value.
+        session_expiry_max_s: u32 = 604_800, in 0..=4_294_967_294, "seconds", reload;
+        /// How long the session of an MQTT 3.1.1 client that connected with clean session 0 outlives its connection.
+        session_expiry_v311_s: u32 = 86_400, in 86_400..=4_294_967_294, "seconds", reload;
+        /// The longest will delay that is honoured. A longer one is cut to this.
+        will_delay_max_s: u32 = 86_400, in 0..=4_294_967_294, "seconds", reload;
+        /// The longest message expiry that is honoured, for queued and retained messages alike. Messages without one,
+        /// or with a longer one, get this. 0 leaves them as they are.
+        message_expiry_max_s: u32 = 0, in 0..=4_294_967_294, "seconds", reload;
+        /// What happens to a message for a session whose queue is full: `drop-oldest` drops the oldest queued
+        /// message, `reject` refuses the new one. Either is counted.
+        queue_overflow: QueueOverflow = QueueOverflow::DropOldest, "word", reload;
+        /// Topic aliases that a client may set on its connection (Topic Alias Maximum).
+        topic_alias_max: u16 = 10, in 0..=1024, "aliases", reload;
+        /// Topic aliases that the hub sets towards a client that allows them; fewer if the client allows fewer.
+        topic_alias_out_max: u16 = 32, in 0..=1024, "aliases", reload;
+        /// QoS 1 and 2 messages that a client may have on their way to the hub (Receive Maximum). One more is
+        /// answered with DISCONNECT 0x93.
+        receive_max: u16 = 20, in 1..=65535, "messages", reload;
+        /// How often the hub publishes its figures below `$SYS/`, which only identities with a grant that names it
+        /// may read. 0 publishes none.
+        sys_interval_s: u64 = 10, in 0..=3600, "seconds", reload;
+    }
+}
+
+section! {
+    /// The HTTPS listener for devices, always with a client certificate; it carries MQTT over WebSocket at `/mqtt`.
+    DeviceHttps as "device_https" {
+        /// Where devices connect with HTTPS and WebSocket.
+        listen: SocketAddr = SocketAddr::new(ANY, 8444), "address and port", restart;
+        /// Whether MQTT over WebSocket is served at `/mqtt`.
+        websocket: bool = true, "truth value", reload;
+        /// Web origins (`https://example.org`) whose pages may open the WebSocket. A request that names any other
+        /// origin is refused, for a browser sends its user's certificate on behalf of every page; programs other than
+        /// browsers name no origin and are not concerned.
+        websocket_origins: Vec<String> = Vec::new(), "web origins", reload;
+    }
+}
+
+section! {
+    /// Metrics and health: `/metrics`, `/livez`, `/readyz`.
+    Metrics as "metrics" {
+        /// Where they are served. There is no authentication here, hence a loopback address and no other.
+        listen: SocketAddr = SocketAddr::new(LOOPBACK, 9464), "loopback address and port", restart;
+    }
+}
+
+section! {
+    /// Local administration.
+    Admin as "admin" {
+        /// The administration socket. Empty stands for `admin.sock` in the data directory.
+        socket: PathBuf = PathBuf::new(), "path", restart;
+        /// Local users other than the hub's own, who is administrator, and what each may do: administrator, operator,
+        /// key-manager, release-signer, auditor or viewer. The kernel says who is at the other end of the socket.
+        operators: BTreeMap<String, Role> = BTreeMap::new(), "user names and roles", reload;
+    }
+}
+
+section! {
+    /// The bounds of everything that could grow. Each has a pair of metrics: `<stem>_limit` is the bound and
+    /// `<stem>_used` what is used of it; where the bound is one client's, `_used` is the largest use by any client.
+    Limits as "limits" {
+        /// Largest MQTT packet, either way (Maximum Packet Size). A larger one from a client is answered with
+        /// DISCONNECT 0x95; towards a client, the client's own maximum counts as well and a message that is too large
+        /// for it is not sent to it.
+        packet_bytes: usize = 262_144, in 1024..=268_435_460, "bytes", reload, metered;
+        /// Largest first packet. Until a CONNECT has been accepted nothing larger is read, so that a peer without a
+        /// session cannot take memory. A larger one closes the connection.
+        connect_bytes: usize = 16_384, in 256..=1_048_576, "bytes", reload, metered;
+        /// Levels of a topic or topic filter. One with more is refused: 0x90 for a topic, 0x8F for a filter.
+        topic_levels: usize = 32, in 1..=65535, "levels", reload, metered;
+        /// Length of a topic or topic filter. A longer one is refused: 0x90 for a topic, 0x8F for a filter.
+        topic_bytes: usize = 4096, in 64..=65535, "bytes", reload, metered;
+        /// Length of a client identifier. A longer one is refused with CONNACK 0x85.
+        client_id_bytes: usize = 256, in 23..=256, "bytes", reload, metered;
+        /// User properties of one packet. One with more is answered with DISCONNECT 0x97.
+        user_properties: usize = 64, in 0..=4096, "properties", reload, metered;
+        /// Topic filters in one SUBSCRIBE or UNSUBSCRIBE packet. One with more is answered with DISCONNECT 0x97.
+        filters_per_packet: usize = 256, in 1..=65535, "filters", reload, metered;
+        /// Subscriptions of one session. One more is refused with SUBACK 0x97.
+        subscriptions_per_session: usize = 1000, in 1..=1_000_000, "subscriptions", reload, metered;
+        /// Subscriptions of all sessions together. One more is refused with SUBACK 0x97.
+        subscriptions_total: usize = 1_000_000, in 1..=100_000_000, "subscriptions", reload, metered;
+        /// QoS 1 and 2 messages on their way to one client; fewer if the client allows fewer. The next ones wait in
+        /// the session's queue.
+        inflight_per_session: u16 = 64, in 1..=65535, "messages", reload, metered;
+        /// Messages that wait for one session, its client connected or not. When it is full, `mqtt.queue_overflow`
+        /// decides.
+        queue_messages_per_session: usize = 10_000, in 1..=10_000_000, "messages", reload, metered;
+        /// Bytes that wait for one session. When it is full, `mqtt.queue_overflow` decides.
+        queue_bytes_per_session: usize = 8_388_608, in 1024..=1_099_511_627_776, "bytes", reload, metered;
+        /// Bytes that wait for all sessions together. When it is full, `mqtt.queue_overflow` decides for the session
+        /// concerned.
+        queue_bytes_total: usize = 268_435_456, in 1024..=1_099_511_627_776, "bytes", reload, metered;
+        /// Retained messages. One on a further topic is refused with 0x97.
+        retained_messages: usize = 1_000_000, in 0..=100_000_000, "messages", reload, metered;
+        /// Bytes of all retained messages. One that would exceed it is refused with 0x97.
+        retained_bytes: usize = 268_435_456, in 0..=1_099_511_627_776, "bytes", reload, metered;
+        /// Payload of one retained message. A larger one is refused with 0x97.
+        retained_message_bytes: usize = 262_144, in 0..=268_435_460, "bytes", reload, metered;
+        /// Sessions, connected or not. A client that would need one more is refused with CONNACK 0x97.
+        sessions_total: usize = 100_000, in 1..=10_000_000, "sessions", reload, metered;
+        /// Sessions of one device or gateway. A further one is refused with CONNACK 0x97.
+        sessions_per_device: usize = 4, in 1..=1000, "sessions", reload, metered;
+        /// Sessions of one application. A further one is refused with CONNACK 0x97.
+        sessions_per_application: usize = 1000, in 1..=1_000_000, "sessions", reload, metered;
+        /// How long one connection may last, however well it behaves. Then the client is disconnected and must show
+        /// its certificate again; a connection ends with its certificate in any case.
+        connection_age_max_s: u64 = 2_592_000, in 60..=31_536_000, "seconds", reload;
+        /// Connections with a finished handshake. A further one is closed.
+        connections_total: usize = 100_000, in 1..=10_000_000, "connections", reload, metered;
+        /// Connections whose TLS handshake is not finished. When there are that many, a new one takes the place of the
+        /// oldest of the source that has most.
+        half_open_connections: usize = 4096, in 1..=1_000_000, "connections", reload, metered;
+        /// The same, from one source: an IPv4 address or an IPv6 /64 network.
+        half_open_per_source: usize = 2048, in 1..=1_000_000, "connections", reload, metered;
+        /// How long a TLS handshake may take. Then the connection is closed.
+        handshake_deadline_s: u64 = 10, in 1..=300, "seconds", reload;
+        /// New connections from one source a second, on average. More are closed before the handshake.
+        connections_per_source_per_s: u32 = 2000, in 1..=1_000_000, "connections a second", reload;
+        /// New connections from one source at once, on top of the average.
+        connections_per_source_burst: u32 = 20_000, in 1..=1_000_000, "connections", reload, metered;
+        /// TLS handshakes begun a second, from all sources. More wait in the operating system's queue.
+        handshakes_per_s: u32 = 20_000, in 1..=1_000_000, "handshakes a second", reload, metered;
+        /// Messages that one device may publish a second, on average. One that sends more, beyond its burst, is
+        /// disconnected with 0x96.
+        device_messages_per_s: u32 = 10_000, in 1..=100_000_000, "messages a second", reload;
+        /// Messages that one device may publish at once, on top of the average.
+        device_messages_burst: u32 = 20_000, in 1..=100_000_000, "messages", reload, metered;
+        /// Bytes that one device may send a second, and at once. One that sends more is disconnected with 0x96.
+        device_bytes_per_s: u64 = 33_554_432, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
+        /// Messages that one application may publish a second, on average. One that sends more, beyond its burst, is
+        /// disconnected with 0x96.
+        application_messages_per_s: u32 = 200_000, in 1..=100_000_000, "messages a second", reload;
+        /// Messages that one application may publish at once, on top of the average.
+        application_messages_burst: u32 = 400_000, in 1..=100_000_000, "messages", reload, metered;
+        /// Bytes that one application may send a second, and at once. One that sends more is disconnected with 0x96.
+        application_bytes_per_s: u64 = 268_435_456, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
+        /// Messages that all clients together may publish a second. One more is refused with 0x97; QoS 0 is dropped.
+        messages_per_s: u32 = 2_000_000, in 1..=1_000_000_000, "messages a second", reload, metered;
+        /// Payload bytes that all clients together may publish a second. One more is refused with 0x97; QoS 0 is dropped.
+        bytes_per_s: u64 = 2_147_483_648, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
+        /// Bytes that wait for the disk. Beyond that what needs the disk is refused with 0x97 until some are on disk.
+        journal_pending_bytes: usize = 67_108_864, in 65_536..=1_099_511_627_776, "bytes", reload, metered;
+        /// Free space on the data directory's disk below which new work that must be stored is refused with 0x97.
+        disk_reserve_bytes: u64 = 67_108_864, in 1_048_576..=1_099_511_627_776, "bytes", reload;
+    }
+}
+
+section! {
+    /// The store on disk. There is no key that trades an acknowledgement for speed.
+    Store as "store" {
+        /// Memory that the store may use to keep pages of its files.
+        cache_bytes: usize = 67_108_864, in 1_048_576..=1_099_511_627_776, "bytes", restart;
+        /// Most entries written together.
+        commit_entries: usize = 1024, in 1..=65_536, "entries", reload;
+    }
+}
+
+section! {
+    /// The log on standard error. Payloads and keys are never logged.
+    Log as "log" {
+        /// How much is logged: error, warn, info, debug or trace.
+        level: LogLevel = LogLevel::Info, "word", reload;
+        /// How a line looks: text for people, json for programs.
+        format: LogFormat = LogFormat::Text, "word", restart;
+    }
+}

@@ -1,0 +1,183 @@
+//! Values with a small vocabulary, and networks.
+
+use crate::setting::{Listed, Tabled, Worded};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A word that is not in the vocabulary; shows the words that are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("allowed: {0}")]
+pub struct NotAWord(&'static str);
+
+macro_rules! words {
+    ($(#[$meta:meta])* $Name:ident is $what:literal { $first:literal => $(#[$first_meta:meta])* $First:ident
+        $(, $word:literal => $(#[$word_meta:meta])* $Word:ident)* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $Name { $(#[$first_meta])* $First $(, $(#[$word_meta])* $Word)* }
+
+        impl $Name {
+            /// Every value, in order of declaration.
+            pub const ALL: &'static [Self] = &[Self::$First $(, Self::$Word)*];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { Self::$First => $first $(, Self::$Word => $word)* }
+            }
+        }
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $Name {
+            type Err = NotAWord;
+            fn from_str(text: &str) -> Result<Self, NotAWord> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+                    .ok_or(NotAWord(concat!($first $(, ", ", $word)*)))
+            }
+        }
+
+        impl Worded for $Name {
+            const TYPE: &'static str = $what;
+        }
+    };
+}
+
+words! {
+    /// What happens to a message for a session whose queue is full.
+    QueueOverflow is "drop-oldest or reject" {
+        "drop-oldest" => /// The oldest queued message makes room.
+            DropOldest,
+        "reject" => /// The new message is not queued, and its publisher is told so (0x97, quota exceeded).
+            Reject,
+    }
+}
+
+words! {
+    /// How much is logged.
+    LogLevel is "log level" {
+        "error" => /// Only what needs an operator now.
+            Error,
+        "warn" => /// Also what will need one.
+            Warn,
+        "info" => /// Also starts, stops, and changes.
+            Info,
+        "debug" => /// Also each connection.
+            Debug,
+        "trace" => /// Everything short of payloads and keys.
+            Trace,
+    }
+}
+
+words! {
+    /// How a log line looks.
+    LogFormat is "text or json" {
+        "text" => /// For people.
+            Text,
+        "json" => /// One object a line, for programs.
+            Json,
+    }
+}
+
+words! {
+    /// What a local user may do through the administration socket.
+    Role is "role" {
+        "administrator" => /// Everything.
+            Administrator,
+        "operator" => /// Devices and sessions.
+            Operator,
+        "key-manager" => /// Certificate authorities and keys.
+            KeyManager,
+        "release-signer" => /// Updates.
+            ReleaseSigner,
+        "auditor" => /// Reads everything, the ledger included; changes nothing.
+            Auditor,
+        "viewer" => /// Reads status.
+            Viewer,
+    }
+}
+
+impl Tabled for Role {
+    const TABLE: &'static str = "table of user name to role";
+}
+
+/// One address, or all addresses with a common prefix (`192.0.2.0/24`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u8,
+}
+
+/// A text that is not a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// The part before the slash is not an IP address.
+    #[error("not an IP address")]
+    Address,
+    /// The part after the slash is not a prefix length of that address family.
+    #[error("the prefix length is a number of bits, at most 32 (IPv4) or 128 (IPv6)")]
+    Prefix,
+    /// Bits beyond the prefix are set, so that it is unclear what was meant.
+    #[error("bits beyond the prefix length are set")]
+    HostBits,
+}
+
+impl Network {
+    /// Whether the address belongs to this network. An IPv4 address in IPv6 clothing (`::ffff:192.0.2.1`, as a
+    /// dual-stack socket reports it) counts as the IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (ours, theirs) = (self.address, address.to_canonical());
+        ours.is_ipv4() == theirs.is_ipv4() && masked(theirs, self.prefix_bits) == bits(ours)
+    }
+}
+
+/// The address as a number that starts at the highest bit, for either family.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn masked(address: IpAddr, prefix_bits: u8) -> u128 {
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix_bits)).unwrap_or(0);
+    bits(address) & mask
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        let address = if prefix.is_none() { address.to_canonical() } else { address };
+        let widest: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = match prefix {
+            None => widest,
+            Some(bits) => bits.parse().ok().filter(|bits| *bits <= widest).ok_or(NetworkError::Prefix)?,
+        };
+        if masked(address, prefix_bits) != bits(address) {
+            return Err(NetworkError::HostBits);
+        }
+        Ok(Self { address, prefix_bits })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+impl Worded for Network {
+    const TYPE: &'static str = "address or network";
+}
+
+impl Listed for Network {
+    const LIST: &'static str = "list of addresses and networks";
+}

@@ -1,0 +1,419 @@
+//! Which requirement rows are cited where: in code, in tests, or not yet and why.
+//!
+//! A row is named by framework and id (`ISVS-4.2.2`, `CSA-COM-04`). It is *done* when code and a test cite it. What is not cited at all
+//! needs an entry in `xtask/exceptions.toml`, which names the capability it waits for; an entry for a row that is done is stale.
+
+use crate::csv;
+use crate::source::{Source, Tree, read};
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+const REQUIREMENTS: &str = "xtask/requirements.csv";
+const EXCEPTIONS: &str = "xtask/exceptions.toml";
+
+/// What to print, and whether to drop stale exceptions.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    json: bool,
+    summary: bool,
+    prune: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(words: &[&str]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--summary" => options.summary = true,
+                "--prune" => options.prune = true,
+                "--output" => match words.next() {
+                    Some(&"json") => options.json = true,
+                    Some(&"table") => options.json = false,
+                    _ => bail!("--output takes table or json"),
+                },
+                other => bail!("trace does not know `{other}`"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Prints the trace; whether it has no problems.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
+    let ids = requirement_ids(&read(&root.join(REQUIREMENTS))?)?;
+    let exceptions = Exceptions::parse(&read(&root.join(EXCEPTIONS))?)?;
+    let mut trace = Trace::new(ids, &exceptions, &Tree::read(root)?);
+    if options.prune {
+        let text = exceptions.without(&trace.done())?;
+        std::fs::write(root.join(EXCEPTIONS), &text).context(EXCEPTIONS)?;
+        trace.problems.retain(|problem| problem.kind != ProblemKind::StaleException);
+    }
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&trace)?);
+        return Ok(trace.problems.is_empty());
+    }
+    if !options.summary {
+        trace.print_rows();
+    }
+    trace.print_summary();
+    Ok(trace.problems.is_empty())
+}
+
+/// `ISVS-4.1.1` for each record, in the file's order.
+fn requirement_ids(text: &str) -> Result<Vec<String>> {
+    let records = csv::records(text);
+    let [header, rows @ ..] = records.as_slice() else { bail!("{REQUIREMENTS} is empty") };
+    let column = |name: &str| {
+        header.iter().position(|cell| cell == name).with_context(|| format!("{REQUIREMENTS} has no column `{name}`"))
+    };
+    let (framework, id) = (column("framework")?, column("id")?);
+    let cell = |row: &[String], at: usize| {
+        row.get(at).cloned().with_context(|| format!("{REQUIREMENTS}: a short record: {row:?}"))
+    };
+    rows.iter().map(|row| Ok(format!("{}-{}", cell(row, framework)?, cell(row, id)?))).collect()
+}
+
+/// Rows that are not cited yet, by the capability they wait for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exceptions {
+    #[serde(default)]
+    planned: Vec<Planned>,
+}
+
+/// Rows that wait for the same capability. A row is an id, or the beginning of several followed by `*`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Planned {
+    reason: String,
+    rows: Vec<String>,
+}
+
+impl Exceptions {
+    fn parse(text: &str) -> Result<Self> {
+        let exceptions: Self = toml::from_str(text).context(EXCEPTIONS)?;
+        for planned in &exceptions.planned {
+            if planned.reason.trim().is_empty() {
+                bail!("{EXCEPTIONS}: an entry for {} has no reason", planned.rows.join(", "));
+            }
+        }
+        Ok(exceptions)
+    }
+
+    fn reason(&self, id: &str) -> Option<&str> {
+        let entry = self.planned.iter().find(|planned| planned.rows.iter().any(|pattern| matches(pattern, id)));
+        entry.map(|planned| planned.reason.as_str())
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.planned.iter().flat_map(|planned| &planned.rows).map(String::as_str)
+    }
+
+    /// The file's text without the rows that are done. Comments at its head stay.
+    fn without(&self, done: &BTreeSet<&str>) -> Result<String> {
+        let mut text = String::from(EXCEPTIONS_HEAD);
+        for planned in &self.planned {
+            let rows: Vec<&String> = planned.rows.iter().filter(|row| !done.contains(row.as_str())).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            text += &format!("\n[[planned]]\nreason = {}\nrows = [\n", toml::Value::from(planned.reason.as_str()));
+            rows.iter().for_each(|row| text += &format!("    \"{row}\",\n"));
+            text += "]\n";
+        }
+        Self::parse(&text)?;
+        Ok(text)
+    }
+}
+
+const EXCEPTIONS_HEAD: &str = "\
+# Requirement rows that no code and no test cites yet, by the capability they wait for. `cargo xtask trace` fails on a row that is
+# neither cited nor listed, and on a listed row that is done; `cargo xtask trace --prune` drops the latter.
+";
+
+fn matches(pattern: &str, id: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == id, |start| id.starts_with(start))
+}
+
+/// How far a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// Cited by code and by a test.
+    Done,
+    /// Cited by code only.
+    CodeOnly,
+    /// Cited by a test only.
+    TestOnly,
+    /// Not cited, with a reason.
+    Planned,
+    /// Neither cited nor excused.
+    Missing,
+}
+
+impl State {
+    const ALL: [Self; 5] = [Self::Done, Self::CodeOnly, Self::TestOnly, Self::Planned, Self::Missing];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::CodeOnly => "code only",
+            Self::TestOnly => "test only",
+            Self::Planned => "planned",
+            Self::Missing => "MISSING",
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    id: String,
+    state: State,
+    /// `path:line`.
+    code: Vec<String>,
+    test: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    planned: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum ProblemKind {
+    Missing,
+    UnknownId,
+    StaleException,
+    UnknownException,
+}
+
+#[derive(Debug, Serialize)]
+struct Problem {
+    kind: ProblemKind,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Trace {
+    rows: Vec<Row>,
+    problems: Vec<Problem>,
+}
+
+impl Trace {
+    fn new(ids: Vec<String>, exceptions: &Exceptions, tree: &Tree) -> Self {
+        let mut citations = Citations::new(&ids);
+        for source in &tree.sources {
+            // Our own tests cite ids that do not exist.
+            if !source.path.starts_with("xtask/") {
+                citations.read(source);
+            }
+        }
+        let rows: Vec<Row> = ids.into_iter().map(|id| citations.row(id, exceptions)).collect();
+        let mut trace = Self { rows, problems: Vec::new() };
+        for (id, place) in citations.unknown {
+            trace.problem(ProblemKind::UnknownId, format!("{place}: there is no requirement `{id}`"));
+        }
+        trace.check_exceptions(exceptions);
+        let missing: Vec<String> =
+            trace.rows.iter().filter(|row| row.state == State::Missing).map(|row| row.id.clone()).collect();
+        for id in missing {
+            trace.problem(ProblemKind::Missing, format!("{id} is neither cited nor listed in {EXCEPTIONS}"));
+        }
+        trace
+    }
+
+    fn problem(&mut self, kind: ProblemKind, text: String) {
+        self.problems.push(Problem { kind, text });
+    }
+
+    fn check_exceptions(&mut self, exceptions: &Exceptions) {
+        for pattern in exceptions.patterns() {
+            let states: Vec<State> =
+                self.rows.iter().filter(|row| matches(pattern, &row.id)).map(|row| row.state).collect();
+            if states.is_empty() {
+                self.problem(
+                    ProblemKind::UnknownException,
+                    format!("{EXCEPTIONS}: `{pattern}` matches no requirement"),
+                );
+            } else if states.iter().all(|state| *state == State::Done) {
+                let text = format!("{EXCEPTIONS}: `{pattern}` is done: remove it, or run `cargo xtask trace --prune`");
+                self.problem(ProblemKind::StaleException, text);
+            }
+        }
+    }
+
+    fn done(&self) -> BTreeSet<&str> {
+        self.rows.iter().filter(|row| row.state == State::Done).map(|row| row.id.as_str()).collect()
+    }
+
+    fn print_rows(&self) {
+        println!("{:<18} {:>4} {:>5}  state", "requirement", "code", "tests");
+        for row in &self.rows {
+            let note = row.planned.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            println!("{:<18} {:>4} {:>5}  {}{note}", row.id, row.code.len(), row.test.len(), row.state.as_str());
+        }
+    }
+
+    fn print_summary(&self) {
+        for problem in &self.problems {
+            println!("{}", problem.text);
+        }
+        let count = |state: &State| self.rows.iter().filter(|row| row.state == *state).count();
+        let counts: Vec<String> =
+            State::ALL.iter().map(|state| format!("{} {}", count(state), state.as_str())).collect();
+        println!("trace: {} rows: {}; {} problems", self.rows.len(), counts.join(", "), self.problems.len());
+    }
+}
+
+/// The citations found so far.
+struct Citations {
+    /// Requirement id to its citations in code and in tests.
+    known: BTreeMap<String, (Vec<String>, Vec<String>)>,
+    /// Beginnings of ids: `ISVS-`, `CSA-` ….
+    prefixes: BTreeSet<String>,
+    /// An id that does not exist, and where it is cited.
+    unknown: Vec<(String, String)>,
+}
+
+impl Citations {
+    fn new(ids: &[String]) -> Self {
+        let prefix = |id: &String| id.split_once('-').map(|(framework, _)| format!("{framework}-"));
+        Self {
+            known: ids.iter().map(|id| (id.clone(), Default::default())).collect(),
+            prefixes: ids.iter().filter_map(prefix).collect(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, source: &Source) {
+        for (at, line) in source.text.lines().enumerate() {
+            let place = format!("{}:{}", source.path, at + 1);
+            let cited: Vec<&str> = self.prefixes.iter().flat_map(|prefix| cited(line, prefix)).collect();
+            for id in cited {
+                match self.known.get_mut(id) {
+                    Some((_, test)) if source.is_test(at) => test.push(place.clone()),
+                    Some((code, _)) => code.push(place.clone()),
+                    None => self.unknown.push((id.to_owned(), place.clone())),
+                }
+            }
+        }
+    }
+
+    fn row(&mut self, id: String, exceptions: &Exceptions) -> Row {
+        let (code, test) = self.known.remove(&id).unwrap_or_default();
+        let reason = exceptions.reason(&id);
+        let state = match (code.is_empty(), test.is_empty(), reason) {
+            (false, false, _) => State::Done,
+            (false, true, _) => State::CodeOnly,
+            (true, false, _) => State::TestOnly,
+            (true, true, Some(_)) => State::Planned,
+            (true, true, None) => State::Missing,
+        };
+        let planned = reason.filter(|_| state != State::Done).map(str::to_owned);
+        Row { id, state, code, test, planned }
+    }
+}
+
+/// The ids in a line that begin with `prefix`, each whole: `ISVS-4.2.22` is not `ISVS-4.2.2`.
+fn cited<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for (start, _) in line.match_indices(prefix) {
+        let stands_alone = !line[..start].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let rest = &line[start + prefix.len()..];
+        let is_id = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '.' || c == '-';
+        let end = rest.find(|c| !is_id(c)).unwrap_or(rest.len());
+        // `A-01..04` names its first only, and a sentence ends with a dot that is not the id's.
+        let range = rest[..end].find("..").unwrap_or(end);
+        let id = rest[..range].trim_end_matches(['.', '-']);
+        let follows_word = rest[id.len()..].starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        if stands_alone && !id.is_empty() && !follows_word {
+            found.push(&line[start..start + prefix.len() + id.len()]);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::sample;
+
+    const ROWS: &str = "framework,id,paraphrase\nISVS,4.2.2,\"a, b\"\nISVS,4.2.22,c\nCSA,COM-04,d\nCSA,COM-05,e\n";
+
+    fn trace(files: &[(&str, &str)], exceptions: &str) -> Trace {
+        let (_folder, tree) = sample::tree(files);
+        Trace::new(requirement_ids(ROWS).unwrap(), &Exceptions::parse(exceptions).unwrap(), &tree)
+    }
+
+    fn states(trace: &Trace) -> Vec<State> {
+        trace.rows.iter().map(|row| row.state).collect()
+    }
+
+    fn kinds(trace: &Trace) -> Vec<ProblemKind> {
+        trace.problems.iter().map(|problem| problem.kind).collect()
+    }
+
+    #[test]
+    fn an_id_is_cited_whole_or_not_at_all() {
+        assert_eq!(cited("// ISVS-4.2.22, ISVS-4.2.2.", "ISVS-"), ["ISVS-4.2.22", "ISVS-4.2.2"]);
+        assert_eq!(cited("`CSA-COM-04`/`CSA-COM-05`..x", "CSA-"), ["CSA-COM-04", "CSA-COM-05"]);
+        assert_eq!(cited("CSA-COM-04..06", "CSA-"), ["CSA-COM-04"]);
+        assert_eq!(cited("NCSA-COM-04 X-CSA-1 CSA- CSA-based CSA-COM-04x", "CSA-"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn code_and_test_make_a_row_done() {
+        let files = [
+            ("crates/core/x/src/a.rs", "// ISVS-4.2.2\n#[cfg(test)]\nmod tests {\n// CSA-COM-04\n}\n// CSA-COM-05\n"),
+            ("tests/run_test.py", "# ISVS-4.2.2, CSA-COM-05\n"),
+        ];
+        let trace = trace(&files, "[[planned]]\nreason = 'later'\nrows = ['ISVS-4.2.22']\n");
+        assert_eq!(states(&trace), [State::Done, State::Planned, State::TestOnly, State::Done]);
+        assert!(trace.problems.is_empty(), "{:?}", trace.problems);
+        assert_eq!(trace.rows[0].code, ["crates/core/x/src/a.rs:1"]);
+    }
+
+    #[test]
+    fn problems_are_found() {
+        let files = [("crates/core/x/src/a.rs", "// ISVS-4.2.2 ISVS-9.9.9\n"), ("tests/a.rs", "// ISVS-4.2.2\n")];
+        let exceptions = "[[planned]]\nreason = 'later'\nrows = ['ISVS-4.2.2', 'CSA-COM-04', 'CSA-X*']\n";
+        let trace = trace(&files, exceptions);
+        use ProblemKind::{Missing, StaleException, UnknownException, UnknownId};
+        assert_eq!(kinds(&trace), [UnknownId, StaleException, UnknownException, Missing, Missing]);
+        assert!(Exceptions::parse("[[planned]]\nreason = ' '\nrows = ['CSA-COM-04']\n").is_err());
+    }
+
+    #[test]
+    fn patterns_cover_families_and_go_stale_as_a_whole() {
+        let exceptions = "[[planned]]\nreason = 'later'\nrows = ['CSA-*', 'ISVS-*']\n";
+        let one = trace(&[("crates/a/b/src/a.rs", "// CSA-COM-04\n"), ("tests/a.rs", "// CSA-COM-04\n")], exceptions);
+        assert!(one.problems.is_empty(), "{:?}", one.problems);
+        let both = trace(
+            &[("crates/a/b/src/a.rs", "// CSA-COM-04 CSA-COM-05\n"), ("tests/a.rs", "// CSA-COM-04 CSA-COM-05\n")],
+            exceptions,
+        );
+        assert_eq!(kinds(&both), [ProblemKind::StaleException]);
+    }
+
+    #[test]
+    fn pruning_drops_what_is_done_and_keeps_the_rest() {
+        let exceptions = Exceptions::parse(
+            "[[planned]]\nreason = 'a \"b\"'\nrows = ['CSA-COM-04', 'CSA-COM-05']\n[[planned]]\nreason = 'c'\nrows = ['ISVS-4.2.2']\n",
+        );
+        let text = exceptions.unwrap().without(&["CSA-COM-04", "ISVS-4.2.2"].into()).unwrap();
+        let left = Exceptions::parse(&text).unwrap();
+        assert_eq!(left.patterns().collect::<Vec<_>>(), ["CSA-COM-05"]);
+        assert_eq!(left.reason("CSA-COM-05"), Some("a \"b\""));
+        assert_eq!(left.without(&BTreeSet::new()).unwrap(), text);
+    }
+
+    #[test]
+    fn options() {
+        assert_eq!(
+            Options::parse(&["--output", "json", "--prune"]).unwrap(),
+            Options { json: true, summary: false, prune: true }
+        );
+        assert!(Options::parse(&["--output"]).is_err() && Options::parse(&["--all"]).is_err());
+    }
+}
