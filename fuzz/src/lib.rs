@@ -1,0 +1,23 @@
+//! One function per parser that strangers reach. Each takes any bytes and panics if a property of the parser fails.
+//!
+//! The same functions run in two ways: under libFuzzer (`fuzz_targets/`, feature `libfuzzer`) and, on a stable
+//! compiler as part of the tests, over the files of `corpus/` and many seeded damages of each (`tests/replay.rs`).
+//!
+//! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
+
+mod mqtt;
+mod topic;
+
+pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
+pub use topic::topic_filter;
+
+/// A fuzz target: any bytes in, a panic if a property does not hold.
+pub type Target = fn(&[u8]);
+
+/// Every target under the name of its corpus folder and stub.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("mqtt_packet_v4", mqtt_packet_v4),
+    ("mqtt_packet_v5", mqtt_packet_v5),
+    ("mqtt_connect", mqtt_connect),
+    ("topic_filter", topic_filter),
+];
