@@ -1,0 +1,175 @@
+//! The model: what a store must do, in maps.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use portreeve_types::{IdentityId, IdentityName, KeyHash, TopicFilter, TopicName};
+
+use crate::{
+    RegistryStore, SessionStore, StoreError,
+    assemble::Assembly,
+    rows::{
+        CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RegistryContents, RegistryOp, SessionContents,
+        SessionId, SessionOp, SessionRow, SubscriptionRow, WillRow,
+    },
+};
+
+#[derive(Clone, Default)]
+struct Registry {
+    identities: BTreeMap<IdentityId, IdentityRow>,
+    names: BTreeMap<IdentityName, IdentityId>,
+    credentials: BTreeMap<KeyHash, CredentialRow>,
+    blobs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Registry {
+    fn apply(&mut self, op: &RegistryOp) -> Result<(), StoreError> {
+        match op {
+            RegistryOp::PutIdentity(row) => self.put_identity(row)?,
+            RegistryOp::PutCredential(row) => {
+                let before = self.credentials.insert(row.key, row.clone());
+                if before.is_some_and(|before| before.identity != row.identity) {
+                    return Err(StoreError::key_taken(row.key));
+                }
+            }
+            RegistryOp::PutBlob { name, bytes } => {
+                self.blobs.insert(name.clone(), bytes.clone());
+            }
+            RegistryOp::DeleteBlob { name } => {
+                self.blobs.remove(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn put_identity(&mut self, row: &IdentityRow) -> Result<(), StoreError> {
+        if let Some(before) = self.identities.insert(row.id, row.clone()) {
+            self.names.remove(&before.name);
+        }
+        match self.names.insert(row.name.clone(), row.id) {
+            Some(_) => Err(StoreError::name_taken(&row.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A registry that forgets everything when the process ends.
+#[derive(Default)]
+pub struct MemoryRegistry(Mutex<Registry>);
+
+impl RegistryStore for MemoryRegistry {
+    fn load(&self) -> Result<RegistryContents, StoreError> {
+        let state = self.0.lock();
+        Ok(RegistryContents {
+            identities: state.identities.values().cloned().collect(),
+            credentials: state.credentials.values().cloned().collect(),
+            blobs: state.blobs.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect(),
+        })
+    }
+
+    fn commit(&self, ops: &[RegistryOp]) -> Result<(), StoreError> {
+        let mut state = self.0.lock();
+        let mut after = state.clone();
+        ops.iter().try_for_each(|op| after.apply(op))?;
+        *state = after;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Sessions {
+    messages: BTreeMap<MessageId, Arc<MessageRow>>,
+    sessions: BTreeMap<SessionId, SessionRow>,
+    subscriptions: BTreeMap<(SessionId, TopicFilter), SubscriptionRow>,
+    queue: BTreeMap<(SessionId, u64), QueueRow>,
+    inbound: BTreeMap<(SessionId, u16), MessageId>,
+    wills: BTreeMap<SessionId, Arc<WillRow>>,
+    retained: BTreeMap<TopicName, MessageId>,
+    messages_used: u64,
+    sessions_used: u64,
+}
+
+impl Sessions {
+    fn apply(&mut self, op: SessionOp) {
+        match op {
+            SessionOp::PutMessage { id, row } => {
+                self.messages_used = self.messages_used.max(id.0);
+                self.messages.insert(id, row);
+            }
+            SessionOp::DeleteMessage { id } => drop(self.messages.remove(&id)),
+            SessionOp::PutSession { id, row } => {
+                self.sessions_used = self.sessions_used.max(id.0);
+                self.sessions.insert(id, row);
+            }
+            SessionOp::DeleteSession { id } => self.delete_session(id),
+            SessionOp::PutSubscription { session, row } => {
+                self.subscriptions.insert((session, row.filter.clone()), row);
+            }
+            SessionOp::DeleteSubscription { session, filter } => {
+                self.subscriptions.remove(&(session, filter));
+            }
+            SessionOp::Enqueue { session, seq, row } => drop(self.queue.insert((session, seq), row)),
+            SessionOp::Release { session, seq } => {
+                if let Some(row) = self.queue.get_mut(&(session, seq)) {
+                    row.released = true;
+                }
+            }
+            SessionOp::Dequeue { session, seq } => drop(self.queue.remove(&(session, seq))),
+            SessionOp::PutInbound { session, packet_id, message } => {
+                self.inbound.insert((session, packet_id), message);
+            }
+            SessionOp::DeleteInbound { session, packet_id } => {
+                self.inbound.remove(&(session, packet_id));
+            }
+            SessionOp::PutWill { session, row } => drop(self.wills.insert(session, row)),
+            SessionOp::DeleteWill { session } => drop(self.wills.remove(&session)),
+            SessionOp::PutRetained { topic, message } => {
+                self.retained.insert(topic, message);
+            }
+            SessionOp::DeleteRetained { topic } => {
+                self.retained.remove(&topic);
+            }
+        }
+    }
+
+    fn delete_session(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.subscriptions.retain(|(session, _), _| *session != id);
+        self.queue.retain(|(session, _), _| *session != id);
+        self.inbound.retain(|(session, _), _| *session != id);
+        self.wills.remove(&id);
+    }
+
+    fn assemble(&self) -> (SessionContents, Vec<SessionOp>) {
+        let mut assembly = Assembly::default();
+        self.messages.iter().for_each(|(id, row)| assembly.message(*id, row.clone()));
+        self.sessions.iter().for_each(|(id, row)| assembly.session(*id, row.clone()));
+        self.subscriptions.iter().for_each(|((session, _), row)| assembly.subscription(*session, row.clone()));
+        self.queue.iter().for_each(|((session, seq), row)| assembly.queued(*session, *seq, row.clone()));
+        self.inbound
+            .iter()
+            .for_each(|((session, packet_id), message)| assembly.inbound(*session, *packet_id, *message));
+        self.wills.iter().for_each(|(session, row)| assembly.will(*session, WillRow::clone(row)));
+        self.retained.iter().for_each(|(topic, message)| assembly.retained(topic.clone(), *message));
+        assembly.finish(self.messages_used + 1, self.sessions_used + 1)
+    }
+}
+
+/// A session store that forgets everything when the process ends.
+#[derive(Default)]
+pub struct MemorySessions(Mutex<Sessions>);
+
+impl SessionStore for MemorySessions {
+    fn load(&self) -> Result<SessionContents, StoreError> {
+        let mut state = self.0.lock();
+        let (contents, strays) = state.assemble();
+        strays.into_iter().for_each(|op| state.apply(op));
+        Ok(contents)
+    }
+
+    fn commit(&self, ops: &[SessionOp]) -> Result<(), StoreError> {
+        let mut state = self.0.lock();
+        ops.iter().for_each(|op| state.apply(op.clone()));
+        Ok(())
+    }
+}
