@@ -1,0 +1,528 @@
+//! Administration: every request an operator can make, who may make it, and what it does.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use portreeve_config::Role;
+use portreeve_events::Kind as EventKind;
+use portreeve_mqtt::Reason;
+use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, PkiError};
+use portreeve_policy::{Action, Context, PolicySource, PolicyTests};
+use portreeve_store::{CredentialRow, IdentityRow, StoreError};
+use portreeve_types::{IdentityName, Kind, LifecycleState, UnixMillis};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Close, Fields, Hub, Registry, RegistryError, registry::subject_of};
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// Local user name, or how else the peer was identified.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// How the shell re-reads its configuration; returns what changed, in words.
+pub type Reloader = Box<dyn Fn(&Hub) -> Result<Vec<String>, String> + Send + Sync>;
+
+/// A request. The wire form is this, as JSON, tagged by `do`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminRequest {
+    /// Ready? What listens, how full are the limits.
+    Status,
+    /// Registers an identity; with `bundle` also makes a key and certificate for it.
+    DeviceAdd {
+        /// Its name.
+        name: IdentityName,
+        /// What it is.
+        kind: Kind,
+        /// What is known of it.
+        #[serde(default)]
+        fields: Fields,
+        /// Whether to make a bundle.
+        #[serde(default)]
+        bundle: bool,
+        /// Days the bundle's certificate is valid; the default and the cap are 365.
+        #[serde(default)]
+        days: Option<u32>,
+    },
+    /// Changes descriptive fields.
+    DeviceEdit {
+        /// Whose.
+        name: IdentityName,
+        /// The new values.
+        fields: Fields,
+    },
+    /// All identities.
+    DeviceList,
+    /// One identity with its certificates and sessions.
+    DeviceShow {
+        /// Whose.
+        name: IdentityName,
+    },
+    /// Moves an identity along its life.
+    DeviceState {
+        /// Whose.
+        name: IdentityName,
+        /// The new state.
+        to: LifecycleState,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Compiles policies without applying them.
+    PolicyCheck {
+        /// File names and texts.
+        sources: Vec<Source>,
+    },
+    /// Replaces the applied policies.
+    PolicyApply {
+        /// File names and texts; none restores the built-in policy alone.
+        sources: Vec<Source>,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// The policy in force.
+    PolicyShow,
+    /// Runs a file of expected decisions.
+    PolicyTest {
+        /// Name of the test file.
+        file: String,
+        /// Its text.
+        tests: String,
+        /// Policies to test instead of the applied ones.
+        #[serde(default)]
+        sources: Option<Vec<Source>>,
+    },
+    /// Why a decision falls as it does.
+    PolicyExplain {
+        /// Who.
+        identity: IdentityName,
+        /// `connect`, `publish`, `subscribe` or `receive`.
+        action: String,
+        /// Topic or filter.
+        #[serde(default)]
+        topic: String,
+    },
+    /// Reads configuration, certificates and policy again.
+    Reload,
+}
+
+/// A policy file, by value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl From<Source> for PolicySource {
+    fn from(source: Source) -> Self {
+        Self { file: source.file, text: source.text }
+    }
+}
+
+/// What `device add --out` writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bundle {
+    /// `ca.pem`: what the client trusts.
+    pub ca_pem: String,
+    /// `cert.pem`: leaf and issuing CA.
+    pub cert_pem: String,
+    /// `key.pem`: PKCS #8, private.
+    pub key_pem: String,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The result.
+    pub result: Value,
+    /// Whether a check that the request ran has failed (exit status 1).
+    #[serde(default)]
+    pub failed: bool,
+}
+
+impl Outcome {
+    fn ok(result: Value) -> Self {
+        Self { result, failed: false }
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// What was given cannot be used (exit status 2).
+    #[error("{0}")]
+    Invalid(String),
+    /// Policy or state refuse it (exit status 4).
+    #[error("{0}")]
+    Refused(String),
+    /// The actor's role does not permit it (exit status 4).
+    #[error("{actor} has the role {role}, which does not permit this")]
+    Role {
+        /// Who asked.
+        actor: String,
+        /// Its role.
+        role: &'static str,
+    },
+    /// The store could not keep it (exit status 4); nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl AdminError {
+    /// The contract's exit status.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Invalid(_) => 2,
+            _ => 4,
+        }
+    }
+}
+
+impl From<RegistryError> for AdminError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Store(error) => Self::Store(error),
+            RegistryError::Field(_) => Self::Invalid(error.to_string()),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<PkiError> for AdminError {
+    fn from(error: PkiError) -> Self {
+        Self::Refused(format!("no certificate was issued: {error}"))
+    }
+}
+
+/// What a request needs of a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Looks, changes nothing.
+    Read,
+    /// Runs the fleet: registers, disables, quarantines.
+    Operate,
+    /// Handles keys and certificates: issues, revokes.
+    Keys,
+    /// Decides who may do what.
+    Govern,
+}
+
+impl AdminRequest {
+    fn need(&self) -> Need {
+        match self {
+            Self::Status | Self::DeviceList | Self::DeviceShow { .. } | Self::PolicyCheck { .. } => Need::Read,
+            Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
+            Self::DeviceAdd { bundle: true, .. } => Need::Keys,
+            Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
+            Self::DeviceAdd { .. } | Self::DeviceEdit { .. } | Self::DeviceState { .. } => Need::Operate,
+            Self::PolicyApply { .. } | Self::Reload => Need::Govern,
+        }
+    }
+}
+
+/// Role × need. The default row is all ✘.
+fn permits(role: Role, need: Need) -> bool {
+    match role {
+        Role::Administrator => true,
+        Role::Operator => matches!(need, Need::Read | Need::Operate),
+        Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys),
+        Role::ReleaseSigner | Role::Auditor | Role::Viewer => need == Need::Read,
+    }
+}
+
+impl Hub {
+    /// Does what an operator asks, if its role permits (CSA-CLS-08, IIITA-N4).
+    ///
+    /// # Errors
+    /// [`AdminError`], whose text is for the operator.
+    pub fn administer(&self, actor: &Actor, request: AdminRequest) -> Result<Outcome, AdminError> {
+        if !permits(actor.role, request.need()) {
+            self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{:?}", request.need()));
+            return Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() });
+        }
+        let now = self.wall_clock();
+        match request {
+            AdminRequest::Status => Ok(Outcome::ok(self.status(now))),
+            AdminRequest::DeviceAdd { name, kind, fields, bundle, days } => {
+                self.device_add(actor, &name, kind, &fields, bundle.then_some(days), now)
+            }
+            AdminRequest::DeviceEdit { name, fields } => {
+                let row = self.registry.edit(&name, &fields, now)?;
+                self.identity_changed(actor, &row, "fields changed");
+                Ok(Outcome::ok(identity_json(&row)))
+            }
+            AdminRequest::DeviceList => {
+                Ok(Outcome::ok(self.registry.list().iter().map(|row| identity_json(row)).collect()))
+            }
+            AdminRequest::DeviceShow { name } => self.device_show(&name),
+            AdminRequest::DeviceState { name, to, reason, dry_run } => {
+                self.device_state(actor, &name, to, &reason, dry_run, now)
+            }
+            AdminRequest::PolicyCheck { sources } => {
+                let set = self.compile(&into_sources(sources))?;
+                Ok(Outcome::ok(policy_summary(&set)))
+            }
+            AdminRequest::PolicyApply { sources, dry_run } => self.policy_apply(sources, dry_run),
+            AdminRequest::PolicyShow => Ok(Outcome::ok(self.policy_show())),
+            AdminRequest::PolicyTest { file, tests, sources } => self.policy_test(&file, &tests, sources, now),
+            AdminRequest::PolicyExplain { identity, action, topic } => self.policy_explain(&identity, &action, &topic, now),
+            AdminRequest::Reload => self.reload(),
+        }
+    }
+
+    fn reload(&self) -> Result<Outcome, AdminError> {
+        let Some(reloader) = self.reloader.get() else {
+            return Err(AdminError::Refused("the hub does not run; what is on disk is read at its next start".into()));
+        };
+        match reloader(self) {
+            Ok(notes) => {
+                self.emit(EventKind::Reloaded, None, None, None, format_args!("{}", notes.join("; ")));
+                Ok(Outcome::ok(json!({ "reloaded": true, "notes": notes })))
+            }
+            Err(error) => {
+                self.emit(EventKind::ReloadFailed, None, None, None, format_args!("{error}"));
+                Err(AdminError::Invalid(error))
+            }
+        }
+    }
+
+    fn identity_changed(&self, actor: &Actor, row: &IdentityRow, what: &str) {
+        self.raise_generation();
+        let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
+        self.reauthorize(&sessions, self.wall_clock());
+        self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, format_args!("{what}, by {}", actor.name));
+    }
+
+    /// `bundle` is `Some(days)` where a key and certificate are to be made.
+    fn device_add(
+        &self,
+        actor: &Actor,
+        name: &IdentityName,
+        kind: Kind,
+        fields: &Fields,
+        bundle: Option<Option<u32>>,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
+        let row = self.registry.add(name, kind, fields, now)?;
+        self.identity_changed(actor, &row, "registered");
+        let bundle = bundle.map(|days| self.issue_bundle(&row, days, now)).transpose()?;
+        let mut result = identity_json(&row);
+        result["bundle"] = json!(bundle);
+        Ok(Outcome::ok(result))
+    }
+
+    fn issue_bundle(&self, row: &IdentityRow, days: Option<u32>, now: UnixMillis) -> Result<Bundle, AdminError> {
+        let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
+        let key = portreeve_pki::generate_key()?;
+        if !self.registry.is_new_key(&key.public) {
+            return Err(RegistryError::KeyKnown.into());
+        }
+        let issued = self.authority.issue_device(row.id, &key.public, now, lifetime)?;
+        self.registry.add_credential(row.id, &issued, now)?;
+        let serial = hex::encode(&issued.serial);
+        self.emit(EventKind::CertificateIssued, Some(row.name.as_str()), None, None, format_args!("serial {serial}"));
+        Ok(Bundle {
+            ca_pem: self.authority.trust_pem(),
+            cert_pem: issued.chain_pem,
+            key_pem: key.pkcs8_pem.to_string(),
+        })
+    }
+
+    fn device_show(&self, name: &IdentityName) -> Result<Outcome, AdminError> {
+        let row = self.registry.find(name)?;
+        let mut result = identity_json(&row);
+        result["certificates"] = self.registry.credentials(row.id).iter().map(|row| credential_json(row)).collect();
+        let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
+        result["sessions"] = sessions
+            .iter()
+            .map(|session| {
+                let outgoing = session.outgoing.lock();
+                json!({
+                    "client_id": session.key.client_id.as_str(),
+                    "connected": outgoing.is_online(),
+                    "address": session.peer.load().address.to_string(),
+                    "transport": session.peer.load().transport,
+                    "subscriptions": outgoing.subscriptions.values().map(|s| s.filter.as_str()).collect::<Vec<_>>(),
+                    "queued_messages": outgoing.outbound.len(),
+                    "queued_bytes": outgoing.outbound.bytes(),
+                    "expiry_s": outgoing.expiry_s,
+                })
+            })
+            .collect();
+        Ok(Outcome::ok(result))
+    }
+
+    fn device_state(
+        &self,
+        actor: &Actor,
+        name: &IdentityName,
+        to: LifecycleState,
+        reason: &str,
+        dry_run: bool,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
+        let row = self.registry.find(name)?;
+        let sessions = self.sessions.lock().by_identity.get(&row.id).map_or(0, Vec::len);
+        if dry_run {
+            if !Registry::may_become(row.state, to) {
+                return Err(RegistryError::Transition { name: name.clone(), from: row.state, to }.into());
+            }
+            let from = row.state.as_str();
+            return Ok(Outcome::ok(json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true })));
+        }
+        let row = self.registry.set_state(name, to, reason, now)?;
+        self.identity_changed(actor, &row, to.as_str());
+        let mut cut = 0;
+        if to != LifecycleState::Active {
+            let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str() };
+            let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
+            cut = self.cut(row.id, close, forget, now);
+        }
+        let mut result = identity_json(&row);
+        result["connections_closed"] = json!(cut);
+        Ok(Outcome::ok(result))
+    }
+
+    fn policy_apply(&self, sources: Vec<Source>, dry_run: bool) -> Result<Outcome, AdminError> {
+        let sources = into_sources(sources);
+        let mut summary = policy_summary(&self.compile(&sources)?);
+        if !dry_run {
+            summary["subscriptions_ended"] = json!(self.apply_policy(&sources)?);
+        }
+        summary["dry_run"] = json!(dry_run);
+        Ok(Outcome::ok(summary))
+    }
+
+    fn policy_show(&self) -> Value {
+        let policy = self.policy();
+        let files: Vec<_> = policy.sources().iter().map(|s| json!({ "file": s.file, "text": s.text })).collect();
+        json!({ "policies": policy.len(), "files": files })
+    }
+
+    fn policy_test(&self, file: &str, tests: &str, sources: Option<Vec<Source>>, now: UnixMillis) -> Result<Outcome, AdminError> {
+        let set = match sources {
+            Some(sources) => self.compile(&into_sources(sources))?,
+            None => (*self.policy()).clone(),
+        };
+        let tests = PolicyTests::parse(file, tests).map_err(|problems| AdminError::Invalid(crate::policies::join(&problems)))?;
+        let lookup = |name: &IdentityName| self.registry.find(name).ok().map(|row| subject_of(&row));
+        let report = tests.run(&set, lookup, now);
+        Ok(Outcome { failed: report.failed > 0, result: json!(report) })
+    }
+
+    fn policy_explain(&self, identity: &IdentityName, action: &str, topic: &str, now: UnixMillis) -> Result<Outcome, AdminError> {
+        let row = self.registry.find(identity)?;
+        let action: Action = action.parse().map_err(|error| AdminError::Invalid(format!("{action}: {error}")))?;
+        let resource = match action {
+            Action::Subscribe => portreeve_types::TopicFilter::new(topic).map(|filter| filter.plain().to_owned()),
+            Action::Publish | Action::Receive => portreeve_types::TopicName::check(topic).map(|()| topic.to_owned()),
+            Action::Connect => Ok(String::new()),
+        };
+        let resource = resource.map_err(|error| AdminError::Invalid(format!("`{topic}`: {error}")))?;
+        let context = Context { now, source: None, transport: "mqtt", client_id: identity.as_str(), qos: None, retain: false };
+        let explanation = self.policy().explain(&subject_of(&row), action, &resource, &context);
+        Ok(Outcome::ok(json!({ "text": explanation.to_string(), "explanation": explanation })))
+    }
+
+    fn status(&self, now: UnixMillis) -> Value {
+        let journal = self.journal.stats();
+        json!({
+            "ready": self.accepts_work(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": now.since(self.started).as_secs(),
+            "data": self.data.display().to_string(),
+            "listeners": self.listeners.lock().iter().map(|(name, at)| json!({ "name": name, "address": at })).collect::<Vec<_>>(),
+            "clients_connected": self.gauges.online.load(Relaxed),
+            "identities": self.registry.len(),
+            "policies": self.policy().len(),
+            "store": { "health": self.store_health(), "commits": journal.commits, "last_commit_us": journal.last_commit_us },
+            "limits": self.limits_table(),
+        })
+    }
+}
+
+fn into_sources(sources: Vec<Source>) -> Vec<PolicySource> {
+    sources.into_iter().map(PolicySource::from).collect()
+}
+
+fn policy_summary(set: &portreeve_policy::PolicySet) -> Value {
+    let warnings: Vec<_> = set.warnings().iter().map(ToString::to_string).collect();
+    json!({ "policies": set.len(), "files": set.sources().iter().map(|s| &s.file).collect::<Vec<_>>(), "warnings": warnings })
+}
+
+fn identity_json(row: &IdentityRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "name": row.name.as_str(),
+        "kind": row.kind.as_str(),
+        "group": row.group,
+        "owner": row.owner,
+        "location": row.location,
+        "model": row.model,
+        "firmware": row.firmware,
+        "notes": row.notes,
+        "state": row.state.as_str(),
+        "state_reason": row.state_reason,
+        "created_ms": row.created.0,
+        "changed_ms": row.changed.0,
+        "last_seen_ms": row.last_seen.map(|at| at.0),
+    })
+}
+
+fn credential_json(row: &CredentialRow) -> Value {
+    json!({
+        "key": row.key.to_string(),
+        "serial": hex::encode(&row.serial),
+        "issued_ms": row.issued.0,
+        "not_after_ms": row.not_after.0,
+        "revoked_ms": row.revoked.map(|at| at.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table, so that a change of it shows in a diff.
+    #[test]
+    fn role_by_need() {
+        let table: Vec<String> = Role::ALL
+            .iter()
+            .map(|&role| {
+                let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
+                format!("{role} {}", cells.map(|need| if permits(role, need) { '✔' } else { '✘' }).iter().collect::<String>())
+            })
+            .collect();
+        let expected = [
+            "administrator ✔✔✔✔",
+            "operator ✔✔✘✘",
+            "key-manager ✔✔✔✘",
+            "release-signer ✔✘✘✘",
+            "auditor ✔✘✘✘",
+            "viewer ✔✘✘✘",
+        ];
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn revoked_and_retired_are_for_ever() {
+        use LifecycleState::{Active, Disabled, Pending, Quarantined, Retired, Revoked};
+        for to in [Pending, Active, Quarantined, Disabled, Revoked] {
+            assert!(!Registry::may_become(Retired, to));
+        }
+        assert!(Registry::may_become(Revoked, Retired));
+        assert!(!Registry::may_become(Revoked, Active));
+        assert!(Registry::may_become(Disabled, Active));
+    }
+}

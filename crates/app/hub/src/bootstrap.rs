@@ -1,0 +1,285 @@
+//! The data directory: made whole on the first start, checked on every later one.
+//!
+//! ```text
+//! DIR/            0700
+//!   pki/          root, issuing CAs, the hub's own certificate; keys 0600
+//!   registry.redb identities, credentials, policy
+//!   sessions.redb sessions, queues, retained messages
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, atomic::{AtomicBool, AtomicU64}},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use portreeve_config::Config;
+use portreeve_events::Events;
+use portreeve_pki::{Authority, HUB_LIFETIME_MAX, PkiError};
+use portreeve_policy::{Epoch, PolicySet};
+use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
+use portreeve_tls::{Credentials, ServerTls, TlsError};
+use portreeve_types::UnixMillis;
+
+use crate::{CommitWatch, Hub, Registry, Upkeep, gate_of, limits, policies};
+
+/// Why a hub cannot be opened. Each says what to do; nothing was half-created.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory is somebody else's.
+    #[error("{} holds other files and no hub; choose an empty or new data directory with --data", .0.display())]
+    NotADataDirectory(PathBuf),
+    /// Others could read the keys.
+    #[error("{path} can be read by others (mode {mode:03o}); it holds private keys: chmod 700 {path}", path = path.display())]
+    TooOpen {
+        /// The data directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The certificate authority's files do not hold together.
+    #[error("{}: {source}", path.display())]
+    Pki {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: PkiError,
+    },
+    /// The hub's own certificate cannot be used.
+    #[error("the hub's certificate cannot be used: {0}")]
+    Tls(#[from] TlsError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The applied policy no longer compiles.
+    #[error("the applied policy does not compile with this version:\n{0}")]
+    Policy(String),
+}
+
+/// Files of the hub's own certificate, in `pki/`.
+const CERT: &str = "server.pem";
+const KEY: &str = "server.key";
+/// Names that [`CERT`] was issued for, one a line: tells when it must be made anew.
+const NAMES: &str = "server.names";
+
+fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + use<'a> {
+    move |source| OpenError::Io { what, path: path.to_owned(), source }
+}
+
+impl Hub {
+    /// Opens the hub in `data`, making everything on the first start.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a first start that fails leaves nothing behind.
+    pub fn open(data: &Path, config: Config, now: UnixMillis) -> Result<Arc<Self>, OpenError> {
+        let data = &std::path::absolute(data).map_err(io_error("resolve", data))?;
+        ensure_directory(data, now)?;
+        let store = RedbStore::open(data, config.store.cache_bytes)?;
+        let (registry_store, session_store): (Arc<dyn RegistryStore>, Arc<dyn SessionStore>) =
+            (Arc::new(store.registry), Arc::new(store.sessions));
+        let registry_contents = registry_store.load()?;
+        let session_contents = session_store.load()?;
+        let sources = policies::stored_sources(&registry_contents.blobs).map_err(OpenError::Policy)?;
+        let policy = PolicySet::compile(&sources, Epoch(1)).map_err(|d| OpenError::Policy(policies::join(&d)))?;
+        let pki = data.join("pki");
+        let authority = read_authority(&pki, now)?;
+        let hub_credentials = hub_certificate(&pki, &authority, &config, now)?;
+        let registry = Arc::new(Registry::new(registry_store, registry_contents));
+        let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
+        let commits = Arc::new(CommitWatch::default());
+        let journal = start_journal(session_store, &config, &commits).map_err(io_error("start the journal of", data))?;
+
+        let hub = Arc::new(Self {
+            data: data.clone(),
+            started: now,
+            config: ArcSwap::from_pointee(config),
+            events: Events::default(),
+            registry,
+            authority,
+            tls,
+            policy: ArcSwap::from_pointee(policy),
+            generation: AtomicU64::new(1),
+            policy_change: Mutex::default(),
+            journal,
+            commits,
+            trie: RwLock::default(),
+            trie_version: AtomicU64::new(1),
+            retained: RwLock::default(),
+            sessions: Mutex::default(),
+            timers: Mutex::default(),
+            next_message: AtomicU64::new(1),
+            next_session: AtomicU64::new(1),
+            counters: crate::Counters::default(),
+            gauges: crate::Gauges::default(),
+            limits: limits::Watermarks::default(),
+            rate: limits::RateWindow::default(),
+            admissions: limits::Admissions::default(),
+            reloader: OnceLock::new(),
+            listeners: Mutex::default(),
+            upkeep: Mutex::new(Upkeep::default()),
+            disk_low: AtomicBool::new(false),
+        });
+        hub.watch_disk();
+        hub.continue_ids(&session_contents);
+        hub.recover(session_contents, now);
+        Ok(hub)
+    }
+
+    /// Takes a new configuration into use, and certificates for new names. What needs a restart is not touched here.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what ran before still runs.
+    pub fn reconfigure(&self, config: Config, now: UnixMillis) -> Result<(), OpenError> {
+        let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &config, now)?;
+        self.tls.replace_certificate(credentials)?;
+        self.tls.replace_anchors(&self.authority.device_anchors())?;
+        self.config.store(Arc::new(config));
+        self.raise_generation();
+        Ok(())
+    }
+}
+
+fn start_journal(store: Arc<dyn SessionStore>, config: &Config, commits: &Arc<CommitWatch>) -> io::Result<Arc<Journal>> {
+    let limits = JournalLimits {
+        pending_bytes_max: config.limits.journal_pending_bytes as u64,
+        batch_ops_max: config.store.commit_entries.max(1),
+        ..JournalLimits::default()
+    };
+    let watch = Arc::clone(commits);
+    let on_progress = Box::new(move |progress: &Progress| {
+        *watch.trouble.lock() = match &progress.health {
+            Health::Ok | Health::Backlogged => None,
+            Health::Full => Some("no space left for the session store".into()),
+            Health::Failed(why) => Some(why.clone()),
+        };
+        let wakers = std::mem::take(&mut *watch.wakers.lock());
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    });
+    Journal::start(store, limits, on_progress).map(Arc::new)
+}
+
+/// Makes a new data directory beside its place and moves it there whole, or checks the one that is there.
+fn ensure_directory(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
+    let occupied = match fs::read_dir(data) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(io_error("read", data)(error)),
+    };
+    if !occupied {
+        return create_directory(data, now);
+    }
+    if !data.join("pki").is_dir() {
+        return Err(OpenError::NotADataDirectory(data.to_owned()));
+    }
+    let mode = fs::metadata(data).map_err(io_error("read", data))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(OpenError::TooOpen { path: data.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn create_directory(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
+    let parent = data.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+    let name = data.file_name().unwrap_or_default().to_string_lossy();
+    let draft = parent.join(format!(".{name}.{}.new", std::process::id()));
+    let made = fill_directory(&draft, now).and_then(|()| {
+        // An empty directory that is there already makes way; anything else makes `rename` fail.
+        fs::rename(&draft, data).map_err(io_error("create", data))
+    });
+    if made.is_err() {
+        // Best effort: the error that matters is the first.
+        let _ = fs::remove_dir_all(&draft);
+    }
+    made
+}
+
+fn fill_directory(draft: &Path, now: UnixMillis) -> Result<(), OpenError> {
+    let pki = draft.join("pki");
+    let mut private = fs::DirBuilder::new();
+    private.mode(0o700);
+    private.create(draft).map_err(io_error("create", draft))?;
+    private.create(&pki).map_err(io_error("create", &pki))?;
+    let authority = Authority::create(now).map_err(|source| OpenError::Pki { path: pki.clone(), source })?;
+    for file in authority.to_files() {
+        write_file(&pki.join(file.name), file.pem.as_bytes(), file.secret)?;
+    }
+    // Both store files, so that a later start can tell a missing one from a first start.
+    RedbStore::open(draft, 1 << 20).map(drop)?;
+    Ok(())
+}
+
+/// Writes a file in one step: readers see the old or the new content, also after a power cut.
+fn write_file(path: &Path, bytes: &[u8], secret: bool) -> Result<(), OpenError> {
+    let draft = path.with_extension("new");
+    let mode = if secret { 0o600 } else { 0o644 };
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    let written = options.open(&draft).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&draft, path)).map_err(io_error("write", path))
+}
+
+fn read_authority(pki: &Path, now: UnixMillis) -> Result<Authority, OpenError> {
+    Authority::from_files(now, |name| fs::read(pki.join(name)).ok())
+        .map_err(|source| OpenError::Pki { path: pki.to_owned(), source })
+}
+
+/// `localhost`, the loopback addresses, the host's name, and `hub.names`.
+fn hub_names(config: &Config) -> Vec<String> {
+    let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().to_lowercase();
+    if !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')) {
+        names.insert(host);
+    }
+    names.extend(config.hub.names.iter().map(|name| name.to_lowercase()));
+    names.into_iter().collect()
+}
+
+/// The hub's certificate: the one on disk while it is young and names what it must, else a new one.
+fn hub_certificate(pki: &Path, authority: &Authority, config: &Config, now: UnixMillis) -> Result<Credentials, OpenError> {
+    let names = hub_names(config);
+    let wanted = names.join("\n");
+    let (cert, key) = (pki.join(CERT), pki.join(KEY));
+    let current = fs::read_to_string(pki.join(NAMES)).is_ok_and(|names| names == wanted) && is_young(&cert, now);
+    if !current {
+        let failed = |source| OpenError::Pki { path: pki.to_owned(), source };
+        let pair = portreeve_pki::generate_key().map_err(failed)?;
+        let issued = authority.issue_hub(&names, &pair.public, now, HUB_LIFETIME_MAX).map_err(failed)?;
+        write_file(&key, pair.pkcs8_pem.as_bytes(), true)?;
+        write_file(&cert, issued.chain_pem.as_bytes(), false)?;
+        write_file(&pki.join(NAMES), wanted.as_bytes(), false)?;
+    }
+    let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
+    Ok(Credentials::from_pem(&cert.display().to_string(), &read(&cert)?, &key.display().to_string(), &read(&key)?)?)
+}
+
+/// Whether the certificate exists and less than two thirds of its life are over.
+fn is_young(cert: &Path, now: UnixMillis) -> bool {
+    let Ok(pem) = fs::read(cert) else { return false };
+    let Ok(chain) = portreeve_tls::certificates_from_pem(CERT, &pem) else { return false };
+    let facts = chain.first().and_then(|leaf| portreeve_pki::leaf_facts(leaf).ok());
+    facts.is_some_and(|facts| {
+        let life = facts.not_after.since(facts.not_before);
+        facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3)
+    })
+}

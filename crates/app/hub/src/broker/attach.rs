@@ -1,0 +1,494 @@
+//! CONNECT to session and connection's end: resume, take over, expire, publish wills.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Waker,
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use portreeve_events::Kind;
+use portreeve_mqtt::{Connect, Reason, Version};
+use portreeve_policy::Action;
+use portreeve_store::{MessageRow, SessionId, SessionOp, WillRow};
+use portreeve_types::{ClientId, IdentityId, LifecycleState, TopicName, UnixMillis};
+use uuid::Uuid;
+
+use super::{
+    message::Message,
+    session::{Close, Incoming, LinkSlot, Outgoing, Peer, Session, SessionKey},
+};
+use crate::{DeviceIdentity, Hub};
+
+/// Why a CONNECT was refused: a code for the peer, words for the log.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    pub(crate) kind: Kind,
+    pub(crate) why: String,
+}
+
+impl Refused {
+    fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, kind: Kind::ConnectRefused, why: why.into() }
+    }
+}
+
+/// A connection's hold on its session.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) session: Arc<Session>,
+    /// See [`Outgoing::connection`].
+    pub(crate) connection: u64,
+    pub(crate) present: bool,
+    pub(crate) assigned: Option<ClientId>,
+    /// The granted Session Expiry Interval, seconds.
+    pub(crate) expiry_s: u32,
+    /// QoS 2 deliveries whose PUBREL goes out again.
+    pub(crate) releases: Vec<u16>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// DISCONNECT 0x00: the will is void [MQTT-3.14.4-3].
+    Clean,
+    /// Anything else.
+    WithWill,
+}
+
+/// The identity's sessions that must be looked after once no lock is held.
+#[derive(Default)]
+struct Aftermath {
+    wakes: Vec<Waker>,
+    wills: Vec<(Arc<Session>, Arc<WillRow>)>,
+}
+
+impl Hub {
+    pub(crate) fn attach(
+        &self,
+        identity: &DeviceIdentity,
+        request: &Connect<'_>,
+        peer: Peer,
+        now: UnixMillis,
+    ) -> Result<Attached, Refused> {
+        if request.authentication_method.is_some() {
+            return Err(Refused::new(Reason::BAD_AUTHENTICATION_METHOD, "enhanced authentication is not offered"));
+        }
+        let (client_id, assigned) = self.client_id(identity, request)?;
+        let expiry_s = self.granted_expiry_s(request);
+        if expiry_s > 0 && !self.accepts_work() {
+            return Err(Refused::new(Reason::QUOTA_EXCEEDED, "the store takes no work: no persistent session"));
+        }
+        let will = request.will.as_ref().map(|will| self.will_row(will)).transpose()?.map(Arc::new);
+        let key = SessionKey { identity: identity.id(), client_id };
+
+        let mut after = Aftermath::default();
+        let attached = self.attach_locked(identity, request, key, peer, expiry_s, will, now, &mut after);
+        after.wakes.into_iter().for_each(Waker::wake);
+        for (session, will) in after.wills {
+            self.publish_will(&session, &will, now);
+        }
+        attached.map(|attached| Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
+    }
+
+    fn client_id(&self, identity: &DeviceIdentity, request: &Connect<'_>) -> Result<(ClientId, bool), Refused> {
+        let refuse = |why: &str| Err(Refused::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, why));
+        if request.client_id.is_empty() {
+            if request.version == Version::V311 && !request.clean_start {
+                return refuse("an empty client id needs a clean session [MQTT-3.1.3-8 of 3.1.1]");
+            }
+            let text = format!("{}:{}", identity.name(), Uuid::new_v4().simple());
+            return ClientId::new(&text).map(|id| (id, true)).map_or_else(|| refuse("no client id could be made"), Ok);
+        }
+        if request.client_id.len() > self.config().limits.client_id_bytes {
+            return refuse("client id is too long");
+        }
+        let Some(id) = ClientId::new(request.client_id) else { return refuse("client id holds a control character") };
+        if !id.belongs_to(identity.kind(), identity.name()) {
+            return refuse("client id is not this identity's");
+        }
+        Ok((id, false))
+    }
+
+    /// Seconds; 3.1.1 knows only clean (0) or not.
+    fn granted_expiry_s(&self, request: &Connect<'_>) -> u32 {
+        let config = self.config();
+        match request.version {
+            Version::V5 => request.session_expiry_s.unwrap_or(0).min(config.mqtt.session_expiry_max_s),
+            Version::V311 if request.clean_start => 0,
+            Version::V311 => config.mqtt.session_expiry_v311_s,
+        }
+    }
+
+    fn will_row(&self, will: &portreeve_mqtt::Will<'_>) -> Result<WillRow, Refused> {
+        let config = self.config();
+        let limits = &config.limits;
+        let invalid = |_| Refused::new(Reason::TOPIC_NAME_INVALID, "will topic is not a topic name");
+        let topic = TopicName::new(will.topic).map_err(invalid)?;
+        if topic.split('/').count() > limits.topic_levels || topic.len() > limits.topic_bytes {
+            return Err(Refused::new(Reason::TOPIC_NAME_INVALID, "will topic has too many levels or bytes"));
+        }
+        let mut forwarded = Vec::new();
+        will.properties.encode_forwarded(&mut forwarded);
+        Ok(WillRow {
+            topic,
+            qos: will.qos,
+            retain: will.retain,
+            forwarded: forwarded.into(),
+            payload: will.payload.into(),
+            expiry_s: will.properties.expiry_s,
+            delay_s: will.delay_s.min(config.mqtt.will_delay_max_s),
+            due: None,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one CONNECT, already checked one by one")]
+    fn attach_locked(
+        &self,
+        identity: &DeviceIdentity,
+        request: &Connect<'_>,
+        key: SessionKey,
+        peer: Peer,
+        expiry_s: u32,
+        will: Option<Arc<WillRow>>,
+        now: UnixMillis,
+        after: &mut Aftermath,
+    ) -> Result<Attached, Refused> {
+        let mut table = self.sessions.lock();
+        // A revocation writes the registry first and then closes the sessions it finds under this lock; so either it
+        // finds this one or this one finds it (CSA-CLS-08).
+        if self.registry.state_of(identity.id()) != Some(LifecycleState::Active) {
+            return Err(Refused {
+                reason: Reason::NOT_AUTHORIZED,
+                kind: Kind::IdentityRefused,
+                why: "the identity is no longer active".into(),
+            });
+        }
+        let existing = table.by_key.get(&key).cloned();
+        let resumable = existing.as_ref().is_some_and(|session| {
+            let outgoing = session.outgoing.lock();
+            !request.clean_start && outgoing.expiry_s > 0 && outgoing.expires().is_none_or(|at| at > now)
+        });
+        let probe = match &existing {
+            Some(session) if resumable => Arc::clone(session),
+            _ => self.new_session(identity, key, peer, now),
+        };
+        probe.peer.store(Arc::new(peer));
+        self.check_connect_policy(&probe, will.as_deref(), now)?;
+        if !resumable {
+            let replaces = usize::from(existing.is_some());
+            self.check_session_limits(&table, identity, replaces)?;
+        }
+        if let Some(old) = existing.filter(|_| !resumable) {
+            self.end_session(&mut table, &old, now, after);
+        }
+        if !resumable {
+            table.insert(Arc::clone(&probe));
+        }
+        let (connection, releases) = self.link(&probe, request, expiry_s, will, resumable, now, after);
+        drop(table);
+        if resumable {
+            probe.incoming.lock().received.resume();
+        }
+        self.gauges.online.fetch_add(1, Relaxed);
+        Ok(Attached { session: probe, connection, present: resumable, assigned: None, expiry_s, releases })
+    }
+
+    fn new_session(&self, identity: &DeviceIdentity, key: SessionKey, peer: Peer, now: UnixMillis) -> Arc<Session> {
+        Arc::new(Session {
+            id: SessionId(self.next_session.fetch_add(1, Relaxed)),
+            key,
+            name: identity.name().clone(),
+            created: now,
+            access: ArcSwapOption::empty(),
+            peer: ArcSwap::from_pointee(peer),
+            outgoing: Outgoing::default().into(),
+            incoming: Incoming::default().into(),
+        })
+    }
+
+    fn check_connect_policy(&self, session: &Arc<Session>, will: Option<&WillRow>, now: UnixMillis) -> Result<(), Refused> {
+        let connect = self.decide(session, Action::Connect, "", None, false, now);
+        connect.verdict.map_err(|denial| Refused::new(Reason::NOT_AUTHORIZED, denial.to_string()))?;
+        let Some(will) = will else { return Ok(()) };
+        let publish = self.decide(session, Action::Publish, &will.topic, Some(will.qos), will.retain, now);
+        publish.verdict.map(drop).map_err(|denial| Refused {
+            reason: Reason::NOT_AUTHORIZED,
+            kind: Kind::WillDenied,
+            why: format!("will to {}: {denial}", will.topic),
+        })
+    }
+
+    fn check_session_limits(&self, table: &SessionTable, identity: &DeviceIdentity, replaces: usize) -> Result<(), Refused> {
+        let config = self.config();
+        let limits = &config.limits;
+        let per_identity = match identity.kind() {
+            portreeve_types::Kind::Application => limits.sessions_per_application,
+            _ => limits.sessions_per_device,
+        };
+        let held = table.by_identity.get(&identity.id()).map_or(0, Vec::len);
+        let refuse = |why: &str| Err(Refused { reason: Reason::QUOTA_EXCEEDED, kind: Kind::LimitReached, why: why.into() });
+        if held >= per_identity + replaces {
+            return refuse("the identity holds all the sessions it may");
+        }
+        if table.by_id.len() >= limits.sessions_total + replaces {
+            return refuse("the hub holds all the sessions it may");
+        }
+        Ok(())
+    }
+
+    /// Makes this connection the session's current one, ending an earlier one [MQTT-3.1.4-3].
+    #[expect(clippy::too_many_arguments, reason = "as its only caller")]
+    fn link(
+        &self,
+        session: &Arc<Session>,
+        request: &Connect<'_>,
+        expiry_s: u32,
+        will: Option<Arc<WillRow>>,
+        resumed: bool,
+        now: UnixMillis,
+        after: &mut Aftermath,
+    ) -> (u64, Vec<u16>) {
+        let mut outgoing = session.outgoing.lock();
+        if outgoing.is_online() {
+            self.emit_for(session, Kind::SessionTakenOver, format_args!("a newer connection took the session"));
+            let close = Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" };
+            after.wakes.extend(outgoing.close(close));
+            self.gauges.online.fetch_sub(1, Relaxed);
+            // The old connection ended without DISCONNECT. A delayed will is void, for the session goes on [MQTT-3.1.3-9].
+            let old_will = outgoing.will.take().filter(|will| will.delay_s == 0);
+            after.wills.extend(old_will.map(|will| (Arc::clone(session), will)));
+        }
+        outgoing.connection += 1;
+        outgoing.link = Some(LinkSlot::default());
+        outgoing.v5 = request.version == Version::V5;
+        outgoing.expiry_s = expiry_s;
+        outgoing.stored |= expiry_s > 0;
+        outgoing.disconnected = None;
+        outgoing.will_due = None;
+        outgoing.will = will;
+        let releases = if resumed { outgoing.outbound.resume() } else { Vec::new() };
+        let mut ops = Vec::new();
+        if outgoing.stored {
+            ops.push(SessionOp::PutSession { id: session.id, row: session.row(&outgoing) });
+            ops.push(match &outgoing.will {
+                Some(will) => SessionOp::PutWill { session: session.id, row: Arc::clone(will) },
+                None => SessionOp::DeleteWill { session: session.id },
+            });
+        }
+        self.journal.submit(&mut ops);
+        self.registry.seen(session.key.identity, now);
+        (outgoing.connection, releases)
+    }
+
+    /// A connection is gone. `expiry_s` is what its DISCONNECT asked for.
+    pub(crate) fn detach(&self, session: &Arc<Session>, connection: u64, how: Departure, expiry_s: Option<u32>, now: UnixMillis) {
+        let mut after = Aftermath::default();
+        let mut table = self.sessions.lock();
+        let mut outgoing = session.outgoing.lock();
+        if outgoing.connection != connection || outgoing.ended || !outgoing.is_online() {
+            return; // A newer connection, or the session's end, has seen to everything.
+        }
+        outgoing.link = None;
+        outgoing.disconnected = Some(now);
+        self.gauges.online.fetch_sub(1, Relaxed);
+        let before = outgoing.outbound.bytes();
+        outgoing.outbound.forget_qos0();
+        self.gauges.queue_changed(before, outgoing.outbound.bytes());
+        if let Some(expiry_s) = expiry_s {
+            outgoing.expiry_s = expiry_s.min(self.config().mqtt.session_expiry_max_s);
+        }
+        if how == Departure::Clean {
+            outgoing.will = None;
+        }
+        self.registry.seen(session.key.identity, now);
+        if outgoing.expiry_s == 0 {
+            drop(outgoing);
+            self.end_session(&mut table, session, now, &mut after);
+        } else {
+            self.leave(session, &mut outgoing, now, &mut after);
+            drop(outgoing);
+        }
+        drop(table);
+        for (session, will) in after.wills {
+            self.publish_will(&session, &will, now);
+        }
+    }
+
+    /// The session stays without a connection: note when its will is due and when it ends.
+    fn leave(&self, session: &Arc<Session>, outgoing: &mut Outgoing, now: UnixMillis, after: &mut Aftermath) {
+        if let Some(expires) = outgoing.expires() {
+            self.timers.lock().insert((expires, session.id));
+        }
+        let mut ops = Vec::with_capacity(2);
+        ops.push(SessionOp::PutSession { id: session.id, row: session.row(outgoing) });
+        match outgoing.will.take_if(|will| will.delay_s.min(outgoing.expiry_s) == 0) {
+            Some(will) => {
+                after.wills.push((Arc::clone(session), will));
+                ops.push(SessionOp::DeleteWill { session: session.id });
+            }
+            None => ops.push(self.arm_will(session, outgoing, now)),
+        }
+        self.journal.submit(&mut ops);
+    }
+
+    fn arm_will(&self, session: &Session, outgoing: &mut Outgoing, now: UnixMillis) -> SessionOp {
+        let Some(will) = &outgoing.will else { return SessionOp::DeleteWill { session: session.id } };
+        let due = now.plus(Duration::from_secs(will.delay_s.into()));
+        outgoing.will_due = Some(due);
+        self.timers.lock().insert((due, session.id));
+        SessionOp::PutWill { session: session.id, row: Arc::new(WillRow { due: Some(due), ..(**will).clone() }) }
+    }
+
+    /// Ends a session: nothing of it remains, and its will goes out [MQTT-3.1.2-10].
+    fn end_session(&self, table: &mut SessionTable, session: &Arc<Session>, now: UnixMillis, after: &mut Aftermath) {
+        let mut outgoing = session.outgoing.lock();
+        if outgoing.ended {
+            return;
+        }
+        outgoing.ended = true;
+        if outgoing.is_online() {
+            let close = Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over by a clean start" };
+            after.wakes.extend(outgoing.close(close));
+            self.gauges.online.fetch_sub(1, Relaxed);
+        }
+        let subscriptions: Vec<_> = outgoing.subscriptions.drain().map(|(_, subscription)| subscription).collect();
+        outgoing.scans.clear();
+        let before = outgoing.outbound.bytes();
+        let owed: Vec<_> = outgoing.outbound.drain().collect();
+        self.gauges.queue_changed(before, 0);
+        after.wills.extend(outgoing.will.take().map(|will| (Arc::clone(session), will)));
+        let stored = outgoing.stored;
+        drop(outgoing);
+        subscriptions.iter().for_each(|subscription| self.uninstall(subscription));
+        table.remove(session);
+        if stored {
+            self.journal.submit(&mut vec![SessionOp::DeleteSession { id: session.id }]);
+        }
+        // Bodies go after the rows that name them.
+        drop(owed);
+        let _ = now;
+    }
+
+    /// Publishes a will, if policy still allows it.
+    fn publish_will(&self, session: &Arc<Session>, will: &WillRow, now: UnixMillis) {
+        let decision = self.decide(session, Action::Publish, &will.topic, Some(will.qos), will.retain, now);
+        if let Err(denial) = decision.verdict {
+            return self.emit_for(session, Kind::WillDenied, format_args!("will to {}: {denial}", will.topic));
+        }
+        let row = MessageRow {
+            topic: will.topic.clone(),
+            publisher: Some(session.key.identity),
+            qos: will.qos,
+            retain: will.retain,
+            forwarded: Arc::clone(&will.forwarded),
+            payload: Arc::clone(&will.payload),
+            expires: will.expiry_s.map(|s| now.plus(Duration::from_secs(s.into()))),
+            received: now,
+        };
+        self.counters.wills_published.fetch_add(1, Relaxed);
+        self.publish_detached(&Message::new(row, &self.journal), Some(session), now);
+    }
+
+    /// Wills and sessions whose time has come. The shell calls this several times a second.
+    pub(crate) fn run_timers(&self, now: UnixMillis) {
+        loop {
+            let due = {
+                let mut timers = self.timers.lock();
+                let Some(&(at, id)) = timers.first().filter(|(at, _)| *at <= now) else { return };
+                timers.remove(&(at, id));
+                id
+            };
+            let Some(session) = self.sessions.lock().by_id.get(&due).cloned() else { continue };
+            self.session_due(&session, now);
+        }
+    }
+
+    fn session_due(&self, session: &Arc<Session>, now: UnixMillis) {
+        let mut after = Aftermath::default();
+        let mut table = self.sessions.lock();
+        let mut outgoing = session.outgoing.lock();
+        if outgoing.is_online() || outgoing.ended {
+            return;
+        }
+        if outgoing.expires().is_some_and(|at| at <= now) {
+            drop(outgoing);
+            self.end_session(&mut table, session, now, &mut after);
+        } else if outgoing.will_due.is_some_and(|at| at <= now) {
+            outgoing.will_due = None;
+            after.wills.extend(outgoing.will.take().map(|will| (Arc::clone(session), will)));
+            self.journal.submit(&mut vec![SessionOp::DeleteWill { session: session.id }]);
+            drop(outgoing);
+        } else {
+            drop(outgoing);
+        }
+        drop(table);
+        for (session, will) in after.wills {
+            self.publish_will(&session, &will, now);
+        }
+    }
+
+    /// Ends the connections of an identity, and with `forget` its sessions too.
+    pub(crate) fn cut(&self, identity: IdentityId, close: Close, forget: bool, now: UnixMillis) -> usize {
+        let mut after = Aftermath::default();
+        let mut table = self.sessions.lock();
+        let sessions = table.by_identity.get(&identity).cloned().unwrap_or_default();
+        let mut cut = 0;
+        for session in &sessions {
+            let waker = {
+                let mut outgoing = session.outgoing.lock();
+                cut += usize::from(outgoing.is_online());
+                // A will of somebody who was cut off is not published: policy denies it from now on anyway.
+                outgoing.will = None;
+                outgoing.close(close)
+            };
+            after.wakes.extend(waker);
+            if forget {
+                self.end_session(&mut table, session, now, &mut after);
+            }
+            self.emit_for(session, Kind::SessionCut, format_args!("{}", close.why));
+        }
+        drop(table);
+        after.wakes.into_iter().for_each(Waker::wake);
+        cut
+    }
+
+    /// Asks every connection to end: the hub stops.
+    pub(crate) fn close_all(&self, close: Close) {
+        let sessions: Vec<_> = self.sessions.lock().by_id.values().cloned().collect();
+        for session in sessions {
+            let waker = session.outgoing.lock().close(close);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// Every session, by each of the keys it is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct SessionTable {
+    pub(crate) by_key: hashbrown::HashMap<SessionKey, Arc<Session>>,
+    pub(crate) by_id: hashbrown::HashMap<SessionId, Arc<Session>>,
+    pub(crate) by_identity: hashbrown::HashMap<IdentityId, Vec<Arc<Session>>>,
+}
+
+impl SessionTable {
+    pub(crate) fn insert(&mut self, session: Arc<Session>) {
+        self.by_identity.entry(session.key.identity).or_default().push(Arc::clone(&session));
+        self.by_id.insert(session.id, Arc::clone(&session));
+        self.by_key.insert(session.key.clone(), session);
+    }
+
+    fn remove(&mut self, session: &Session) {
+        self.by_id.remove(&session.id);
+        if self.by_key.get(&session.key).is_some_and(|current| current.id == session.id) {
+            self.by_key.remove(&session.key);
+        }
+        if let Some(held) = self.by_identity.get_mut(&session.key.identity) {
+            held.retain(|other| other.id != session.id);
+            if held.is_empty() {
+                self.by_identity.remove(&session.key.identity);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is counted. Counters are folded in once a batch, gauges where the thing they count changes.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {
+        /// Totals since the start.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[doc = $doc])* pub $name: AtomicU64),+ }
+
+        /// One connection's share of the totals, not yet folded in.
+        #[derive(Debug, Default, Clone, Copy)]
+        pub struct Tally { $($(#[doc = $doc])* pub $name: u64),+ }
+
+        impl Counters {
+            /// Adds a connection's share and empties it.
+            pub fn fold(&self, tally: &mut Tally) {
+                $(if tally.$name > 0 { self.$name.fetch_add(tally.$name, Relaxed); })+
+                *tally = Tally::default();
+            }
+
+            /// Name, help and value of each.
+            pub fn each(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
+                $(visit(stringify!($name), concat!($($doc),*), self.$name.load(Relaxed));)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Application messages received
+    messages_received,
+    /// Application messages delivered to clients
+    messages_sent,
+    /// Bytes of MQTT packets received
+    bytes_received,
+    /// Bytes of MQTT packets sent
+    bytes_sent,
+    /// Messages dropped because a queue was full
+    queue_dropped,
+    /// Messages that expired before delivery
+    messages_expired,
+    /// Messages larger than their receiver takes
+    messages_oversize,
+    /// Publications refused by policy
+    publish_denied,
+    /// Connections accepted up to CONNACK
+    connects,
+    /// Wills published
+    wills_published,
+}
+
+/// What is in use now, each against its limit.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Queued and in-flight message bytes over all sessions.
+    pub queue_bytes: AtomicUsize,
+    /// Subscriptions over all sessions.
+    pub subscriptions: AtomicUsize,
+    /// Clients connected at MQTT level.
+    pub online: AtomicUsize,
+}
+
+impl Gauges {
+    /// A session's queue went from `before` to `after` bytes.
+    pub fn queue_changed(&self, before: usize, after: usize) {
+        if after >= before {
+            self.queue_bytes.fetch_add(after - before, Relaxed);
+        } else {
+            self.queue_bytes.fetch_sub(before - after, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The message path: sessions, subscriptions, retained messages, and the connection that drives them.
+
+mod attach;
+mod connection;
+mod message;
+mod meters;
+mod publish;
+mod recover;
+mod retained;
+mod session;
+mod subscribe;
+mod subscription;
+mod sys;
+mod trie;
+
+pub(crate) use attach::SessionTable;
+pub use connection::{Connection, Ended, Now, Transmit};
+pub use meters::{Counters, Gauges, Tally};
+pub(crate) use retained::Retained;
+pub(crate) use session::{Access, Session};
+pub use session::{Close, Peer};
+pub(crate) use trie::Trie;

@@ -1,0 +1,132 @@
+//! From the store's contents to a running broker.
+
+use std::{collections::HashMap, sync::{Arc, atomic::Ordering::Relaxed}, time::Duration};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use portreeve_events::Kind;
+use portreeve_mqtt::{Delivery, SubscriptionOptions};
+use portreeve_store::{MessageId, SessionContents, SessionOp, StoredSession};
+use portreeve_types::UnixMillis;
+
+use super::{
+    message::Message,
+    session::{Incoming, Outgoing, Peer, Session, SessionKey},
+    subscription::{Grant, Subscription},
+};
+use crate::Hub;
+
+/// A session that nobody has connected to since the start has no address yet.
+const NOWHERE: Peer = Peer { address: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), transport: "none" };
+
+impl Hub {
+    /// Rebuilds sessions, queues and retained messages. Sessions whose identity is gone or no longer active, and
+    /// subscriptions that policy no longer allows, are not taken over.
+    pub(crate) fn recover(&self, contents: SessionContents, now: UnixMillis) {
+        let restored = |(id, row): (MessageId, Arc<portreeve_store::MessageRow>)| {
+            (id, Message::restored(id, Arc::unwrap_or_clone(row), &self.journal))
+        };
+        let messages: HashMap<MessageId, Arc<Message>> = contents.messages.into_iter().map(restored).collect();
+        for (topic, id) in contents.retained {
+            let Some(message) = messages.get(&id) else { continue };
+            if message.row.topic == topic {
+                self.retained.write().set(Arc::clone(message));
+            }
+        }
+        for stored in contents.sessions {
+            self.recover_session(stored, &messages, now);
+        }
+        // Bodies that only dropped sessions named are deleted here, when the map lets go of them.
+    }
+
+    fn recover_session(&self, stored: StoredSession, messages: &HashMap<MessageId, Arc<Message>>, now: UnixMillis) {
+        let row = &stored.row;
+        let Some(identity) = self.registry.row(row.identity) else {
+            self.journal.submit(&mut vec![SessionOp::DeleteSession { id: stored.id }]);
+            return;
+        };
+        // A crash is the end of the connection; when it happened is not known, so the time of the restart counts.
+        let disconnected = if row.connected { now } else { row.disconnected_at.unwrap_or(now) };
+        let outgoing = Outgoing {
+            v5: row.v5,
+            expiry_s: row.expiry_s,
+            stored: true,
+            disconnected: Some(disconnected),
+            ..Outgoing::default()
+        };
+        let session = Arc::new(Session {
+            id: stored.id,
+            key: SessionKey { identity: row.identity, client_id: row.client_id.clone() },
+            name: identity.name.clone(),
+            created: row.created,
+            access: ArcSwapOption::empty(),
+            peer: ArcSwap::from_pointee(NOWHERE),
+            outgoing: outgoing.into(),
+            incoming: Incoming::default().into(),
+        });
+        for (packet_id, id) in &stored.inbound {
+            let Some(message) = messages.get(id) else { continue };
+            session.incoming.lock().received.restore(*packet_id, Arc::clone(message));
+        }
+        self.recover_queue(&session, &stored, messages);
+        self.recover_subscriptions(&session, &stored, now);
+        self.recover_will(&session, &stored, disconnected);
+        if let Some(at) = session.outgoing.lock().expires() {
+            self.timers.lock().insert((at, session.id));
+        }
+        self.sessions.lock().insert(session);
+    }
+
+    fn recover_queue(&self, session: &Session, stored: &StoredSession, messages: &HashMap<MessageId, Arc<Message>>) {
+        let mut outgoing = session.outgoing.lock();
+        for (seq, row) in &stored.queue {
+            let Some(message) = messages.get(&row.message) else { continue };
+            let delivery = Delivery {
+                message: Arc::clone(message),
+                qos: row.qos,
+                retain: row.retain,
+                subscription_ids: row.subscription_ids.iter().copied().collect(),
+            };
+            // Whether it went out before the crash is not known if the client was connected: then DUP says so.
+            outgoing.outbound.restore(*seq, delivery, row.released, stored.row.connected);
+        }
+        self.gauges.queue_changed(0, outgoing.outbound.bytes());
+    }
+
+    fn recover_subscriptions(&self, session: &Arc<Session>, stored: &StoredSession, now: UnixMillis) {
+        for row in &stored.subscriptions {
+            let permit = match self.permit_filter(session, &row.filter, now) {
+                Ok(permit) => permit,
+                Err(denial) => {
+                    let filter = row.filter.clone();
+                    self.emit_for(session, Kind::SubscriptionWithdrawn, format_args!("{filter}: {denial}"));
+                    self.journal.submit(&mut vec![SessionOp::DeleteSubscription { session: session.id, filter }]);
+                    continue;
+                }
+            };
+            let Some(options) = SubscriptionOptions::from_byte(row.options) else { continue };
+            let subscription = Arc::new(Subscription {
+                session: Arc::clone(session),
+                filter: row.filter.clone(),
+                options,
+                id: row.subscription_id,
+                grant: ArcSwap::from_pointee(Grant { generation: self.generation(), permit }),
+            });
+            self.install(&mut session.outgoing.lock(), &subscription);
+        }
+    }
+
+    fn recover_will(&self, session: &Session, stored: &StoredSession, disconnected: UnixMillis) {
+        let Some(will) = &stored.will else { return };
+        let due = will.due.unwrap_or_else(|| disconnected.plus(Duration::from_secs(will.delay_s.into())));
+        let mut outgoing = session.outgoing.lock();
+        outgoing.will = Some(Arc::new(will.clone()));
+        outgoing.will_due = Some(due);
+        self.timers.lock().insert((due, session.id));
+    }
+
+    /// Restored counters continue where the store's ended.
+    pub(crate) fn continue_ids(&self, contents: &SessionContents) {
+        self.next_message.store(contents.next_message.max(1), Relaxed);
+        self.next_session.store(contents.next_session.max(1), Relaxed);
+    }
+}

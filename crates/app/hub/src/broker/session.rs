@@ -1,0 +1,144 @@
+//! One client's session: what it subscribed to, what it is owed, and the connection that serves it now.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    task::Waker,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use portreeve_mqtt::{Outbound, Reason, Received};
+use portreeve_policy::Slice;
+use portreeve_store::{SessionId, SessionRow, WillRow};
+use portreeve_types::{ClientId, IdentityId, IdentityName, UnixMillis};
+
+use super::{message::Message, retained::Scan, subscription::Subscription};
+
+/// Sessions are keyed by identity and client id, so nobody can take over a stranger's (DESIGN, Sessions).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) identity: IdentityId,
+    pub(crate) client_id: ClientId,
+}
+
+/// A session. Two locks, never held together by different owners: `outgoing` is shared with every publisher,
+/// `incoming` belongs to the session's own connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) key: SessionKey,
+    pub(crate) name: IdentityName,
+    pub(crate) created: UnixMillis,
+    pub(crate) access: ArcSwapOption<Access>,
+    /// Where its latest connection came from.
+    pub(crate) peer: ArcSwap<Peer>,
+    pub(crate) outgoing: Mutex<Outgoing>,
+    pub(crate) incoming: Mutex<Incoming>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address; behind a listed balancer the one the PROXY header gave.
+    pub address: IpAddr,
+    /// `mqtt` or `websocket`.
+    pub transport: &'static str,
+}
+
+/// The policies that apply to this session's identity, in one access generation.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) generation: u64,
+    pub(crate) slice: Slice,
+}
+
+/// The receiving half of QoS 2.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    pub(crate) received: Received<Arc<Message>>,
+}
+
+/// The delivering half.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) outbound: Outbound<Arc<Message>>,
+    pub(crate) subscriptions: HashMap<Box<str>, Arc<Subscription>>,
+    /// Retained messages still to be looked up for new subscriptions.
+    pub(crate) scans: VecDeque<RetainedScan>,
+    pub(crate) link: Option<LinkSlot>,
+    /// Which connection is the current one; an older one that finds another number here has been replaced.
+    pub(crate) connection: u64,
+    pub(crate) v5: bool,
+    /// Seconds; `u32::MAX` is never.
+    pub(crate) expiry_s: u32,
+    /// Whether its state is in the store: `expiry_s > 0` when it last connected.
+    pub(crate) stored: bool,
+    pub(crate) will: Option<Arc<WillRow>>,
+    /// When the will is due, once the connection is gone.
+    pub(crate) will_due: Option<UnixMillis>,
+    pub(crate) disconnected: Option<UnixMillis>,
+    /// Removed from the table: nothing may be added any more.
+    pub(crate) ended: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct RetainedScan {
+    pub(crate) scan: Scan,
+    pub(crate) subscription: Arc<Subscription>,
+    /// Starts once the SUBACK went out.
+    pub(crate) after: portreeve_store::Ticket,
+}
+
+/// The live connection's mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct LinkSlot {
+    /// Set while the connection sleeps; taken by whoever wakes it.
+    pub(crate) waker: Option<Waker>,
+    pub(crate) close: Option<Close>,
+}
+
+/// Why the hub ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// What a 5.0 client is told.
+    pub reason: Reason,
+    /// What the log is told.
+    pub why: &'static str,
+}
+
+impl Outgoing {
+    /// Asks the connection to end; the first reason stands. Returns the waker to call once no lock is held.
+    pub(crate) fn close(&mut self, close: Close) -> Option<Waker> {
+        let link = self.link.as_mut()?;
+        link.close.get_or_insert(close);
+        link.waker.take()
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// When the session ends, if nobody comes back: `None` while connected or for ever.
+    pub(crate) fn expires(&self) -> Option<UnixMillis> {
+        if self.is_online() || self.expiry_s == u32::MAX {
+            return None;
+        }
+        Some(self.disconnected?.plus(std::time::Duration::from_secs(self.expiry_s.into())))
+    }
+}
+
+impl Session {
+    pub(crate) fn row(&self, outgoing: &Outgoing) -> SessionRow {
+        SessionRow {
+            identity: self.key.identity,
+            client_id: self.key.client_id.clone(),
+            v5: outgoing.v5,
+            expiry_s: outgoing.expiry_s,
+            connected: outgoing.is_online(),
+            disconnected_at: outgoing.disconnected,
+            created: self.created,
+        }
+    }
+}

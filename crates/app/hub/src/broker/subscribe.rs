@@ -1,0 +1,195 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and what a policy change does to subscriptions that exist.
+
+use std::sync::{Arc, atomic::Ordering::{Relaxed, Release}};
+
+use arc_swap::ArcSwap;
+use portreeve_events::Kind;
+use portreeve_mqtt::{Reason, RetainHandling, SubscriptionOptions};
+use portreeve_policy::{Action, Denial, DenialReason, Permit};
+use portreeve_store::{SessionOp, Ticket};
+use portreeve_types::{TopicFilter, UnixMillis};
+
+use super::{
+    retained::Scan,
+    session::{Close, Outgoing, RetainedScan, Session},
+    subscription::{Grant, Subscription},
+};
+use crate::Hub;
+
+/// One answered SUBSCRIBE or UNSUBSCRIBE: a reason a filter, and when the answer may go out.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reasons: Vec<Reason>,
+    pub(crate) ticket: Ticket,
+}
+
+/// A peer learns that it was refused. That an operator wrote a rule against it is not told (0x80), a missing grant is (0x87).
+pub(crate) fn refusal(denial: &Denial) -> Reason {
+    match denial.reason {
+        DenialReason::Forbidden => Reason::UNSPECIFIED_ERROR,
+        _ => Reason::NOT_AUTHORIZED,
+    }
+}
+
+impl Hub {
+    pub(crate) fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        requests: &[(TopicFilter, SubscriptionOptions)],
+        id: Option<u32>,
+        now: UnixMillis,
+    ) -> Answered {
+        let mut ops = Vec::new();
+        let mut scans = Vec::new();
+        let reasons = requests.iter().map(|(filter, options)| {
+            match self.subscribe_one(session, filter, *options, id, now, &mut ops) {
+                Ok(scan) => {
+                    scans.extend(scan);
+                    Reason(options.qos as u8)
+                }
+                Err(reason) => reason,
+            }
+        });
+        let reasons = reasons.collect();
+        let ticket = self.journal.submit(&mut ops);
+        let after = if session.outgoing.lock().stored { ticket } else { Ticket::default() };
+        let scans = scans.into_iter().map(|subscription: Arc<Subscription>| RetainedScan {
+            scan: Scan::new(subscription.filter.clone()),
+            subscription,
+            after,
+        });
+        session.outgoing.lock().scans.extend(scans);
+        Answered { reasons, ticket: after }
+    }
+
+    /// Adds one subscription; returns it if its retained messages are to be sent (§3.8.3.1).
+    fn subscribe_one(
+        &self,
+        session: &Arc<Session>,
+        filter: &TopicFilter,
+        options: SubscriptionOptions,
+        id: Option<u32>,
+        now: UnixMillis,
+        ops: &mut Vec<SessionOp>,
+    ) -> Result<Option<Arc<Subscription>>, Reason> {
+        let config = self.config();
+        let limits = &config.limits;
+        if filter.plain().split('/').count() > limits.topic_levels || filter.as_str().len() > limits.topic_bytes {
+            self.emit_for(session, Kind::LimitReached, format_args!("filter has too many levels or bytes"));
+            return Err(Reason::TOPIC_FILTER_INVALID);
+        }
+        let permit = self.permit_filter(session, filter, now).map_err(|denial| {
+            self.emit_for(session, Kind::SubscribeDenied, format_args!("{filter}: {denial}"));
+            refusal(&denial)
+        })?;
+        let mut outgoing = session.outgoing.lock();
+        let exists = outgoing.subscriptions.contains_key(filter.as_str());
+        let full = outgoing.subscriptions.len() >= limits.subscriptions_per_session
+            || self.gauges.subscriptions.load(Relaxed) >= limits.subscriptions_total;
+        let disk_refuses = outgoing.stored && !self.accepts_work();
+        if (full && !exists) || disk_refuses || outgoing.ended {
+            drop(outgoing);
+            let why = if disk_refuses { "the store takes no work" } else { "too many subscriptions" };
+            self.emit_for(session, Kind::LimitReached, format_args!("{why}"));
+            return Err(Reason::QUOTA_EXCEEDED);
+        }
+        let grant = ArcSwap::from_pointee(Grant { generation: self.generation(), permit });
+        let subscription =
+            Arc::new(Subscription { session: Arc::clone(session), filter: filter.clone(), options, id, grant });
+        self.install(&mut outgoing, &subscription);
+        if outgoing.stored {
+            ops.push(SessionOp::PutSubscription { session: session.id, row: subscription.row() });
+        }
+        let send = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !exists,
+            RetainHandling::DoNotSend => false,
+        };
+        Ok((send && filter.share_group().is_none()).then_some(subscription))
+    }
+
+    pub(crate) fn permit_filter(&self, session: &Arc<Session>, filter: &TopicFilter, now: UnixMillis) -> Result<Permit, Denial> {
+        self.decide(session, Action::Subscribe, filter.plain(), None, false, now).verdict
+    }
+
+    /// Makes a subscription effective, in place of an earlier one with the same filter [MQTT-3.8.4-3].
+    pub(crate) fn install(&self, outgoing: &mut Outgoing, subscription: &Arc<Subscription>) {
+        let old = outgoing.subscriptions.insert(subscription.filter.as_str().into(), Arc::clone(subscription));
+        if old.is_none() {
+            self.gauges.subscriptions.fetch_add(1, Relaxed);
+        }
+        self.trie.write().insert(subscription);
+        self.trie_version.fetch_add(1, Release);
+    }
+
+    /// Takes a subscription out of the trie; the caller has taken it out of its session.
+    pub(crate) fn uninstall(&self, subscription: &Subscription) {
+        self.trie.write().remove(subscription);
+        self.trie_version.fetch_add(1, Release);
+        self.gauges.subscriptions.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn unsubscribe(&self, session: &Arc<Session>, filters: &[TopicFilter]) -> Answered {
+        let mut outgoing = session.outgoing.lock();
+        let mut ops = Vec::new();
+        let mut reasons = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let Some(subscription) = outgoing.subscriptions.remove(filter.as_str()) else {
+                reasons.push(Reason::NO_SUBSCRIPTION_EXISTED);
+                continue;
+            };
+            self.uninstall(&subscription);
+            outgoing.scans.retain(|item| !Arc::ptr_eq(&item.subscription, &subscription));
+            if outgoing.stored {
+                ops.push(SessionOp::DeleteSubscription { session: session.id, filter: filter.clone() });
+            }
+            reasons.push(Reason::SUCCESS);
+        }
+        let ticket = if ops.is_empty() { Ticket::default() } else { self.journal.submit(&mut ops) };
+        Answered { reasons, ticket }
+    }
+
+    /// Policy or an identity changed: every subscription of these sessions is decided anew. What is no longer allowed
+    /// ends at once, and its connection with it: MQTT has no other way for a server to say so (CSA-ACT-01, ISVS-4.2.2).
+    pub(crate) fn reauthorize(&self, sessions: &[Arc<Session>], now: UnixMillis) -> usize {
+        sessions.iter().map(|session| self.reauthorize_one(session, now)).sum()
+    }
+
+    fn reauthorize_one(&self, session: &Arc<Session>, now: UnixMillis) -> usize {
+        let generation = self.generation();
+        let subscriptions: Vec<_> = session.outgoing.lock().subscriptions.values().cloned().collect();
+        let mut withdrawn = 0;
+        for subscription in subscriptions {
+            match self.permit_filter(session, &subscription.filter, now) {
+                Ok(permit) => subscription.grant.store(Arc::new(Grant { generation, permit })),
+                Err(denial) => {
+                    self.withdraw(session, &subscription, &denial);
+                    withdrawn += 1;
+                }
+            }
+        }
+        let may_connect = self.decide(session, Action::Connect, "", None, false, now).is_allowed();
+        if withdrawn > 0 || !may_connect {
+            let close = Close { reason: Reason::NOT_AUTHORIZED, why: "policy no longer allows it" };
+            let waker = session.outgoing.lock().close(close);
+            waker.into_iter().for_each(std::task::Waker::wake);
+        }
+        withdrawn
+    }
+
+    fn withdraw(&self, session: &Arc<Session>, subscription: &Arc<Subscription>, denial: &Denial) {
+        let mut outgoing = session.outgoing.lock();
+        let filter = &subscription.filter;
+        if outgoing.subscriptions.get(filter.as_str()).is_none_or(|current| !Arc::ptr_eq(current, subscription)) {
+            return;
+        }
+        outgoing.subscriptions.remove(filter.as_str());
+        outgoing.scans.retain(|item| !Arc::ptr_eq(&item.subscription, subscription));
+        self.uninstall(subscription);
+        if outgoing.stored {
+            self.journal.submit(&mut vec![SessionOp::DeleteSubscription { session: session.id, filter: filter.clone() }]);
+        }
+        drop(outgoing);
+        self.emit_for(session, Kind::SubscriptionWithdrawn, format_args!("{filter}: {denial}"));
+    }
+}

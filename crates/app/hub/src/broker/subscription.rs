@@ -1,0 +1,43 @@
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use portreeve_mqtt::SubscriptionOptions;
+use portreeve_policy::Permit;
+use portreeve_store::SubscriptionRow;
+use portreeve_types::{Qos, TopicFilter};
+
+use super::session::Session;
+
+/// What policy said of a subscription, and when.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// The access generation in which it was decided.
+    pub(crate) generation: u64,
+    pub(crate) permit: Permit,
+}
+
+/// One subscription of one session. It exists only with a [`Permit`].
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) session: Arc<Session>,
+    pub(crate) filter: TopicFilter,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) id: Option<u32>,
+    pub(crate) grant: ArcSwap<Grant>,
+}
+
+impl Subscription {
+    /// Whether its permit, decided in `generation`, proves that `topic` may be delivered.
+    pub(crate) fn proves(&self, generation: u64, topic: &str) -> bool {
+        let grant = self.grant.load();
+        grant.generation == generation && grant.permit.covers_delivery_of(topic)
+    }
+
+    pub(crate) fn row(&self) -> SubscriptionRow {
+        SubscriptionRow { filter: self.filter.clone(), options: self.options.to_byte(), subscription_id: self.id }
+    }
+
+    pub(crate) fn qos(&self, published: Qos) -> Qos {
+        self.options.qos.min(published)
+    }
+}

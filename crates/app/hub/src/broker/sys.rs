@@ -1,0 +1,50 @@
+//! `$SYS`: the hub's own state as topics, for identities whose policy names them.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use portreeve_store::MessageRow;
+use portreeve_types::{Qos, TopicName, UnixMillis};
+
+use super::message::Message;
+use crate::Hub;
+
+impl Hub {
+    /// Publishes the hub's state below `$SYS/broker/`. The values stay in memory as retained messages and are not stored.
+    pub(crate) fn publish_sys(&self, now: UnixMillis) {
+        let uptime_s = now.since(self.started).as_secs();
+        let gauges = [
+            ("$SYS/broker/version", format!("portreeve {}", env!("CARGO_PKG_VERSION"))),
+            ("$SYS/broker/uptime", format!("{uptime_s} seconds")),
+            ("$SYS/broker/clients/connected", self.gauges.online.load(Relaxed).to_string()),
+            ("$SYS/broker/clients/total", self.sessions.lock().by_id.len().to_string()),
+            ("$SYS/broker/subscriptions/count", self.gauges.subscriptions.load(Relaxed).to_string()),
+            ("$SYS/broker/retained messages/count", self.retained.read().len().to_string()),
+            ("$SYS/broker/store/queue/bytes", self.gauges.queue_bytes.load(Relaxed).to_string()),
+            ("$SYS/broker/messages/received", self.counters.messages_received.load(Relaxed).to_string()),
+            ("$SYS/broker/messages/sent", self.counters.messages_sent.load(Relaxed).to_string()),
+            ("$SYS/broker/bytes/received", self.counters.bytes_received.load(Relaxed).to_string()),
+            ("$SYS/broker/bytes/sent", self.counters.bytes_sent.load(Relaxed).to_string()),
+        ];
+        for (topic, value) in gauges {
+            let Ok(topic) = TopicName::new(topic) else { continue };
+            self.publish_state(topic, &value, now);
+        }
+    }
+
+    fn publish_state(&self, topic: TopicName, value: &str, now: UnixMillis) {
+        let row = MessageRow {
+            topic,
+            publisher: None,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            forwarded: Arc::from([]),
+            payload: value.as_bytes().into(),
+            expires: None,
+            received: now,
+        };
+        let message = Message::new(row, &self.journal);
+        let replaced = self.retained.write().set(Arc::clone(&message));
+        drop(replaced);
+        self.publish_detached(&message, None, now);
+    }
+}

@@ -1,0 +1,185 @@
+//! The subscription trie: which subscriptions match a topic, in time that does not grow with their number.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use portreeve_store::SessionId;
+
+use super::subscription::Subscription;
+
+/// One level of topic filters.
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<str>, Node>,
+    plus: Option<Box<Node>>,
+    /// Subscriptions whose filter ends here.
+    here: Leaf,
+    /// Subscriptions whose filter ends here with `#`.
+    below: Leaf,
+}
+
+#[derive(Debug, Default)]
+struct Leaf {
+    single: HashMap<SessionId, Arc<Subscription>>,
+    shared: Vec<Arc<ShareGroup>>,
+}
+
+/// The members of one `$share/NAME/FILTER`; each message goes to one of them (§4.8.2).
+#[derive(Debug)]
+pub(crate) struct ShareGroup {
+    name: Box<str>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<Arc<Subscription>>,
+    next: usize,
+}
+
+impl ShareGroup {
+    /// The members in the order in which this message is to be offered to them: round robin.
+    pub(crate) fn rota(&self) -> Vec<Arc<Subscription>> {
+        let mut members = self.members.lock();
+        if members.list.is_empty() {
+            return Vec::new();
+        }
+        let start = members.next % members.list.len();
+        members.next = start + 1;
+        members.list[start..].iter().chain(&members.list[..start]).cloned().collect()
+    }
+}
+
+/// What matches a topic.
+pub(crate) enum Match<'a> {
+    Single(&'a Arc<Subscription>),
+    Shared(&'a Arc<ShareGroup>),
+}
+
+/// All subscriptions of all sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Trie {
+    root: Node,
+}
+
+impl Trie {
+    /// Adds a subscription, in place of the session's earlier one with the same filter.
+    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>) {
+        let mut node = &mut self.root;
+        for level in subscription.filter.plain().split('/') {
+            node = match level {
+                "#" => {
+                    node.below.insert(subscription);
+                    return;
+                }
+                "+" => node.plus.get_or_insert_default(),
+                // `entry_ref` allocates the key only for a new level.
+                _ => node.children.entry_ref(level).or_default(),
+            };
+        }
+        node.here.insert(subscription);
+    }
+
+    /// Removes a session's subscription and the levels that nobody needs any more.
+    pub(crate) fn remove(&mut self, subscription: &Subscription) {
+        self.root.remove(subscription.filter.plain(), subscription);
+    }
+
+    /// Calls `found` for everything that matches `topic`, MQTT 5.0 §4.7.
+    pub(crate) fn matches<'a>(&'a self, topic: &str, found: &mut dyn FnMut(Match<'a>)) {
+        self.root.matches(Some(topic), topic.starts_with('$'), found);
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.root.is_empty()
+    }
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.plus.is_none() && self.here.is_empty() && self.below.is_empty()
+    }
+
+    fn remove(&mut self, filter: &str, subscription: &Subscription) {
+        let (level, rest) = filter.split_once('/').map_or((filter, None), |(level, rest)| (level, Some(rest)));
+        if level == "#" {
+            return self.below.remove(subscription);
+        }
+        let child = if level == "+" { self.plus.as_deref_mut() } else { self.children.get_mut(level) };
+        let Some(child) = child else { return };
+        match rest {
+            Some(rest) => child.remove(rest, subscription),
+            None => child.here.remove(subscription),
+        }
+        if !child.is_empty() {
+            return;
+        }
+        if level == "+" {
+            self.plus = None;
+        } else {
+            self.children.remove(level);
+        }
+    }
+
+    /// Recursion is bounded by the limit on topic levels.
+    fn matches<'a>(&'a self, topic: Option<&str>, dollar: bool, found: &mut dyn FnMut(Match<'a>)) {
+        if !dollar {
+            self.below.each(found); // `a/#` matches `a` too.
+        }
+        let Some(topic) = topic else { return self.here.each(found) };
+        let (level, rest) = topic.split_once('/').map_or((topic, None), |(level, rest)| (level, Some(rest)));
+        if let Some(child) = self.children.get(level) {
+            child.matches(rest, false, found);
+        }
+        if let Some(child) = self.plus.as_deref().filter(|_| !dollar) {
+            child.matches(rest, false, found);
+        }
+    }
+}
+
+impl Leaf {
+    fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.shared.is_empty()
+    }
+
+    fn each<'a>(&'a self, found: &mut dyn FnMut(Match<'a>)) {
+        self.single.values().for_each(|subscription| found(Match::Single(subscription)));
+        self.shared.iter().for_each(|group| found(Match::Shared(group)));
+    }
+
+    fn insert(&mut self, subscription: &Arc<Subscription>) {
+        let Some(name) = subscription.filter.share_group() else {
+            self.single.insert(subscription.session.id, Arc::clone(subscription));
+            return;
+        };
+        let group = match self.shared.iter().find(|group| &*group.name == name) {
+            Some(group) => group,
+            None => {
+                self.shared.push(Arc::new(ShareGroup { name: name.into(), members: Mutex::default() }));
+                &self.shared[self.shared.len() - 1]
+            }
+        };
+        let list = &mut group.members.lock().list;
+        match list.iter_mut().find(|member| member.session.id == subscription.session.id) {
+            Some(member) => *member = Arc::clone(subscription),
+            None => list.push(Arc::clone(subscription)),
+        }
+    }
+
+    fn remove(&mut self, subscription: &Subscription) {
+        let Some(name) = subscription.filter.share_group() else {
+            self.single.remove(&subscription.session.id);
+            return;
+        };
+        self.shared.retain(|group| {
+            if &*group.name != name {
+                return true;
+            }
+            let list = &mut group.members.lock().list;
+            list.retain(|member| member.session.id != subscription.session.id);
+            !list.is_empty()
+        });
+    }
+}

@@ -1,0 +1,389 @@
+//! The hub's use-cases: the one place that asks policy, changes the registry, emits events and moves messages.
+//!
+//! [`Hub`] is the application without its sockets. The edge gives it authenticated connections ([`Hub::authenticate`]
+//! makes the [`DeviceIdentity`], [`Connection`] drives it) and administration requests ([`Hub::administer`]).
+//!
+//! *Invariants*
+//! - A publication needs a [`DeviceIdentity`], which only the registry makes, and a permit, which only the policy
+//!   engine makes (ISVS-4.2.2).
+//! - An acknowledgement goes out after what it promises is durable: every one waits in its connection's queue for its
+//!   journal ticket.
+//! - A change of policy or identity raises the access generation; what was decided before is decided again before the
+//!   next message, and live sessions are looked at before the change is acknowledged.
+//! - Lock order: session table, then a session's `outgoing`, then trie, then retained, then the journal. No lock is
+//!   held while another session's connection is woken.
+
+mod admin;
+mod bootstrap;
+mod broker;
+mod limits;
+mod policies;
+mod registry;
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::{AcqRel, Acquire, Relaxed}},
+    },
+    task::Waker,
+    time::SystemTime,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::{Mutex, RwLock};
+use portreeve_config::Config;
+use portreeve_events::{Event, Events, Kind as EventKind};
+use portreeve_pki::Authority;
+use portreeve_policy::{Action, Context, Decision, PolicySet};
+use portreeve_store::{Journal, SessionId};
+use portreeve_tls::{LeafGate, Refusal, ServerTls};
+use portreeve_types::{LifecycleState, Qos, UnixMillis};
+
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader};
+pub use bootstrap::OpenError;
+pub use broker::{Close, Connection, Counters, Ended, Gauges, Now, Peer, Tally, Transmit};
+pub use limits::{Admissions, LimitUse};
+pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
+
+use broker::{Access, Retained, Session, SessionTable, Trie};
+
+/// The hub. Shared by all workers; see the crate's documentation.
+pub struct Hub {
+    data: PathBuf,
+    started: UnixMillis,
+    config: ArcSwap<Config>,
+    events: Events,
+    registry: Arc<Registry>,
+    authority: Authority,
+    tls: ServerTls,
+    policy: ArcSwap<PolicySet>,
+    /// Raised by every change of policy or identity; 0 is never current.
+    generation: AtomicU64,
+    policy_change: Mutex<()>,
+    journal: Arc<Journal>,
+    commits: Arc<CommitWatch>,
+    trie: RwLock<Trie>,
+    trie_version: AtomicU64,
+    retained: RwLock<Retained>,
+    sessions: Mutex<SessionTable>,
+    timers: Mutex<BTreeSet<(UnixMillis, SessionId)>>,
+    next_message: AtomicU64,
+    next_session: AtomicU64,
+    counters: Counters,
+    gauges: Gauges,
+    limits: limits::Watermarks,
+    rate: limits::RateWindow,
+    admissions: Admissions,
+    reloader: OnceLock<Reloader>,
+    listeners: Mutex<Vec<(String, String)>>,
+    upkeep: Mutex<Upkeep>,
+    /// The disk has less than `limits.disk_reserve_bytes` left.
+    disk_low: AtomicBool,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+/// Connections that wait for the next commit, and what the store last said.
+#[derive(Debug, Default)]
+struct CommitWatch {
+    wakers: Mutex<Vec<Waker>>,
+    trouble: Mutex<Option<String>>,
+}
+
+/// When each periodic duty was last done.
+#[derive(Debug, Default)]
+struct Upkeep {
+    seen_ms: u64,
+    sys_ms: u64,
+    sweep_ms: u64,
+    sweep_after: Option<portreeve_types::TopicName>,
+    told_trouble: Option<String>,
+}
+
+impl Hub {
+    /// The configuration in force.
+    pub fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The registry, for reading.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What every TLS listener is configured with.
+    #[must_use]
+    pub fn tls(&self) -> &ServerTls {
+        &self.tls
+    }
+
+    /// Admission counters that the listeners share.
+    #[must_use]
+    pub fn admissions(&self) -> &Admissions {
+        &self.admissions
+    }
+
+    /// Totals since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What is in use now.
+    #[must_use]
+    pub fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// Event counts, for metrics.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The journal's state, for metrics and readiness.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The world's time.
+    #[must_use]
+    pub fn wall_clock(&self) -> UnixMillis {
+        SystemTime::now().into()
+    }
+
+    /// When this hub was opened.
+    #[must_use]
+    pub fn started(&self) -> UnixMillis {
+        self.started
+    }
+
+    /// Certificate → registry row → life-cycle state, once more after the handshake and outside it.
+    ///
+    /// # Errors
+    /// Why this certificate is not admitted.
+    pub fn authenticate(&self, leaf_der: &[u8]) -> Result<DeviceIdentity, Refusal> {
+        let facts = portreeve_pki::leaf_facts(leaf_der).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        Ok(self.registry.authenticate(&facts)?)
+    }
+
+    /// The registered name of an identity, for logs.
+    #[must_use]
+    pub fn name_of(&self, id: portreeve_types::IdentityId) -> Option<portreeve_types::IdentityName> {
+        self.registry.row(id).map(|row| row.name.clone())
+    }
+
+    /// Counts and logs an event.
+    pub fn emit(
+        &self,
+        kind: EventKind,
+        identity: Option<&str>,
+        client_id: Option<&str>,
+        source: Option<IpAddr>,
+        detail: std::fmt::Arguments<'_>,
+    ) {
+        self.events.emit(self.wall_clock().seconds(), &Event { kind, identity, client_id, source, detail });
+    }
+
+    fn emit_for(&self, session: &Session, kind: EventKind, detail: std::fmt::Arguments<'_>) {
+        let peer = session.peer.load();
+        let client_id = Some(session.key.client_id.as_str());
+        self.emit(kind, Some(session.name.as_str()), client_id, Some(peer.address), detail);
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Acquire)
+    }
+
+    fn trie_version(&self) -> u64 {
+        self.trie_version.load(Acquire)
+    }
+
+    /// What was decided before this call is decided again.
+    fn raise_generation(&self) {
+        self.generation.fetch_add(1, AcqRel);
+    }
+
+    /// The policies that apply to a session's identity now.
+    fn access(&self, session: &Session) -> Arc<Access> {
+        let generation = self.generation();
+        if let Some(access) = session.access.load_full().filter(|access| access.generation == generation) {
+            return access;
+        }
+        let slice = match self.registry.subject(session.key.identity) {
+            Some(subject) => self.policy.load().slice(&subject),
+            None => self.policy.load().slice(&portreeve_policy::Subject {
+                id: session.key.identity,
+                name: session.name.clone(),
+                kind: portreeve_types::Kind::Device,
+                group: String::new(),
+                owner: String::new(),
+                location: String::new(),
+                model: String::new(),
+                firmware: String::new(),
+                state: LifecycleState::Retired,
+            }),
+        };
+        let access = Arc::new(Access { generation, slice });
+        session.access.store(Some(Arc::clone(&access)));
+        access
+    }
+
+    /// Asks policy. Every decision about a session goes through here.
+    fn decide(&self, session: &Session, action: Action, resource: &str, qos: Option<Qos>, retain: bool, now: UnixMillis) -> Decision {
+        let peer = session.peer.load();
+        let context = Context {
+            now,
+            source: Some(peer.address),
+            transport: peer.transport,
+            client_id: session.key.client_id.as_str(),
+            qos,
+            retain,
+        };
+        self.access(session).slice.decide(action, resource, &context)
+    }
+
+    /// Has `waker` called after the next commit.
+    fn wake_on_commit(&self, waker: &Waker) {
+        self.commits.wakers.lock().push(waker.clone());
+    }
+
+    /// Whether the hub's message and byte rates allow one more message.
+    fn admit_message(&self, payload_bytes: usize, now: Now) -> bool {
+        let config = self.config();
+        self.rate.admit(payload_bytes as u64, now.mono_ms, config.limits.messages_per_s.into(), config.limits.bytes_per_s)
+    }
+
+    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
+    pub fn tick(&self, now: Now) {
+        self.run_timers(now.wall);
+        let mut upkeep = self.upkeep.lock();
+        let due = |last_ms: &mut u64, every_ms: u64| {
+            let due = now.mono_ms.saturating_sub(*last_ms) >= every_ms;
+            if due {
+                *last_ms = now.mono_ms;
+            }
+            due
+        };
+        if due(&mut upkeep.seen_ms, 30_000)
+            && let Err(error) = self.registry.flush_seen()
+        {
+            tracing::warn!(%error, "last-seen times could not be written; they are kept for the next try");
+        }
+        let sys_every_ms = self.config().mqtt.sys_interval_s * 1000;
+        if sys_every_ms > 0 && due(&mut upkeep.sys_ms, sys_every_ms) {
+            self.publish_sys(now.wall);
+        }
+        if due(&mut upkeep.sweep_ms, 1000) {
+            self.watch_disk();
+            let after = upkeep.sweep_after.take();
+            upkeep.sweep_after = self.sweep_retained(after, now.wall);
+        }
+        self.tell_trouble(&mut upkeep);
+    }
+
+    fn sweep_retained(&self, after: Option<portreeve_types::TopicName>, now: UnixMillis) -> Option<portreeve_types::TopicName> {
+        const TOPICS_A_SWEEP: usize = 4096;
+        let mut retained = self.retained.write();
+        let (next, expired) = retained.sweep(after, TOPICS_A_SWEEP, now);
+        let delete = |topic: &portreeve_types::TopicName| portreeve_store::SessionOp::DeleteRetained { topic: topic.clone() };
+        if !expired.is_empty() {
+            self.journal.submit(&mut expired.iter().map(|message| delete(&message.row.topic)).collect());
+        }
+        drop(retained);
+        // Bodies go behind the slots that named them.
+        drop(expired);
+        next
+    }
+
+    /// Turns a change of the store's health into one event.
+    fn tell_trouble(&self, upkeep: &mut Upkeep) {
+        let trouble = self.commits.trouble.lock().clone();
+        if trouble == upkeep.told_trouble {
+            return;
+        }
+        let kind = match self.journal.health() {
+            portreeve_store::Health::Full => EventKind::StoreFull,
+            portreeve_store::Health::Failed(_) => EventKind::StoreFailed,
+            _ => EventKind::StoreRecovered,
+        };
+        self.emit(kind, None, None, None, format_args!("{}", trouble.as_deref().unwrap_or("the store commits again")));
+        upkeep.told_trouble = trouble;
+    }
+
+    /// Whether new work that must be stored is accepted: the store commits, keeps up, and has its reserve.
+    #[must_use]
+    pub fn accepts_work(&self) -> bool {
+        self.journal.accepts_work() && !self.disk_low.load(Relaxed)
+    }
+
+    /// Looks at the disk before it is full, while there is still room to finish what was begun.
+    fn watch_disk(&self) {
+        let reserve = self.config().limits.disk_reserve_bytes;
+        let Ok(disk) = rustix::fs::statvfs(&self.data) else { return };
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let low = free_bytes < reserve;
+        if self.disk_low.swap(low, Relaxed) != low {
+            let kind = if low { EventKind::StoreFull } else { EventKind::StoreRecovered };
+            self.emit(kind, None, None, None, format_args!("{free_bytes} bytes free, {reserve} kept in reserve"));
+        }
+    }
+
+    /// How the store fares, in words for the operator.
+    #[must_use]
+    pub fn store_health(&self) -> String {
+        if self.disk_low.load(Relaxed) {
+            return "the disk is nearly full: new work that must be stored is refused; free some space".into();
+        }
+        match self.journal.health() {
+            portreeve_store::Health::Ok => "ok".into(),
+            portreeve_store::Health::Backlogged => "the disk does not keep up: new work that must be stored is refused".into(),
+            portreeve_store::Health::Full => "the disk is full: new work that must be stored is refused; free some space".into(),
+            portreeve_store::Health::Failed(why) => why,
+        }
+    }
+
+    /// Tells every client that the hub stops (0x8B; 3.1.1 clients get a clean close).
+    pub fn drain(&self) {
+        self.emit(EventKind::HubStopping, None, None, None, format_args!("draining {} clients", self.gauges.online.load(Relaxed)));
+        let reason = portreeve_mqtt::Reason::SERVER_SHUTTING_DOWN;
+        self.close_all(Close { reason, why: "the hub shuts down" });
+    }
+
+    /// Writes what is pending. `false` if the store could not take it in time.
+    #[must_use]
+    pub fn finish(&self, timeout: std::time::Duration) -> bool {
+        let seen = self.registry.flush_seen().is_ok();
+        self.journal.flush(timeout) && seen
+    }
+
+    /// What listens, for `status`.
+    pub fn set_listeners(&self, listeners: Vec<(String, String)>) {
+        *self.listeners.lock() = listeners;
+    }
+
+    /// How `reload` is done; the shell knows where its configuration came from.
+    pub fn set_reloader(&self, reloader: Reloader) {
+        // A second call would be a bug of the shell; the first stands.
+        let _ = self.reloader.set(reloader);
+    }
+}
+
+fn gate_of(registry: &Arc<Registry>) -> Arc<dyn LeafGate> {
+    Arc::new(registry::RegistryGate(Arc::clone(registry)))
+}

@@ -1,0 +1,199 @@
+//! Every bound, how much of it is used, and the counters that several parts share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
+
+use serde::Serialize;
+
+use crate::Hub;
+
+/// One row of the limits table.
+#[derive(Clone, Debug, Serialize)]
+pub struct LimitUse {
+    /// The key below `limits.`; metrics are `portreeve_<name>_limit` and `portreeve_<name>_used`.
+    pub name: &'static str,
+    /// The bound.
+    pub limit: u64,
+    /// Totals: in use now. Bounds on one session: the fullest session's. Bounds on one packet: the largest so far.
+    pub used: u64,
+}
+
+/// The largest of each that was accepted since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Watermarks {
+    pub(crate) packet_bytes: AtomicU64,
+    pub(crate) connect_bytes: AtomicU64,
+    pub(crate) topic_levels: AtomicU64,
+    pub(crate) topic_bytes: AtomicU64,
+    pub(crate) client_id_bytes: AtomicU64,
+    pub(crate) user_properties: AtomicU64,
+    pub(crate) filters_per_packet: AtomicU64,
+    pub(crate) retained_message_bytes: AtomicU64,
+    pub(crate) device_messages_burst: AtomicU64,
+    pub(crate) device_bytes_per_s: AtomicU64,
+    pub(crate) application_messages_burst: AtomicU64,
+    pub(crate) application_bytes_per_s: AtomicU64,
+}
+
+/// Raises a high-water mark.
+pub(crate) fn mark(mark: &AtomicU64, value: usize) {
+    let value = value as u64;
+    if mark.load(Relaxed) < value {
+        mark.fetch_max(value, Relaxed);
+    }
+}
+
+/// What the listeners count before a connection belongs to anybody.
+#[derive(Debug, Default)]
+pub struct Admissions {
+    /// Open connections, handshakes included.
+    pub connections: AtomicUsize,
+    /// Connections whose TLS handshake is not finished.
+    pub half_open: AtomicUsize,
+    /// Half-open connections of the source that has most.
+    pub half_open_per_source: AtomicUsize,
+    /// Connections that the most active source has begun beyond its average.
+    pub connections_per_source: AtomicU64,
+    /// Handshakes begun in the current second.
+    pub handshakes_this_s: AtomicU64,
+    /// Completed handshakes since the start.
+    pub handshakes_done: AtomicU64,
+    /// Failed handshakes since the start.
+    pub handshakes_failed: AtomicU64,
+}
+
+/// The hub's own rate, over windows of a second. Approximate by design: two relaxed additions a message, no lock.
+#[derive(Debug, Default)]
+pub(crate) struct RateWindow {
+    second: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl RateWindow {
+    pub(crate) fn admit(&self, bytes: u64, mono_ms: u64, messages_max: u64, bytes_max: u64) -> bool {
+        let second = mono_ms / 1000;
+        if self.second.swap(second, Relaxed) != second {
+            self.messages.store(0, Relaxed);
+            self.bytes.store(0, Relaxed);
+        }
+        let messages = self.messages.fetch_add(1, Relaxed);
+        let total = self.bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        messages < messages_max && total <= bytes_max
+    }
+
+    fn now(&self) -> (u64, u64) {
+        (self.messages.load(Relaxed), self.bytes.load(Relaxed))
+    }
+}
+
+impl Hub {
+    /// Every bound with what is in use of it.
+    #[must_use]
+    pub fn limits_table(&self) -> Vec<LimitUse> {
+        let config = self.config();
+        let l = &config.limits;
+        let fullest = self.fullest_sessions();
+        let (messages_now, bytes_now) = self.rate.now();
+        let high = |mark: &AtomicU64| mark.load(Relaxed);
+        let admissions = &self.admissions;
+        let journal = self.journal.stats();
+        let (retained_messages, retained_bytes) = {
+            let retained = self.retained.read();
+            (retained.len() as u64, retained.bytes() as u64)
+        };
+        let row = |name, limit: u64, used: u64| LimitUse { name, limit, used };
+        vec![
+            row("packet_bytes", l.packet_bytes as u64, high(&self.limits.packet_bytes)),
+            row("connect_bytes", l.connect_bytes as u64, high(&self.limits.connect_bytes)),
+            row("topic_levels", l.topic_levels as u64, high(&self.limits.topic_levels)),
+            row("topic_bytes", l.topic_bytes as u64, high(&self.limits.topic_bytes)),
+            row("client_id_bytes", l.client_id_bytes as u64, high(&self.limits.client_id_bytes)),
+            row("user_properties", l.user_properties as u64, high(&self.limits.user_properties)),
+            row("filters_per_packet", l.filters_per_packet as u64, high(&self.limits.filters_per_packet)),
+            row("subscriptions_per_session", l.subscriptions_per_session as u64, fullest.subscriptions),
+            row("subscriptions_total", l.subscriptions_total as u64, self.gauges.subscriptions.load(Relaxed) as u64),
+            row("inflight_per_session", l.inflight_per_session.into(), fullest.in_flight),
+            row("queue_messages_per_session", l.queue_messages_per_session as u64, fullest.messages),
+            row("queue_bytes_per_session", l.queue_bytes_per_session as u64, fullest.bytes),
+            row("queue_bytes_total", l.queue_bytes_total as u64, self.gauges.queue_bytes.load(Relaxed) as u64),
+            row("retained_messages", l.retained_messages as u64, retained_messages),
+            row("retained_bytes", l.retained_bytes as u64, retained_bytes),
+            row("retained_message_bytes", l.retained_message_bytes as u64, high(&self.limits.retained_message_bytes)),
+            row("sessions_total", l.sessions_total as u64, fullest.sessions),
+            row("sessions_per_device", l.sessions_per_device as u64, fullest.of_device),
+            row("sessions_per_application", l.sessions_per_application as u64, fullest.of_application),
+            row("connections_total", l.connections_total as u64, admissions.connections.load(Relaxed) as u64),
+            row("half_open_connections", l.half_open_connections as u64, admissions.half_open.load(Relaxed) as u64),
+            row("half_open_per_source", l.half_open_per_source as u64, admissions.half_open_per_source.load(Relaxed) as u64),
+            row("connections_per_source_burst", l.connections_per_source_burst.into(), high(&admissions.connections_per_source)),
+            row("device_messages_burst", l.device_messages_burst.into(), high(&self.limits.device_messages_burst)),
+            row("device_bytes_per_s", l.device_bytes_per_s, high(&self.limits.device_bytes_per_s)),
+            row("application_messages_burst", l.application_messages_burst.into(), high(&self.limits.application_messages_burst)),
+            row("application_bytes_per_s", l.application_bytes_per_s, high(&self.limits.application_bytes_per_s)),
+            row("handshakes_per_s", l.handshakes_per_s.into(), admissions.handshakes_this_s.load(Relaxed)),
+            row("messages_per_s", l.messages_per_s.into(), messages_now),
+            row("bytes_per_s", l.bytes_per_s, bytes_now),
+            row("journal_pending_bytes", l.journal_pending_bytes as u64, journal.pending_bytes),
+        ]
+    }
+
+    fn fullest_sessions(&self) -> Fullest {
+        let (sessions, mut fullest) = {
+            let table = self.sessions.lock();
+            let mut fullest = Fullest { sessions: table.by_id.len() as u64, ..Fullest::default() };
+            for (id, held) in &table.by_identity {
+                let application = self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Application);
+                let slot = if application { &mut fullest.of_application } else { &mut fullest.of_device };
+                *slot = (*slot).max(held.len() as u64);
+            }
+            (table.by_id.values().map(Arc::clone).collect::<Vec<_>>(), fullest)
+        };
+        for session in sessions {
+            let outgoing = session.outgoing.lock();
+            fullest.subscriptions = fullest.subscriptions.max(outgoing.subscriptions.len() as u64);
+            fullest.in_flight = fullest.in_flight.max(outgoing.outbound.in_flight() as u64);
+            fullest.messages = fullest.messages.max(outgoing.outbound.len() as u64);
+            fullest.bytes = fullest.bytes.max(outgoing.outbound.bytes() as u64);
+        }
+        fullest
+    }
+}
+
+#[derive(Default)]
+struct Fullest {
+    sessions: u64,
+    of_device: u64,
+    of_application: u64,
+    subscriptions: u64,
+    in_flight: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `config explain` promises a pair of metrics for each of these keys; this is where they come from.
+    #[test]
+    fn every_metered_key_has_a_row() {
+        let data = tempfile::tempdir().unwrap();
+        let hub = Hub::open(&data.path().join("hub"), portreeve_config::Config::default(), std::time::SystemTime::now().into()).unwrap();
+        let mut rows: Vec<String> = hub.limits_table().iter().map(|row| format!("portreeve_{}", row.name)).collect();
+        let mut keys: Vec<String> = portreeve_config::keys().iter().filter_map(|key| key.metric).map(String::from).collect();
+        rows.sort();
+        keys.sort();
+        assert_eq!(rows, keys);
+    }
+
+    #[test]
+    fn the_hubs_rate_is_a_window_of_a_second() {
+        let window = RateWindow::default();
+        assert_eq!((0..10).filter(|_| window.admit(1, 0, 4, 100)).count(), 4);
+        assert!(window.admit(1, 1000, 4, 100));
+        assert!(!window.admit(100, 1000, 4, 100));
+    }
+}

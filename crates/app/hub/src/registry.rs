@@ -1,0 +1,404 @@
+//! Who may connect: identities, their certificates and where each stands in its life.
+//!
+//! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use portreeve_pki::{Issued, LeafFacts, SubjectPublicKey};
+use portreeve_policy::Subject;
+use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
+use portreeve_tls::{GateRefusal, LeafGate};
+use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
+use uuid::Uuid;
+
+/// Why the registry refused a change.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No identity has this name.
+    #[error("there is no device, gateway or application named `{0}`; `portreeve device list` shows all")]
+    Unknown(IdentityName),
+    /// The name is taken.
+    #[error("`{0}` is registered already; choose another name, or `portreeve device show {0}`")]
+    Exists(IdentityName),
+    /// The key is somebody's already (CSA-CRD-04: one key, one identity).
+    #[error("this public key is registered already; make a new key pair")]
+    KeyKnown,
+    /// The life cycle has no such step.
+    #[error("`{name}` is {from}; it cannot become {to}")]
+    Transition {
+        /// Who.
+        name: IdentityName,
+        /// State it is in.
+        from: LifecycleState,
+        /// State asked for.
+        to: LifecycleState,
+    },
+    /// Text that is too long or holds control characters.
+    #[error("{0} must be at most 256 characters without control characters")]
+    Field(&'static str),
+    /// The store could not keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Descriptive fields of an identity; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    /// Group that policies refer to.
+    pub group: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Where it stands.
+    pub location: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Firmware version.
+    pub firmware: Option<String>,
+    /// Free text.
+    pub notes: Option<String>,
+}
+
+/// Longest descriptive field, characters.
+const FIELD_CHARS_MAX: usize = 256;
+
+impl Fields {
+    fn apply(&self, row: &mut IdentityRow) -> Result<(), RegistryError> {
+        let fields = [
+            ("group", &self.group, &mut row.group),
+            ("owner", &self.owner, &mut row.owner),
+            ("location", &self.location, &mut row.location),
+            ("model", &self.model, &mut row.model),
+            ("firmware", &self.firmware, &mut row.firmware),
+            ("notes", &self.notes, &mut row.notes),
+        ];
+        for (name, given, field) in fields {
+            let Some(text) = given else { continue };
+            if text.chars().count() > FIELD_CHARS_MAX || text.chars().any(char::is_control) {
+                return Err(RegistryError::Field(name));
+            }
+            field.clone_from(text);
+        }
+        Ok(())
+    }
+}
+
+/// A certificate holder whom the registry admitted. Only [`Registry::authenticate`] makes one (IOTSF-2.4.7.1, IIITA-N1).
+#[derive(Clone, Debug)]
+pub struct DeviceIdentity {
+    row: Arc<IdentityRow>,
+    not_after: UnixMillis,
+}
+
+impl DeviceIdentity {
+    /// Registry key.
+    #[must_use]
+    pub fn id(&self) -> IdentityId {
+        self.row.id
+    }
+
+    /// Registered name.
+    #[must_use]
+    pub fn name(&self) -> &IdentityName {
+        &self.row.name
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.row.kind
+    }
+
+    /// End of its certificate's validity; its sessions end then.
+    #[must_use]
+    pub fn not_after(&self) -> UnixMillis {
+        self.not_after
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    identities: HashMap<IdentityId, Arc<IdentityRow>>,
+    names: BTreeMap<IdentityName, IdentityId>,
+    credentials: HashMap<KeyHash, Arc<CredentialRow>>,
+}
+
+/// All identities and credentials.
+pub struct Registry {
+    store: Arc<dyn RegistryStore>,
+    state: RwLock<State>,
+    /// One change at a time: decide, store, apply.
+    change: Mutex<()>,
+    /// Contacts not yet written to the store.
+    seen: Mutex<HashMap<IdentityId, UnixMillis>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("identities", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(store: Arc<dyn RegistryStore>, contents: RegistryContents) -> Self {
+        let mut state = State::default();
+        for row in contents.identities {
+            state.names.insert(row.name.clone(), row.id);
+            state.identities.insert(row.id, Arc::new(row));
+        }
+        state.credentials.extend(contents.credentials.into_iter().map(|row| (row.key, Arc::new(row))));
+        Self { store, state: state.into(), change: Mutex::default(), seen: Mutex::default() }
+    }
+
+    /// Registered identities.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.read().identities.len()
+    }
+
+    /// Whether nobody is registered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every identity, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<IdentityRow>> {
+        let state = self.state.read();
+        state.names.values().filter_map(|id| state.identities.get(id).cloned()).collect()
+    }
+
+    /// # Errors
+    /// [`RegistryError::Unknown`].
+    pub fn find(&self, name: &IdentityName) -> Result<Arc<IdentityRow>, RegistryError> {
+        let state = self.state.read();
+        let row = state.names.get(name).and_then(|id| state.identities.get(id));
+        row.cloned().ok_or_else(|| RegistryError::Unknown(name.clone()))
+    }
+
+    /// The certificates of an identity, newest first.
+    #[must_use]
+    pub fn credentials(&self, id: IdentityId) -> Vec<Arc<CredentialRow>> {
+        let state = self.state.read();
+        let mut rows: Vec<_> = state.credentials.values().filter(|row| row.identity == id).cloned().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.issued, row.key)));
+        rows
+    }
+
+    pub(crate) fn state_of(&self, id: IdentityId) -> Option<LifecycleState> {
+        self.state.read().identities.get(&id).map(|row| row.state)
+    }
+
+    pub(crate) fn row(&self, id: IdentityId) -> Option<Arc<IdentityRow>> {
+        self.state.read().identities.get(&id).cloned()
+    }
+
+    /// Certificate → registry row → life-cycle state.
+    ///
+    /// # Errors
+    /// A fixed word for the log: `unknown-key`, `revoked`, or the state that is not active.
+    pub fn authenticate(&self, leaf: &LeafFacts) -> Result<DeviceIdentity, GateRefusal> {
+        let state = self.state.read();
+        let refuse = |identity, reason| Err(GateRefusal { identity, reason });
+        let Some(credential) = state.credentials.get(&leaf.key) else { return refuse(leaf.identity, "unknown-key") };
+        let identity = Some(credential.identity);
+        if credential.revoked.is_some() {
+            return refuse(identity, "revoked");
+        }
+        if leaf.identity != identity || leaf.serial != credential.serial {
+            return refuse(identity, "certificate-not-registered");
+        }
+        let Some(row) = state.identities.get(&credential.identity) else { return refuse(identity, "unknown-identity") };
+        match row.state {
+            LifecycleState::Active => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
+            other => refuse(identity, other.as_str()),
+        }
+    }
+
+    /// Registers an identity, active at once: an operator vouches for it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Exists`], [`RegistryError::Field`], or the store's.
+    pub(crate) fn add(&self, name: &IdentityName, kind: Kind, fields: &Fields, now: UnixMillis) -> Result<Arc<IdentityRow>, RegistryError> {
+        let _change = self.change.lock();
+        if self.state.read().names.contains_key(name) {
+            return Err(RegistryError::Exists(name.clone()));
+        }
+        let mut row = IdentityRow {
+            id: IdentityId(Uuid::new_v4()),
+            name: name.clone(),
+            kind,
+            group: String::new(),
+            owner: String::new(),
+            location: String::new(),
+            model: String::new(),
+            firmware: String::new(),
+            notes: String::new(),
+            state: LifecycleState::Active,
+            state_reason: "registered by an operator".into(),
+            created: now,
+            changed: now,
+            last_seen: None,
+        };
+        fields.apply(&mut row)?;
+        self.put(row)
+    }
+
+    /// # Errors
+    /// [`RegistryError::Unknown`], [`RegistryError::Field`], or the store's.
+    pub(crate) fn edit(&self, name: &IdentityName, fields: &Fields, now: UnixMillis) -> Result<Arc<IdentityRow>, RegistryError> {
+        let _change = self.change.lock();
+        let mut row = (*self.find(name)?).clone();
+        fields.apply(&mut row)?;
+        row.changed = now;
+        self.put(row)
+    }
+
+    /// Whether the life cycle has this step. Revoked and retired are for ever.
+    #[must_use]
+    pub fn may_become(from: LifecycleState, to: LifecycleState) -> bool {
+        use LifecycleState::{Active, Disabled, Pending, Quarantined, Retired, Revoked};
+        match (from, to) {
+            (Retired, _) | (_, Pending) => false,
+            (Revoked, Retired) => true,
+            (Revoked, _) => false,
+            (Pending | Active | Quarantined | Disabled, Active | Quarantined | Disabled | Revoked | Retired) => from != to,
+        }
+    }
+
+    /// Moves an identity along its life; a revocation voids its certificates in the same commit.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`], [`RegistryError::Transition`], or the store's.
+    pub(crate) fn set_state(&self, name: &IdentityName, to: LifecycleState, reason: &str, now: UnixMillis) -> Result<Arc<IdentityRow>, RegistryError> {
+        let _change = self.change.lock();
+        let mut row = (*self.find(name)?).clone();
+        if !Self::may_become(row.state, to) {
+            return Err(RegistryError::Transition { name: name.clone(), from: row.state, to });
+        }
+        let mut ops = Vec::new();
+        if matches!(to, LifecycleState::Revoked | LifecycleState::Retired) {
+            let live = self.credentials(row.id).into_iter().filter(|credential| credential.revoked.is_none());
+            ops.extend(live.map(|credential| CredentialRow { revoked: Some(now), ..(*credential).clone() }));
+        }
+        row.state = to;
+        row.state_reason = reason.chars().filter(|c| !c.is_control()).take(FIELD_CHARS_MAX).collect();
+        row.changed = now;
+        self.apply(row, ops)
+    }
+
+    /// Whether nobody holds this key yet (CSA-CRD-04).
+    pub(crate) fn is_new_key(&self, key: &SubjectPublicKey) -> bool {
+        !self.state.read().credentials.contains_key(&key.hash())
+    }
+
+    /// Registers a certificate that was issued for an identity.
+    ///
+    /// # Errors
+    /// [`RegistryError::KeyKnown`], or the store's.
+    pub(crate) fn add_credential(&self, id: IdentityId, issued: &Issued, now: UnixMillis) -> Result<(), RegistryError> {
+        let _change = self.change.lock();
+        let row = self.row(id).ok_or(RegistryError::KeyKnown)?;
+        if self.state.read().credentials.contains_key(&issued.key) {
+            return Err(RegistryError::KeyKnown);
+        }
+        let credential = CredentialRow {
+            key: issued.key,
+            identity: id,
+            serial: issued.serial.clone(),
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            issued: now,
+            revoked: None,
+        };
+        self.apply((*row).clone(), vec![credential]).map(drop)
+    }
+
+    fn put(&self, row: IdentityRow) -> Result<Arc<IdentityRow>, RegistryError> {
+        self.apply(row, Vec::new())
+    }
+
+    fn apply(&self, row: IdentityRow, credentials: Vec<CredentialRow>) -> Result<Arc<IdentityRow>, RegistryError> {
+        let mut ops = vec![RegistryOp::PutIdentity(row.clone())];
+        ops.extend(credentials.iter().cloned().map(RegistryOp::PutCredential));
+        self.store.commit(&ops)?;
+        let row = Arc::new(row);
+        let mut state = self.state.write();
+        state.names.insert(row.name.clone(), row.id);
+        state.identities.insert(row.id, Arc::clone(&row));
+        state.credentials.extend(credentials.into_iter().map(|credential| (credential.key, Arc::new(credential))));
+        Ok(row)
+    }
+
+    /// Notes a contact; written to the store by [`Self::flush_seen`].
+    pub(crate) fn seen(&self, id: IdentityId, now: UnixMillis) {
+        self.seen.lock().insert(id, now);
+    }
+
+    /// Writes the contacts since the last call, bounded by the number of identities.
+    ///
+    /// # Errors
+    /// The store's; the contacts are kept for the next call.
+    pub(crate) fn flush_seen(&self) -> Result<(), StoreError> {
+        let _change = self.change.lock();
+        let seen = std::mem::take(&mut *self.seen.lock());
+        let mut rows = Vec::with_capacity(seen.len());
+        for (id, at) in &seen {
+            rows.extend(self.row(*id).map(|row| IdentityRow { last_seen: Some(*at), ..(*row).clone() }));
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ops: Vec<_> = rows.iter().cloned().map(RegistryOp::PutIdentity).collect();
+        if let Err(error) = self.store.commit(&ops) {
+            let mut newer = self.seen.lock();
+            for (id, at) in seen {
+                newer.entry(id).or_insert(at);
+            }
+            return Err(error);
+        }
+        let mut state = self.state.write();
+        state.identities.extend(rows.into_iter().map(|row| (row.id, Arc::new(row))));
+        Ok(())
+    }
+
+    /// Keeps named bytes (the applied policy).
+    pub(crate) fn put_blobs(&self, ops: &[RegistryOp]) -> Result<(), StoreError> {
+        let _change = self.change.lock();
+        self.store.commit(ops)
+    }
+
+    pub(crate) fn subject(&self, id: IdentityId) -> Option<Subject> {
+        self.row(id).map(|row| subject_of(&row))
+    }
+}
+
+/// What policies see of an identity.
+pub(crate) fn subject_of(row: &IdentityRow) -> Subject {
+    Subject {
+        id: row.id,
+        name: row.name.clone(),
+        kind: row.kind,
+        group: row.group.clone(),
+        owner: row.owner.clone(),
+        location: row.location.clone(),
+        model: row.model.clone(),
+        firmware: row.firmware.clone(),
+        state: row.state,
+    }
+}
+
+/// Asks the registry about a leaf during the handshake, before the peer counts as connected.
+#[derive(Debug)]
+pub(crate) struct RegistryGate(pub(crate) Arc<Registry>);
+
+impl LeafGate for RegistryGate {
+    fn check(&self, leaf_der: &[u8]) -> Result<(), GateRefusal> {
+        let facts = portreeve_pki::leaf_facts(leaf_der)
+            .map_err(|_| GateRefusal { identity: None, reason: "malformed-certificate" })?;
+        self.0.authenticate(&facts).map(drop)
+    }
+}

@@ -1,0 +1,225 @@
+//! The administration socket: `POST /admin/v1` takes an [`AdminRequest`] and answers with its outcome.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::{UnixListener as StdListener, UnixStream as StdStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Method, Request, StatusCode, body::Incoming};
+use portreeve_config::Config;
+use portreeve_events::Kind as EventKind;
+use portreeve_hub::{Actor, AdminError, AdminRequest, Hub};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
+
+use crate::{
+    StartError,
+    exchange::{Answer, converse, error, json, rest_after},
+    peer,
+};
+
+/// Where requests are posted.
+pub const ADMIN_PATH: &str = "/admin/v1";
+
+/// Bytes of a request: a large set of policies fits.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// Operators at once.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest conversation, the request's work included.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// The table of local users.
+const PASSWD: &str = "/etc/passwd";
+
+/// What a refused request is answered with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Denial {
+    /// For the operator.
+    pub error: String,
+    /// What the command exits with.
+    pub exit_status: u8,
+}
+
+/// The path of the administration socket of the hub in `data`.
+#[must_use]
+pub fn socket_path(data: &Path, config: &Config) -> PathBuf {
+    let configured = &config.admin.socket;
+    if configured.as_os_str().is_empty() { data.join("admin.sock") } else { configured.clone() }
+}
+
+/// The bound socket; its file goes when this does.
+#[derive(Debug)]
+pub(crate) struct AdminSocket {
+    hub: Arc<Hub>,
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl AdminSocket {
+    /// Binds the socket, in place of one that a killed hub left behind.
+    pub(crate) fn open(hub: Arc<Hub>) -> Result<Self, StartError> {
+        let path = socket_path(hub.data(), &hub.config());
+        let failed = |source| StartError::AdminSocket { path: path.clone(), source };
+        let listener = bind(&path)?;
+        // Where other users have roles they must be able to connect; what each may do is decided by SO_PEERCRED.
+        let shared = !hub.config().admin.operators.is_empty() && !hub.config().admin.socket.as_os_str().is_empty();
+        let mode = if shared { 0o666 } else { 0o600 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        Ok(Self { hub, listener, path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) async fn serve(&self) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        // The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    rest_after(&error).await;
+                    continue;
+                }
+            };
+            let hub = Arc::clone(&self.hub);
+            tokio::spawn(async move {
+                let actor = identify(&hub, &stream);
+                converse(stream, LIFETIME, |request| answer(&hub, &actor, request)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // If it stays, the next start replaces it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn bind(path: &Path) -> Result<StdListener, StartError> {
+    let failed = |source| StartError::AdminSocket { path: path.to_owned(), source };
+    match StdListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+        result => return result.map_err(failed),
+    }
+    if !fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
+        return Err(StartError::NotASocket(path.to_owned()));
+    }
+    if StdStream::connect(path).is_ok() {
+        return Err(StartError::AdminSocketInUse(path.to_owned()));
+    }
+    fs::remove_file(path).map_err(failed)?;
+    StdListener::bind(path).map_err(failed)
+}
+
+/// Asks the kernel who connected, and the configuration what that user may do.
+fn identify(hub: &Hub, stream: &UnixStream) -> Result<Actor, String> {
+    let credentials = rustix::net::sockopt::socket_peercred(stream).map_err(|error| format!("a nameless peer ({error})"))?;
+    // Without the table only the hub's own user and root are known: fail closed.
+    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
+    let own = rustix::process::geteuid().as_raw();
+    peer::actor(credentials.uid.as_raw(), own, &hub.config().admin.operators, &passwd)
+}
+
+fn answer(
+    hub: &Arc<Hub>,
+    actor: &Result<Actor, String>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Answer> + use<> {
+    let (hub, actor) = (Arc::clone(hub), actor.clone());
+    async move {
+        if request.uri().path() != ADMIN_PATH {
+            return error(StatusCode::NOT_FOUND, "there is nothing here");
+        }
+        if request.method() != Method::POST {
+            return error(StatusCode::METHOD_NOT_ALLOWED, "requests are posted");
+        }
+        let actor = match actor {
+            Ok(actor) => actor,
+            Err(name) => return stranger(&hub, &name),
+        };
+        match read(request).await {
+            Ok(request) => administer(hub, actor, request).await,
+            Err(answer) => answer,
+        }
+    }
+}
+
+fn stranger(hub: &Hub, name: &str) -> Answer {
+    hub.emit(EventKind::AdminDenied, Some(name), None, None, format_args!("no role on the administration socket"));
+    let text = format!("{name} has no role on this hub; an administrator can give one with admin.operators");
+    denial(StatusCode::FORBIDDEN, text, 4)
+}
+
+async fn read(request: Request<Incoming>) -> Result<AdminRequest, Answer> {
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
+        let text = format!("the request was not read: {error}; it may have {BODY_BYTES_MAX} bytes");
+        denial(StatusCode::PAYLOAD_TOO_LARGE, text, 2)
+    })?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+        let text = format!("the hub does not understand the request ({error}); is it of the same version?");
+        denial(StatusCode::BAD_REQUEST, text, 2)
+    })
+}
+
+/// Requests wait for the disk, so they are not done on the thread that serves.
+async fn administer(hub: Arc<Hub>, actor: Actor, request: AdminRequest) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.administer(&actor, request)).await {
+        Ok(Ok(outcome)) => json(StatusCode::OK, &outcome),
+        Ok(Err(error)) => denial(status_of(&error), error.to_string(), error.exit_status()),
+        Err(_) => denial(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub; see its log".into(), 4),
+    }
+}
+
+fn status_of(error: &AdminError) -> StatusCode {
+    match error {
+        AdminError::Invalid(_) => StatusCode::BAD_REQUEST,
+        AdminError::Role { .. } => StatusCode::FORBIDDEN,
+        AdminError::Refused(_) => StatusCode::CONFLICT,
+        AdminError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn denial(status: StatusCode, error: String, exit_status: u8) -> Answer {
+    json(status, &Denial { error, exit_status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_a_killed_hub_left_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        drop(bind(&path).unwrap());
+        assert!(path.exists(), "the file outlives its listener");
+        let live = bind(&path).unwrap();
+        assert!(matches!(bind(&path), Err(StartError::AdminSocketInUse(_))));
+        drop(live);
+    }
+
+    #[test]
+    fn a_file_of_that_name_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(bind(&path), Err(StartError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,240 @@
+//! A WebSocket as a byte stream: MQTT 5.0 §6.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes};
+use futures_util::{Sink as _, Stream as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+/// Bytes of one outgoing frame.
+const FRAME_OUT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes read from the socket at once.
+const READ_BYTES: usize = 8 * 1024;
+
+/// The payloads of binary frames, one after the other. Packets may be split over frames and share them [MQTT-6.0.0-2].
+pub(crate) struct Frames<S> {
+    socket: WebSocketStream<S>,
+    rest: Bytes,
+    /// Why the peer is going to be sent away.
+    farewell: Option<CloseFrame>,
+    closed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// The server's end of an upgraded connection. A message of more than `message_bytes_max` bytes closes it.
+    pub(crate) async fn accept(stream: S, message_bytes_max: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            // Frames go out at once; the loop above already gathers packets.
+            .write_buffer_size(0)
+            .max_write_buffer_size(4 * FRAME_OUT_BYTES_MAX)
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        Self { socket, rest: Bytes::new(), farewell: None, closed: false }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Binary(bytes) => self.rest = bytes,
+            // [MQTT-6.0.0-1]
+            Message::Text(_) => self.dismiss(CloseCode::Unsupported, "MQTT travels in binary frames"),
+            // A ping is answered, and a close confirmed, by the next read.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn fail(&mut self, error: &tungstenite::Error) {
+        match error {
+            tungstenite::Error::Capacity(_) => self.dismiss(CloseCode::Size, "the frame is too large"),
+            tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_) => {
+                self.dismiss(CloseCode::Protocol, "not the WebSocket protocol");
+            }
+            _ => self.closed = true,
+        }
+    }
+
+    fn dismiss(&mut self, code: CloseCode, reason: &'static str) {
+        self.farewell = Some(CloseFrame { code, reason: reason.into() });
+    }
+
+    /// Sends the reason, after which the stream counts as ended.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut socket = Pin::new(&mut self.socket);
+        // Whether the peer hears it is the peer's business: an error here only means that it is gone.
+        let sendable = ready!(socket.as_mut().poll_ready(cx)).is_ok();
+        if let Some(frame) = self.farewell.take()
+            && sendable
+        {
+            let _ = socket.as_mut().start_send(Message::Close(Some(frame)));
+        }
+        let _ = ready!(socket.poll_flush(cx));
+        self.closed = true;
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Frames<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while this.rest.is_empty() && !this.closed {
+            if this.farewell.is_some() {
+                ready!(this.poll_farewell(cx));
+                break;
+            }
+            match ready!(Pin::new(&mut this.socket).poll_next(cx)) {
+                Some(Ok(message)) => this.take(message),
+                Some(Err(error)) => this.fail(&error),
+                None => this.closed = true,
+            }
+        }
+        let count = this.rest.len().min(out.remaining());
+        out.put_slice(&this.rest[..count]);
+        this.rest.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Frames<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut socket = Pin::new(&mut self.socket);
+        ready!(socket.as_mut().poll_ready(cx)).map_err(io_error)?;
+        let count = bytes.len().min(FRAME_OUT_BYTES_MAX);
+        socket.start_send(Message::Binary(Bytes::copy_from_slice(&bytes[..count]))).map_err(io_error)?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(io_error)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.farewell.is_some() {
+            return self.poll_farewell(cx).map(Ok);
+        }
+        Pin::new(&mut self.socket).poll_close(cx).map_err(io_error)
+    }
+}
+
+fn io_error(error: tungstenite::Error) -> io::Error {
+    match error {
+        tungstenite::Error::Io(error) => error,
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => io::ErrorKind::BrokenPipe.into(),
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const CAP: usize = 100 * 1024;
+
+    async fn pair() -> (Frames<DuplexStream>, WebSocketStream<DuplexStream>) {
+        let (near, far) = duplex(1 << 20);
+        let peer = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        (Frames::accept(near, CAP).await, peer)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
+    }
+
+    async fn close_code(peer: &mut WebSocketStream<DuplexStream>) -> u16 {
+        loop {
+            match peer.next().await.unwrap().unwrap() {
+                Message::Close(Some(frame)) => return frame.code.into(),
+                other => assert!(!other.is_text(), "{other:?}"),
+            }
+        }
+    }
+
+    /// [MQTT-6.0.0-2]: a packet may begin in one frame and end in the next, which may hold another one.
+    #[test]
+    fn frames_and_packets_have_nothing_to_do_with_each_other() {
+        run(async {
+            let (mut frames, mut peer) = pair().await;
+            for part in [&b"ab"[..], b"", b"cdef", b"g"] {
+                peer.send(Message::Binary(Bytes::copy_from_slice(part))).await.unwrap();
+            }
+            let mut got = [0; 7];
+            frames.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"abcdefg");
+        });
+    }
+
+    /// [MQTT-6.0.0-1]
+    #[test]
+    fn a_text_frame_closes_with_1003() {
+        run(async {
+            let (mut frames, mut peer) = pair().await;
+            peer.send(Message::text("hello")).await.unwrap();
+            assert_eq!(frames.read(&mut [0; 8]).await.unwrap(), 0);
+            assert_eq!(close_code(&mut peer).await, 1003);
+        });
+    }
+
+    #[test]
+    fn a_message_beyond_the_cap_closes_with_1009() {
+        run(async {
+            let (mut frames, mut peer) = pair().await;
+            peer.send(Message::Binary(vec![0; CAP + 1].into())).await.unwrap();
+            assert_eq!(frames.read(&mut [0; 8]).await.unwrap(), 0);
+            assert_eq!(close_code(&mut peer).await, 1009);
+        });
+    }
+
+    #[test]
+    fn a_ping_is_answered_while_nothing_else_happens() {
+        run(async {
+            let (mut frames, mut peer) = pair().await;
+            peer.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
+            peer.send(Message::Binary(Bytes::from_static(b"x"))).await.unwrap();
+            let mut got = [0; 1];
+            frames.read_exact(&mut got).await.unwrap();
+            frames.flush().await.unwrap();
+            assert_eq!(peer.next().await.unwrap().unwrap(), Message::Pong(Bytes::from_static(b"there?")));
+        });
+    }
+
+    /// [MQTT-6.0.0-3]: what the server sends is binary, and large output comes in bounded frames.
+    #[test]
+    fn output_is_binary_and_the_end_is_a_close_frame() {
+        run(async {
+            let (mut frames, mut peer) = pair().await;
+            let sent = vec![7; 3 * FRAME_OUT_BYTES_MAX + 5];
+            let sending = async {
+                frames.write_all(&sent).await.unwrap();
+                frames.shutdown().await.unwrap();
+            };
+            let receiving = async {
+                let mut got = Vec::new();
+                while let Some(Ok(message)) = peer.next().await {
+                    match message {
+                        Message::Binary(bytes) => {
+                            assert!(bytes.len() <= FRAME_OUT_BYTES_MAX);
+                            got.extend_from_slice(&bytes);
+                        }
+                        other => assert!(other.is_close(), "{other:?}"),
+                    }
+                }
+                got
+            };
+            assert_eq!(tokio::join!(sending, receiving).1, sent);
+        });
+    }
+}

@@ -1,0 +1,195 @@
+//! `/metrics`, `/livez` and `/readyz`, for programs on this machine. No label names a device.
+
+use std::{fmt, net::SocketAddr, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use hyper::{Method, StatusCode, header};
+use portreeve_events::Kind as EventKind;
+use portreeve_hub::Hub;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{
+    Pulse, StartError,
+    exchange::{Answer, content, converse, error, json as json_answer, rest_after},
+};
+
+/// Scrapers and probes at once.
+const CONNECTIONS_MAX: usize = 32;
+/// Longest conversation.
+const LIFETIME: Duration = Duration::from_secs(300);
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The loopback listener.
+#[derive(Debug)]
+pub(crate) struct MetricsDoor {
+    hub: Arc<Hub>,
+    pulse: Arc<Pulse>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl MetricsDoor {
+    pub(crate) fn open(hub: Arc<Hub>, pulse: Arc<Pulse>) -> Result<Self, StartError> {
+        let address = hub.config().metrics.listen;
+        let failed = |source| StartError::Listen { key: "metrics.listen", address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { hub, pulse, listener, address })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) async fn serve(&self) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        // The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    rest_after(&error).await;
+                    continue;
+                }
+            };
+            let (hub, pulse) = (Arc::clone(&self.hub), Arc::clone(&self.pulse));
+            tokio::spawn(async move {
+                converse(stream, LIFETIME, |request| {
+                    std::future::ready(answer(&hub, &pulse, request.method(), request.uri().path()))
+                })
+                .await;
+                drop(place);
+            });
+        }
+    }
+}
+
+fn answer(hub: &Arc<Hub>, pulse: &Pulse, method: &Method, path: &str) -> Answer {
+    if method != Method::GET && method != Method::HEAD {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match path {
+        "/metrics" => match render(hub) {
+            Ok(text) => content(StatusCode::OK, OPEN_METRICS, text),
+            Err(fmt::Error) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+        },
+        "/livez" => verdict("alive", if pulse.is_alive() { vec![] } else { vec!["the hub's clock stands still".into()] }),
+        "/readyz" => verdict("ready", unready(hub, pulse)),
+        _ => error(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz"),
+    }
+}
+
+fn unready(hub: &Hub, pulse: &Pulse) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if pulse.is_stopping() {
+        reasons.push("the hub is stopping".to_owned());
+    }
+    if !pulse.is_alive() {
+        reasons.push("the hub's clock stands still".to_owned());
+    }
+    if !hub.is_ready() {
+        reasons.push(format!("the store takes no work: {:?}", hub.journal().health()));
+    }
+    reasons
+}
+
+fn verdict(word: &str, reasons: Vec<String>) -> Answer {
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_answer(status, &json!({ word: reasons.is_empty(), "reasons": reasons }))
+}
+
+/// Everything that is counted, in the OpenMetrics text format.
+fn render(hub: &Arc<Hub>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Figures(Arc::clone(hub))));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Reads the hub's own counters at each scrape, so that the message path knows nothing of metrics.
+#[derive(Debug)]
+struct Figures(Arc<Hub>);
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.counters(&mut encoder)?;
+        self.events(&mut encoder)?;
+        self.limits(&mut encoder)?;
+        self.gauges(&mut encoder)
+    }
+}
+
+impl Figures {
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut result = Ok(());
+        self.0.counters().each(|name, help, value| {
+            if result.is_ok() {
+                result = counter(encoder, &format!("portreeve_{name}"), help.trim(), value);
+            }
+        });
+        result?;
+        let admissions = self.0.admissions();
+        counter(encoder, "portreeve_handshakes", "TLS handshakes completed", admissions.handshakes_done.load(Relaxed))?;
+        let failed = admissions.handshakes_failed.load(Relaxed);
+        counter(encoder, "portreeve_handshakes_failed", "TLS handshakes that failed", failed)?;
+        let journal = self.0.journal().stats();
+        counter(encoder, "portreeve_journal_commits", "Commits of the session store", journal.commits)?;
+        counter(encoder, "portreeve_journal_failures", "Commits that failed", journal.failures)?;
+        counter(encoder, "portreeve_journal_entries", "Entries written to the session store", journal.ops)
+    }
+
+    fn events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(
+            "portreeve_events",
+            "Security and operation events by kind",
+            None,
+            MetricType::Counter,
+        )?;
+        EventKind::ALL.iter().try_for_each(|kind| {
+            let labels = [("kind", kind.as_str())];
+            ConstCounter::new(self.0.events().count(*kind)).encode(family.encode_family(&labels)?)
+        })
+    }
+
+    /// Every bound beside what is used of it (CSA-COM-04).
+    fn limits(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.limits_table().iter().try_for_each(|row| {
+            let name = row.name;
+            gauge(encoder, &format!("portreeve_{name}_limit"), &format!("The bound limits.{name}"), row.limit)?;
+            gauge(encoder, &format!("portreeve_{name}_used"), &format!("What is used of limits.{name}"), row.used)
+        })
+    }
+
+    fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let hub = &self.0;
+        let journal = hub.journal().stats();
+        gauge(encoder, "portreeve_clients_connected", "Clients connected", hub.gauges().online.load(Relaxed) as u64)?;
+        gauge(encoder, "portreeve_identities", "Registered devices, gateways and applications", hub.registry().len() as u64)?;
+        gauge(encoder, "portreeve_ready", "1 if new work is accepted", u64::from(hub.is_ready()))?;
+        gauge(encoder, "portreeve_journal_pending_entries", "Entries waiting for the disk", journal.pending_ops)?;
+        gauge(encoder, "portreeve_journal_commit_microseconds", "Duration of the last commit", journal.last_commit_us)?;
+        gauge(encoder, "process_start_time_seconds", "When the hub was started, Unix time", hub.started().seconds())
+    }
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = ConstCounter::new(value);
+    metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    // The format knows signed integers; no bound is near the end of them.
+    let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}

@@ -1,0 +1,64 @@
+//! Who is at the other end of the administration socket, and what it may do.
+
+use std::collections::BTreeMap;
+
+use portreeve_config::Role;
+use portreeve_hub::Actor;
+
+/// The account that may do everything on this machine anyway.
+const ROOT: u32 = 0;
+
+/// The peer with user id `uid`, as the kernel tells it: the hub's own user and root are administrators, other local
+/// users have the role that `admin.operators` gives to their name (CSA-CLS-08, IIITA-N4). `passwd` is the user table.
+///
+/// # Errors
+/// The peer's name, if it has no role.
+pub(crate) fn actor(uid: u32, own_uid: u32, operators: &BTreeMap<String, Role>, passwd: &str) -> Result<Actor, String> {
+    let names: Vec<&str> = names_of(uid, passwd).collect();
+    let shown = names.first().map_or_else(|| format!("user {uid}"), |name| (*name).to_owned());
+    if uid == own_uid || uid == ROOT {
+        return Ok(Actor { name: shown, role: Role::Administrator });
+    }
+    let found = names.iter().find_map(|name| operators.get_key_value(*name));
+    found.map(|(name, role)| Actor { name: name.clone(), role: *role }).ok_or(shown)
+}
+
+/// Every name of a user id; accounts may share one.
+fn names_of(uid: u32, passwd: &str) -> impl Iterator<Item = &str> {
+    passwd.lines().filter_map(move |line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let id: u32 = fields.nth(1)?.parse().ok()?;
+        (id == uid && !name.is_empty()).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nhub:x:900:900::/:/bin/false\nann:x:1000:1000::/home/ann:/bin/sh\n\
+                          bob:x:1001:1001::/home/bob:/bin/sh\nann-alias:x:1000:1000::/:/bin/sh\nbroken line\n:x:1002::::\n";
+
+    fn role_of(uid: u32, operators: &[(&str, Role)]) -> Result<Role, String> {
+        let operators = operators.iter().map(|(name, role)| ((*name).to_owned(), *role)).collect();
+        actor(uid, 900, &operators, PASSWD).map(|actor| actor.role)
+    }
+
+    /// CSA-CLS-08, IIITA-N4: the default row is refusal.
+    #[test]
+    fn who_may_what() {
+        let operators = [("ann", Role::Operator), ("carol", Role::Administrator)];
+        assert_eq!(role_of(900, &operators), Ok(Role::Administrator));
+        assert_eq!(role_of(0, &operators), Ok(Role::Administrator));
+        assert_eq!(role_of(1000, &operators), Ok(Role::Operator));
+        assert_eq!(role_of(1001, &operators), Err("bob".into()));
+        assert_eq!(role_of(4711, &operators), Err("user 4711".into()));
+        assert_eq!(role_of(1002, &[("", Role::Administrator)]), Err("user 1002".into()));
+    }
+
+    #[test]
+    fn the_second_name_of_an_account_counts_too() {
+        assert_eq!(role_of(1000, &[("ann-alias", Role::Viewer)]), Ok(Role::Viewer));
+    }
+}

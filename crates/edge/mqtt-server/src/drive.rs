@@ -1,0 +1,243 @@
+//! The loop between a byte stream and a [`Connection`].
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use portreeve_hub::{Connection, Hub, Now};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+use crate::now;
+
+/// Bytes read, and bytes written, in one step. One buffer of each a thread; a connection keeps only what is left over.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Steps before a busy connection lets others run.
+const STEPS_MAX: usize = 8;
+/// How long a refused peer may take to read the last word, and how much it may still send meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+}
+
+/// Moves bytes between `stream` and `connection` until either ends, then closes the stream in order.
+pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Connection, hub: Arc<Hub>) {
+    let start = now();
+    let mut driver = Driver {
+        stream,
+        connection,
+        hub,
+        input: Vec::new(),
+        output: Vec::new(),
+        written: 0,
+        unflushed: false,
+        wrote_ms: start.mono_ms,
+        timer: Box::pin(sleep(Duration::ZERO)),
+        timer_ms: 0,
+        eof: false,
+    };
+    poll_fn(|cx| driver.poll(cx)).await;
+    let linger = driver.connection.ended().is_some_and(|ended| ended.linger);
+    // A peer that is gone makes this fail, and that is all there is to say about it.
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| driver.poll_close(cx, linger))).await;
+}
+
+struct Driver<S> {
+    stream: S,
+    connection: Connection,
+    hub: Arc<Hub>,
+    /// The start of a packet that has not arrived whole, or packets that had to wait.
+    input: Vec<u8>,
+    /// What the socket did not take yet.
+    output: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    /// When the socket last took something, or the output was empty.
+    wrote_ms: u64,
+    timer: Pin<Box<Sleep>>,
+    /// When `timer` fires; it is moved only forwards in time when it has fired, so messages cost no timer work.
+    timer_ms: u64,
+    eof: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    /// Ready when the connection is over and its last bytes are written.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..STEPS_MAX {
+            let now = now();
+            match self.step(cx, now) {
+                Ok(Step::Again) => {}
+                Ok(Step::Sleep) => return Poll::Pending,
+                Ok(Step::Done) => return Poll::Ready(()),
+                Err(error) => {
+                    self.connection.lost(now, &error.to_string());
+                    return Poll::Ready(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<Step> {
+        let drained = self.poll_write(cx, now)?;
+        if self.connection.ended().is_some() {
+            return Ok(if drained { Step::Done } else { self.sleep(cx, now, u64::MAX) });
+        }
+        let mut busy = false;
+        if drained {
+            busy |= self.poll_input(cx, now)?;
+            let (more, deadline_ms) = self.transmit(cx, now);
+            busy |= more || !self.output.is_empty() || self.connection.ended().is_some();
+            if !busy {
+                return Ok(self.sleep(cx, now, deadline_ms));
+            }
+            return Ok(Step::Again);
+        }
+        // The socket is full: acknowledgements and DISCONNECT must still be heard, or both sides could wait for ever.
+        busy |= self.output.len() - self.written < OUTPUT_BYTES_MAX && self.poll_input(cx, now)?;
+        if busy { Ok(Step::Again) } else { Ok(self.sleep(cx, now, u64::MAX)) }
+    }
+
+    /// `true` when nothing is left to write.
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<bool> {
+        while self.written < self.output.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    self.written += count;
+                    self.unflushed = true;
+                    self.wrote_ms = now.mono_ms;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        if self.written > 0 {
+            self.written = 0;
+            // An idle connection keeps no buffer.
+            self.output = Vec::new();
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return Ok(false),
+            }
+            self.unflushed = false;
+            self.wrote_ms = now.mono_ms;
+        }
+        Ok(true)
+    }
+
+    /// Reads and processes once; `true` if something happened.
+    fn poll_input(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<bool> {
+        if !self.input.is_empty() && self.receive_waiting(now) {
+            return Ok(true);
+        }
+        if self.eof || self.input.len() > self.hub.config().limits.packet_bytes {
+            return Ok(false);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(result) => result?,
+            }
+            let read = buf.filled();
+            if read.is_empty() {
+                self.eof = true;
+                self.connection.lost(now, "the client closed the connection");
+                return Ok(true);
+            }
+            if self.input.is_empty() {
+                let used = self.connection.receive(now, read, &mut self.output);
+                self.input.extend_from_slice(&read[used..]);
+            } else {
+                self.input.extend_from_slice(read);
+                self.receive_waiting(now);
+            }
+            Ok(true)
+        })
+    }
+
+    /// Processes what is whole in `input`; `true` if anything was.
+    fn receive_waiting(&mut self, now: Now) -> bool {
+        let used = self.connection.receive(now, &self.input, &mut self.output);
+        self.input.drain(..used);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        used > 0
+    }
+
+    fn transmit(&mut self, cx: &mut Context<'_>, now: Now) -> (bool, u64) {
+        let transmit = self.connection.transmit(now, cx.waker(), &mut self.output, OUTPUT_BYTES_MAX);
+        (transmit.more, transmit.deadline_ms)
+    }
+
+    fn sleep(&mut self, cx: &mut Context<'_>, now: Now, deadline_ms: u64) -> Step {
+        let stall_ms = if self.output.is_empty() && !self.unflushed {
+            u64::MAX
+        } else {
+            self.wrote_ms + self.hub.config().mqtt.write_stall_s * 1000
+        };
+        if now.mono_ms >= stall_ms {
+            self.connection.stalled(now);
+            self.output = Vec::new();
+            self.written = 0;
+            return Step::Done;
+        }
+        let due_ms = deadline_ms.min(stall_ms);
+        if self.timer_ms == 0 || due_ms < self.timer_ms || self.timer_ms <= now.mono_ms {
+            self.timer_ms = due_ms;
+            let wait_ms = due_ms.saturating_sub(now.mono_ms).clamp(1, TIMER_MAX_MS);
+            self.timer.as_mut().reset(Instant::now() + Duration::from_millis(wait_ms));
+        }
+        match self.timer.as_mut().poll(cx) {
+            Poll::Pending => Step::Sleep,
+            Poll::Ready(()) => {
+                self.timer_ms = 0;
+                Step::Again
+            }
+        }
+    }
+
+    /// Writes the TLS close, and lets a refused peer read why before the socket goes: a reset would take the last
+    /// word from it.
+    fn poll_close(&mut self, cx: &mut Context<'_>, linger: bool) -> Poll<()> {
+        if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() || !linger || self.eof {
+            return Poll::Ready(());
+        }
+        let mut left = LINGER_BYTES_MAX;
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut buf = ReadBuf::new(scratch);
+                match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
+                    Ok(()) if !buf.filled().is_empty() && left > 0 => left = left.saturating_sub(buf.filled().len()),
+                    _ => return Poll::Ready(()),
+                }
+            }
+        })
+    }
+}
+
+/// Bytes of packets made ready at once. One TLS record holds 16 KiB; several go out in one system call.
+const OUTPUT_BYTES_MAX: usize = SCRATCH_BYTES;
+/// The longest a timer is set for; it is set again when it fires.
+const TIMER_MAX_MS: u64 = 3_600_000;
+
+enum Step {
+    Again,
+    Sleep,
+    Done,
+}

@@ -1,0 +1,122 @@
+//! `mqtt.listen`: one thread a core, each with a runtime of its own, all accepting from one socket.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use portreeve_hub::{Connection, Hub};
+use tokio::{
+    runtime::Builder,
+    task::{LocalSet, spawn_local},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{TlsDoor, drive, now};
+
+/// The MQTT listener and its worker threads.
+pub struct MqttServer {
+    address: SocketAddr,
+    accepting: CancellationToken,
+    running: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl MqttServer {
+    /// Binds `mqtt.listen` and starts the workers.
+    ///
+    /// # Errors
+    /// The operating system's: an address in use, no threads.
+    pub fn start(hub: &Arc<Hub>) -> io::Result<Self> {
+        let (listen, count) = {
+            let config = hub.config();
+            (config.mqtt.listen, config.hub.workers)
+        };
+        let door = TlsDoor::bind(hub, listen, &[b"mqtt"], "mqtt")?;
+        let count = if count > 0 { count } else { thread::available_parallelism().map_or(1, usize::from) };
+        let mut server = Self {
+            address: door.local_addr()?,
+            accepting: CancellationToken::new(),
+            running: CancellationToken::new(),
+            workers: Vec::with_capacity(count),
+        };
+        for index in 0..count {
+            let worker = Worker {
+                hub: Arc::clone(hub),
+                door: door.clone(),
+                accepting: server.accepting.clone(),
+                running: server.running.clone(),
+            };
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let thread = thread::Builder::new().name(format!("mqtt-{index}"));
+            server.workers.push(thread.spawn(move || LocalSet::new().block_on(&runtime, worker.run()))?);
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// New connections are no longer accepted.
+    pub fn stop_accepting(&self) {
+        self.accepting.cancel();
+    }
+
+    /// Waits for the connections to end, `deadline` at most, and ends the workers.
+    pub fn join(self, deadline: Duration) {
+        self.accepting.cancel();
+        let until = Instant::now() + deadline;
+        while Instant::now() < until && !self.workers.iter().all(JoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.running.cancel();
+        for worker in self.workers {
+            // A worker that panicked has said so on its own.
+            let _ = worker.join();
+        }
+    }
+}
+
+struct Worker {
+    hub: Arc<Hub>,
+    door: TlsDoor,
+    accepting: CancellationToken,
+    running: CancellationToken,
+}
+
+impl Worker {
+    async fn run(self) {
+        let listener = match self.door.listener() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a worker cannot listen"),
+        };
+        let connections = TaskTracker::new();
+        loop {
+            let arrival = tokio::select! {
+                biased;
+                () = self.accepting.cancelled() => break,
+                arrival = self.door.accept(&listener) => arrival,
+            };
+            let Ok(arrival) = arrival else { break };
+            let hub = Arc::clone(&self.hub);
+            spawn_local(connections.track_future(async move {
+                let Some(arrived) = arrival.handshake().await else { return };
+                let connection = Connection::new(Arc::clone(&hub), arrived.identity, arrived.peer, now());
+                drive(arrived.stream, connection, hub).await;
+                drop(arrived.slot);
+            }));
+        }
+        drop(listener);
+        connections.close();
+        tokio::select! {
+            () = connections.wait() => {}
+            () = self.running.cancelled() => {}
+        }
+    }
+}
