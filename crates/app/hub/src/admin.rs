@@ -382,8 +382,8 @@ impl Hub {
             return Ok(Outcome::ok(json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true })));
         }
         let row = self.registry.set_state(name, to, reason, now)?;
-        self.identity_changed(actor, &row, to.as_str());
         let mut cut = 0;
+        self.identity_changed(actor, &row, to.as_str());
         if to != LifecycleState::Active {
             let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str() };
             let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);

@@ -83,6 +83,15 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 }
 
 impl Hub {
+    /// Makes the data directory if there is none, or checks that it is one; [`Hub::open`] does the same first. Apart
+    /// from it, because a process that confines itself to this directory must do so before the hub's threads start.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a first start that fails leaves nothing behind.
+    pub fn prepare(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
+        ensure_directory(&std::path::absolute(data).map_err(io_error("resolve", data))?, now)
+    }
+
     /// Opens the hub in `data`, making everything on the first start.
     ///
     /// # Errors

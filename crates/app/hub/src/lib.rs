@@ -42,7 +42,7 @@ use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{LifecycleState, Qos, UnixMillis};
 
-pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader};
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
 pub use bootstrap::OpenError;
 pub use broker::{Close, Connection, Counters, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use limits::{Admissions, LimitUse};
@@ -381,6 +381,22 @@ impl Hub {
     pub fn set_reloader(&self, reloader: Reloader) {
         // A second call would be a bug of the shell; the first stands.
         let _ = self.reloader.set(reloader);
+    }
+}
+
+impl Drop for Hub {
+    /// Sessions and their subscriptions refer to each other; without this they would keep the store open.
+    fn drop(&mut self) {
+        self.journal.seal();
+        let sessions: Vec<_> = self.sessions.lock().by_id.drain().map(|(_, session)| session).collect();
+        for session in sessions {
+            let subscriptions = {
+                let mut outgoing = session.outgoing.lock();
+                outgoing.scans.clear();
+                std::mem::take(&mut outgoing.subscriptions)
+            };
+            drop(subscriptions);
+        }
     }
 }
 

@@ -151,14 +151,10 @@ pub fn matches(filter: &str, topic: &str) -> bool {
         }
         match topic_levels.next() {
             Some(topic_level) if level == "+" || level == topic_level => {}
-            Some(_) => return false,
-            None => return false,
+            _ => return false,
         }
     }
-    match topic_levels.next() {
-        None => true,
-        Some(_) => false,
-    }
+    topic_levels.next().is_none()
 }
 
 /// Whether every topic that `inner` matches is matched by `outer` too (both valid plain filters).

@@ -300,6 +300,14 @@ impl<M: Deliverable> Outbound<M> {
         }
     }
 
+    /// Every message that was ever sent, and is still owed, has a sequence number below this.
+    #[must_use]
+    pub fn sent_below(&self) -> u64 {
+        let in_flight = self.in_flight.back().map_or(0, |item| item.entry.seq + 1);
+        let again = self.waiting.iter().take_while(|entry| entry.dup).last().map_or(0, |entry| entry.seq + 1);
+        in_flight.max(again)
+    }
+
     /// Whether a delivery under this identifier is in flight, in whatever state.
     #[must_use]
     pub fn is_in_flight(&self, id: u16) -> bool {

@@ -129,7 +129,8 @@ fn bind(path: &Path) -> Result<StdListener, StartError> {
 
 /// Asks the kernel who connected, and the configuration what that user may do.
 fn identify(hub: &Hub, stream: &UnixStream) -> Result<Actor, String> {
-    let credentials = rustix::net::sockopt::socket_peercred(stream).map_err(|error| format!("a nameless peer ({error})"))?;
+    let credentials =
+        rustix::net::sockopt::socket_peercred(stream).map_err(|error| format!("a nameless peer ({error})"))?;
     // Without the table only the hub's own user and root are known: fail closed.
     let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
     let own = rustix::process::geteuid().as_raw();

@@ -1,6 +1,6 @@
 //! Device HTTPS. What it serves now is MQTT over WebSocket at `/mqtt`; everything else is not found.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -74,7 +74,7 @@ impl DeviceDoor {
             let Ok(arrival) = arrival else { break };
             spawn_local(tasks.track_future(attend(Arc::clone(&self.hub), tasks.clone(), arrival)));
         }
-        drop(self.listener);
+        drop((self.listener, self.door));
         tasks.close();
         tokio::select! {
             () = tasks.wait() => {}
@@ -87,7 +87,7 @@ impl DeviceDoor {
 async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
     let Some(Arrived { stream, identity, peer, slot }) = arrival.handshake().await else { return };
     // The first upgrade takes who the peer is; HTTP/1.1 knows no second one.
-    let mut visitor = Some((identity, peer, slot));
+    let visitor = Cell::new(Some((identity, peer, slot)));
     converse(stream, LIFETIME, |mut request| {
         let answer = match switch(&hub.config(), &request) {
             Ok(answer) => {
@@ -106,7 +106,7 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
                 }
                 answer
             }
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         };
         std::future::ready(answer)
     })
@@ -114,29 +114,30 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
 }
 
 /// The answer that switches to WebSocket, or the one that says why not.
-fn switch(config: &Config, request: &Request<Incoming>) -> Result<Answer, Answer> {
+fn switch(config: &Config, request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
+    let refuse = |status, text: &str| Box::new(error(status, text));
     if request.uri().path() != "/mqtt" || !config.device_https.websocket {
-        return Err(error(StatusCode::NOT_FOUND, "there is nothing here"));
+        return Err(refuse(StatusCode::NOT_FOUND, "there is nothing here"));
     }
     if request.method() != Method::GET {
-        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
+        let mut answer = refuse(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return Err(answer);
     }
     let headers = request.headers();
     if !may_come_from(headers, &config.device_https.websocket_origins) {
-        return Err(error(StatusCode::FORBIDDEN, "this web origin is not listed"));
+        return Err(refuse(StatusCode::FORBIDDEN, "this web origin is not listed"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13") {
-        let mut answer = error(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is spoken here");
+        let mut answer = refuse(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is spoken here");
         answer.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return Err(answer);
     }
     if !offers_mqtt(headers) {
-        return Err(error(StatusCode::BAD_REQUEST, "the WebSocket subprotocol mqtt is needed"));
+        return Err(refuse(StatusCode::BAD_REQUEST, "the WebSocket subprotocol mqtt is needed"));
     }
     let mut answer = create_response_with_body(request, || Full::new(Bytes::new()))
-        .map_err(|why| error(StatusCode::BAD_REQUEST, &format!("not a WebSocket request: {why}")))?;
+        .map_err(|why| refuse(StatusCode::BAD_REQUEST, &format!("not a WebSocket request: {why}")))?;
     answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     Ok(answer)
 }

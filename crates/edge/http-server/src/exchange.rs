@@ -26,7 +26,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers requests on one stream until it ends, is upgraded, or has lasted for `lifetime`.
-pub(crate) async fn converse<S, F>(stream: S, lifetime: Duration, mut answer: impl FnMut(Request<Incoming>) -> F)
+pub(crate) async fn converse<S, F>(stream: S, lifetime: Duration, answer: impl Fn(Request<Incoming>) -> F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Answer>,

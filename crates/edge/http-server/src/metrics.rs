@@ -83,27 +83,28 @@ fn answer(hub: &Arc<Hub>, pulse: &Pulse, method: &Method, path: &str) -> Answer 
             Ok(text) => content(StatusCode::OK, OPEN_METRICS, text),
             Err(fmt::Error) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
         },
-        "/livez" => verdict("alive", if pulse.is_alive() { vec![] } else { vec!["the hub's clock stands still".into()] }),
-        "/readyz" => verdict("ready", unready(hub, pulse)),
+        "/livez" => verdict("alive", &stopped_clock(pulse)),
+        "/readyz" => verdict("ready", &unready(hub, pulse)),
         _ => error(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz"),
     }
 }
 
+fn stopped_clock(pulse: &Pulse) -> Vec<String> {
+    if pulse.is_alive() { vec![] } else { vec!["the hub's clock stands still".to_owned()] }
+}
+
 fn unready(hub: &Hub, pulse: &Pulse) -> Vec<String> {
-    let mut reasons = Vec::new();
+    let mut reasons = stopped_clock(pulse);
     if pulse.is_stopping() {
         reasons.push("the hub is stopping".to_owned());
     }
-    if !pulse.is_alive() {
-        reasons.push("the hub's clock stands still".to_owned());
-    }
-    if !hub.is_ready() {
-        reasons.push(format!("the store takes no work: {:?}", hub.journal().health()));
+    if !hub.accepts_work() {
+        reasons.push(format!("the store takes no work: {}", hub.store_health()));
     }
     reasons
 }
 
-fn verdict(word: &str, reasons: Vec<String>) -> Answer {
+fn verdict(word: &str, reasons: &[String]) -> Answer {
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(status, &json!({ word: reasons.is_empty(), "reasons": reasons }))
 }
@@ -175,8 +176,13 @@ impl Figures {
         let hub = &self.0;
         let journal = hub.journal().stats();
         gauge(encoder, "portreeve_clients_connected", "Clients connected", hub.gauges().online.load(Relaxed) as u64)?;
-        gauge(encoder, "portreeve_identities", "Registered devices, gateways and applications", hub.registry().len() as u64)?;
-        gauge(encoder, "portreeve_ready", "1 if new work is accepted", u64::from(hub.is_ready()))?;
+        gauge(
+            encoder,
+            "portreeve_identities",
+            "Registered devices, gateways and applications",
+            hub.registry().len() as u64,
+        )?;
+        gauge(encoder, "portreeve_ready", "1 if new work is accepted", u64::from(hub.accepts_work()))?;
         gauge(encoder, "portreeve_journal_pending_entries", "Entries waiting for the disk", journal.pending_ops)?;
         gauge(encoder, "portreeve_journal_commit_microseconds", "Duration of the last commit", journal.last_commit_us)?;
         gauge(encoder, "process_start_time_seconds", "When the hub was started, Unix time", hub.started().seconds())

@@ -62,6 +62,7 @@ fn session(number: u64) -> Option<SessionOp> {
         expiry_s: u32::MAX,
         connected: true,
         disconnected_at: None,
+        sent_below: 0,
         created: UnixMillis(0),
     };
     Some(SessionOp::PutSession { id: SessionId(number), row })

@@ -294,6 +294,7 @@ impl Encode for SessionRow {
         put_u32(out, &self.expiry_s);
         out.push(u8::from(self.connected));
         put_option(out, self.disconnected_at.as_ref(), put_millis);
+        out.extend(self.sent_below.to_be_bytes());
         put_millis(out, &self.created);
     }
 
@@ -305,6 +306,7 @@ impl Encode for SessionRow {
             expiry_s: input.u32()?,
             connected: input.flag()?,
             disconnected_at: input.option(Reader::millis)?,
+            sent_below: input.u64()?,
             created: input.millis()?,
         })
     }

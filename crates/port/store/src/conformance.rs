@@ -115,6 +115,7 @@ pub fn session(number: u64) -> SessionRow {
         expiry_s: u32::MAX,
         connected: number.is_multiple_of(3),
         disconnected_at: None,
+        sent_below: 0,
         created: UnixMillis(number),
     }
 }

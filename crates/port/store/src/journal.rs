@@ -118,6 +118,7 @@ struct Queue {
     pending_bytes: u64,
     failure: Option<Health>,
     stopping: bool,
+    sealed: bool,
 }
 
 struct Shared {
@@ -157,6 +158,7 @@ impl Journal {
             pending_bytes: 0,
             failure: None,
             stopping: false,
+            sealed: false,
         };
         let shared = Arc::new(Shared {
             limits,
@@ -179,7 +181,8 @@ impl Journal {
     pub fn submit(&self, ops: &mut Vec<SessionOp>) -> Ticket {
         let bytes = ops.iter().map(size_bytes).sum::<u64>();
         let mut queue = self.shared.queue.lock();
-        if ops.is_empty() {
+        if ops.is_empty() || queue.sealed {
+            ops.clear();
             return queue.submitted;
         }
         let idle = queue.batches.is_empty();
@@ -191,6 +194,12 @@ impl Journal {
             self.shared.work.notify_one();
         }
         ticket
+    }
+
+    /// Ignores what is submitted from now on; what was submitted before is still committed. For the moment when the
+    /// hub's memory is torn down, which must not look like the deletion of what it held.
+    pub fn seal(&self) {
+        self.shared.queue.lock().sealed = true;
     }
 
     /// How far the disk has come.

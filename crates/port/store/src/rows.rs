@@ -134,6 +134,8 @@ pub struct SessionRow {
     pub connected: bool,
     /// When the last connection ended.
     pub disconnected_at: Option<UnixMillis>,
+    /// Queue entries below this sequence were sent on an earlier connection: their next delivery bears DUP [MQTT-3.3.1-1].
+    pub sent_below: u64,
     /// When it began.
     pub created: UnixMillis,
 }

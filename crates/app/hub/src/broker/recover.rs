@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::{Arc, atomic::Ordering::Relaxed}, time::Du
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_events::Kind;
 use portreeve_mqtt::{Delivery, SubscriptionOptions};
+use portreeve_policy::DenialReason;
 use portreeve_store::{MessageId, SessionContents, SessionOp, StoredSession};
 use portreeve_types::UnixMillis;
 
@@ -87,7 +88,8 @@ impl Hub {
                 subscription_ids: row.subscription_ids.iter().copied().collect(),
             };
             // Whether it went out before the crash is not known if the client was connected: then DUP says so.
-            outgoing.outbound.restore(*seq, delivery, row.released, stored.row.connected);
+            let maybe_sent = stored.row.connected || *seq < stored.row.sent_below;
+            outgoing.outbound.restore(*seq, delivery, row.released, maybe_sent);
         }
         self.gauges.queue_changed(0, outgoing.outbound.bytes());
     }
@@ -95,7 +97,8 @@ impl Hub {
     fn recover_subscriptions(&self, session: &Arc<Session>, stored: &StoredSession, now: UnixMillis) {
         for row in &stored.subscriptions {
             let permit = match self.permit_filter(session, &row.filter, now) {
-                Ok(permit) => permit,
+                Ok(permit) => Some(permit),
+                Err(denial) if matches!(denial.reason, DenialReason::NotActive { .. }) => None,
                 Err(denial) => {
                     let filter = row.filter.clone();
                     self.emit_for(session, Kind::SubscriptionWithdrawn, format_args!("{filter}: {denial}"));

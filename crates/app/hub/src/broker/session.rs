@@ -138,6 +138,7 @@ impl Session {
             expiry_s: outgoing.expiry_s,
             connected: outgoing.is_online(),
             disconnected_at: outgoing.disconnected,
+            sent_below: outgoing.outbound.sent_below(),
             created: self.created,
         }
     }

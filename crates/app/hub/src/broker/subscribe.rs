@@ -7,7 +7,7 @@ use portreeve_events::Kind;
 use portreeve_mqtt::{Reason, RetainHandling, SubscriptionOptions};
 use portreeve_policy::{Action, Denial, DenialReason, Permit};
 use portreeve_store::{SessionOp, Ticket};
-use portreeve_types::{TopicFilter, UnixMillis};
+use portreeve_types::{LifecycleState, TopicFilter, UnixMillis};
 
 use super::{
     retained::Scan,
@@ -93,7 +93,7 @@ impl Hub {
             self.emit_for(session, Kind::LimitReached, format_args!("{why}"));
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        let grant = ArcSwap::from_pointee(Grant { generation: self.generation(), permit });
+        let grant = ArcSwap::from_pointee(Grant { generation: self.generation(), permit: Some(permit) });
         let subscription =
             Arc::new(Subscription { session: Arc::clone(session), filter: filter.clone(), options, id, grant });
         self.install(&mut outgoing, &subscription);
@@ -156,12 +156,15 @@ impl Hub {
     }
 
     fn reauthorize_one(&self, session: &Arc<Session>, now: UnixMillis) -> usize {
+        if self.registry.state_of(session.key.identity) != Some(LifecycleState::Active) {
+            return 0; // Nothing is granted to it now, and what it had is decided when it is active again.
+        }
         let generation = self.generation();
         let subscriptions: Vec<_> = session.outgoing.lock().subscriptions.values().cloned().collect();
         let mut withdrawn = 0;
         for subscription in subscriptions {
             match self.permit_filter(session, &subscription.filter, now) {
-                Ok(permit) => subscription.grant.store(Arc::new(Grant { generation, permit })),
+                Ok(permit) => subscription.grant.store(Arc::new(Grant { generation, permit: Some(permit) })),
                 Err(denial) => {
                     self.withdraw(session, &subscription, &denial);
                     withdrawn += 1;

@@ -13,10 +13,11 @@ use super::session::Session;
 pub(crate) struct Grant {
     /// The access generation in which it was decided.
     pub(crate) generation: u64,
-    pub(crate) permit: Permit,
+    /// `None` while the identity is not active: nothing is delivered, and nothing is forgotten.
+    pub(crate) permit: Option<Permit>,
 }
 
-/// One subscription of one session. It exists only with a [`Permit`].
+/// One subscription of one session. It is made with a [`Permit`] and kept only as long as policy grants one.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) session: Arc<Session>,
@@ -30,7 +31,8 @@ impl Subscription {
     /// Whether its permit, decided in `generation`, proves that `topic` may be delivered.
     pub(crate) fn proves(&self, generation: u64, topic: &str) -> bool {
         let grant = self.grant.load();
-        grant.generation == generation && grant.permit.covers_delivery_of(topic)
+        let covers = |permit: &Permit| permit.covers_delivery_of(topic);
+        grant.generation == generation && grant.permit.as_ref().is_some_and(covers)
     }
 
     pub(crate) fn row(&self) -> SubscriptionRow {

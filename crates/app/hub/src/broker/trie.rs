@@ -91,13 +91,10 @@ impl Trie {
         self.root.matches(Some(topic), topic.starts_with('$'), found);
     }
 
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.root.is_empty()
-    }
 }
 
 impl Node {
+    /// Nobody needs this level.
     fn is_empty(&self) -> bool {
         self.children.is_empty() && self.plus.is_none() && self.here.is_empty() && self.below.is_empty()
     }

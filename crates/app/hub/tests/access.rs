@@ -1,0 +1,313 @@
+//! Who may do what, and how fast a change of it takes effect (ISVS-4.2.2, CSA-COM-01, CSA-CLS-08).
+
+mod common;
+
+use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
+use portreeve_config::QueueOverflow;
+use portreeve_mqtt::{Connect, Packet, Publish, Reason, Version};
+use portreeve_types::{Kind, LifecycleState, Qos};
+
+const GRANT: &str = r#"permit (principal == Identity::"app", action in [Action::"publish", Action::"subscribe"], resource);"#;
+
+#[test]
+fn a_device_has_its_own_topics_and_no_others() {
+    let bench = Bench::new();
+    let device = bench.device("lamp-1");
+    let mut client = bench.connect(&device, connect("lamp-1"));
+    client.subscribed(&bench, "devices/lamp-1/#", Qos::AtLeastOnce);
+    let got = client.publish(&bench, "devices/lamp-1/state", b"on", Qos::AtLeastOnce);
+    assert_eq!(payloads(&got), ["on"]);
+    for filter in ["#", "devices/#", "devices/+/state", "+/lamp-1/#", "devices/lamp-10/state", "$SYS/#", "$share/g/devices/lamp-2/#"] {
+        let got = client.subscribe(&bench, filter, SubscriptionOptions::default(), None);
+        assert_eq!(got, [Got::SubAck(vec![Reason::NOT_AUTHORIZED])], "{filter}");
+    }
+    for topic in ["devices/lamp-2/state", "devices/lamp-10/state", "devices", "other", "$SYS/broker/uptime"] {
+        let got = client.publish(&bench, topic, b"x", Qos::AtLeastOnce);
+        assert!(matches!(got[..], [Got::PubAck(_, Reason::NOT_AUTHORIZED)]), "{topic}: {got:?}");
+    }
+}
+
+/// [MQTT-3.3.5-2] of 3.1.1 leaves an acknowledgement or a close; an acknowledgement would be a lie.
+#[test]
+fn a_refused_3_1_1_publish_is_never_acknowledged() {
+    let bench = Bench::new();
+    let device = bench.device("lamp-1");
+    let mut client = bench.connect(&device, Connect { version: Version::V311, ..connect("lamp-1") });
+    assert!(client.publish(&bench, "foreign", b"x", Qos::AtMostOnce).is_empty() && !client.is_over());
+    assert!(client.publish(&bench, "foreign", b"x", Qos::AtLeastOnce).is_empty());
+    assert!(client.is_over());
+}
+
+#[test]
+fn an_explicit_forbid_is_not_explained() {
+    let bench = Bench::new();
+    let app = bench.application("app");
+    bench.policy(&format!(r#"{GRANT} forbid (principal, action, resource == Topic::"test/nosubscribe");"#));
+    let mut client = bench.connect(&app, connect("a"));
+    let got = client.subscribe(&bench, "test/nosubscribe", SubscriptionOptions::default(), None);
+    assert_eq!(got, [Got::SubAck(vec![Reason::UNSPECIFIED_ERROR])]);
+    client.subscribed(&bench, "test/#", Qos::AtMostOnce);
+    assert!(client.publish(&bench, "test/allowed", b"yes", Qos::AtMostOnce).len() == 1);
+    let got = client.publish(&bench, "test/nosubscribe", b"no", Qos::AtLeastOnce);
+    assert!(matches!(got[..], [Got::PubAck(_, Reason::UNSPECIFIED_ERROR)]), "and is not delivered: {got:?}");
+}
+
+#[test]
+fn what_a_forbid_covers_is_not_delivered_below_a_wider_filter() {
+    let bench = Bench::new();
+    let (app, other) = (bench.application("app"), bench.identity(&bench.add("other", Kind::Application)));
+    bench.policy(
+        r#"permit (principal, action in [Action::"publish", Action::"subscribe"], resource);
+           forbid (principal == Identity::"app", action == Action::"subscribe", resource in Topic::"plant/secret/#");"#,
+    );
+    let mut reader = bench.connect(&app, connect("reader"));
+    reader.subscribed(&bench, "plant/#", Qos::AtMostOnce);
+    let mut writer = bench.connect(&other, connect("writer"));
+    for (topic, retain) in [("plant/secret/a", false), ("plant/open/a", false), ("plant/secret/r", true), ("plant/open/r", true)] {
+        writer.send(&bench, &Packet::Publish(Publish { retain, ..publish(topic, topic.as_bytes(), Qos::AtMostOnce, 0) }));
+    }
+    assert_eq!(payloads(&reader.recv(&bench)), ["plant/open/a", "plant/open/r"]);
+    let got = reader.subscribe(&bench, "plant/+/r", SubscriptionOptions::default(), None);
+    assert_eq!(payloads(&got), ["plant/open/r"], "retained messages too");
+}
+
+/// A policy change takes effect on live sessions at once: subscriptions, cached publish decisions, offline sessions.
+#[test]
+fn a_withdrawn_grant_ends_what_it_allowed() {
+    let bench = Bench::new();
+    let app = bench.application("app");
+    bench.policy(GRANT);
+    let mut live = bench.connect(&app, connect("live"));
+    live.subscribed(&bench, "t", Qos::AtMostOnce);
+    let mut away = bench.connect(&app, resume("away"));
+    away.subscribed(&bench, "t", Qos::AtLeastOnce);
+    away.lose(&bench);
+    let mut publisher = bench.connect(&app, connect("publisher"));
+    assert!(matches!(publisher.publish(&bench, "t", b"1", Qos::AtLeastOnce)[..], [Got::PubAck(_, Reason::SUCCESS)]));
+    assert_eq!(payloads(&live.recv(&bench)), ["1"]);
+    bench.policy("");
+    let got = publisher.publish(&bench, "t", b"2", Qos::AtLeastOnce);
+    assert!(matches!(got[..], [Got::PubAck(_, Reason::NOT_AUTHORIZED)]), "{got:?}");
+    assert_eq!(live.recv(&bench), [Got::Disconnect(Reason::NOT_AUTHORIZED)]);
+    bench.policy(GRANT);
+    let mut publisher = bench.connect(&app, connect("publisher"));
+    let got = publisher.publish(&bench, "t", b"3", Qos::AtLeastOnce);
+    assert!(matches!(got[..], [Got::PubAck(_, Reason::NO_MATCHING_SUBSCRIBERS)]), "offline subscriptions ended too: {got:?}");
+}
+
+#[test]
+fn a_disabled_device_is_cut_and_kept_out_until_it_is_enabled() {
+    let bench = Bench::new();
+    let leaf = bench.add("lamp-1", Kind::Device);
+    let device = bench.identity(&leaf);
+    let mut client = bench.connect(&device, resume("lamp-1"));
+    client.subscribed(&bench, "devices/lamp-1/#", Qos::AtMostOnce);
+    bench.set_state("lamp-1", LifecycleState::Disabled).unwrap();
+    bench.policy("");
+    assert_eq!(client.recv(&bench), [Got::Disconnect(Reason::ADMINISTRATIVE_ACTION)]);
+    assert_eq!(bench.hub.authenticate(&leaf).unwrap_err().to_string(), "refused by the registry: disabled");
+    // A handshake that was in flight when the state changed.
+    let (late, got) = bench.try_connect(&device, resume("lamp-1"));
+    assert_eq!(got, [Got::ConnAck { present: false, reason: Reason::NOT_AUTHORIZED }]);
+    assert!(late.is_over());
+    bench.set_state("lamp-1", LifecycleState::Active).unwrap();
+    let (mut client, got) = bench.try_connect(&bench.identity(&leaf), resume("lamp-1"));
+    assert_eq!(got[0], Got::ConnAck { present: true, reason: Reason::SUCCESS }, "its session was kept");
+    assert_eq!(payloads(&client.publish(&bench, "devices/lamp-1/a", b"x", Qos::AtMostOnce)), ["x"], "with its subscriptions");
+}
+
+#[test]
+fn a_revoked_device_never_returns_and_nothing_of_it_stays() {
+    let bench = Bench::new();
+    let leaf = bench.add("lamp-1", Kind::Device);
+    let device = bench.identity(&leaf);
+    let mut client = bench.connect(&device, resume("lamp-1"));
+    bench.set_state("lamp-1", LifecycleState::Revoked).unwrap();
+    assert_eq!(client.recv(&bench), [Got::Disconnect(Reason::ADMINISTRATIVE_ACTION)]);
+    assert!(bench.hub.authenticate(&leaf).unwrap_err().to_string().contains("revoked"));
+    assert!(bench.set_state("lamp-1", LifecycleState::Active).is_err());
+    drop((client, device));
+    let bench = bench.reopen();
+    assert!(bench.hub.authenticate(&leaf).is_err(), "also after a restart");
+    let sessions = bench.hub.limits_table().into_iter().find(|row| row.name == "sessions_total").unwrap().used;
+    assert_eq!(sessions, 0);
+}
+
+#[test]
+fn client_ids_belong_to_identities() {
+    let bench = Bench::new();
+    let (one, two) = (bench.device("lamp-1"), bench.device("lamp-2"));
+    let _first = bench.connect(&one, resume("lamp-1"));
+    for foreign in ["lamp-1", "lamp-1:x", "lamp-20", "x"] {
+        let (_, got) = bench.try_connect(&two, connect(foreign));
+        assert_eq!(got, [Got::ConnAck { present: false, reason: Reason::CLIENT_IDENTIFIER_NOT_VALID }], "{foreign}");
+    }
+    let _own = bench.connect(&two, connect("lamp-2:b"));
+    // Two applications may use one client id: sessions are keyed by identity as well.
+    let (app, other) = (bench.application("app"), bench.application("other"));
+    let mut a = bench.connect(&app, resume("same"));
+    let (_b, got) = bench.try_connect(&other, resume("same"));
+    assert_eq!(got[0], Got::ConnAck { present: false, reason: Reason::SUCCESS });
+    assert!(a.recv(&bench).is_empty() && !a.is_over(), "nobody was taken over");
+}
+
+/// [MQTT-3.1.4-3]
+#[test]
+fn the_same_client_takes_its_session_over() {
+    let bench = Bench::new();
+    let app = bench.application("app");
+    let mut old = bench.connect(&app, resume("a"));
+    old.subscribed(&bench, "t", Qos::AtLeastOnce);
+    let (mut new, got) = bench.try_connect(&app, resume("a"));
+    assert_eq!(got[0], Got::ConnAck { present: true, reason: Reason::SUCCESS });
+    assert_eq!(old.recv(&bench), [Got::Disconnect(Reason::SESSION_TAKEN_OVER)]);
+    assert_eq!(payloads(&new.publish(&bench, "t", b"x", Qos::AtMostOnce)), ["x"]);
+    let mut clean = bench.connect(&app, connect("a"));
+    assert_eq!(new.recv(&bench), [Got::Disconnect(Reason::SESSION_TAKEN_OVER)]);
+    assert!(clean.publish(&bench, "t", b"x", Qos::AtMostOnce).is_empty(), "a clean start has no subscriptions");
+}
+
+#[test]
+fn a_will_to_a_forbidden_topic_is_refused_at_connect() {
+    let bench = Bench::new();
+    let device = bench.device("lamp-1");
+    for retain in [false, true] {
+        let will = Will { qos: Qos::AtMostOnce, retain, topic: "devices/lamp-2/state", payload: b"x", delay_s: 0, properties: Default::default() };
+        let (_, got) = bench.try_connect(&device, Connect { will: Some(will), ..connect("lamp-1") });
+        assert_eq!(got, [Got::ConnAck { present: false, reason: Reason::NOT_AUTHORIZED }]);
+    }
+}
+
+/// A will that was allowed at CONNECT is asked about again when it is due.
+#[test]
+fn a_will_that_policy_no_longer_allows_is_not_published() {
+    let bench = Bench::new();
+    let app = bench.application("app");
+    bench.policy(GRANT);
+    let other = bench.identity(&bench.add("other", Kind::Application));
+    let will = Will { qos: Qos::AtMostOnce, retain: true, topic: "t", payload: b"x", delay_s: 0, properties: Default::default() };
+    let client = bench.connect(&app, Connect { will: Some(will), ..connect("a") });
+    bench.policy(r#"permit (principal == Identity::"other", action in [Action::"publish", Action::"subscribe"], resource);"#);
+    client.lose(&bench);
+    let mut watcher = bench.connect(&other, connect("watcher"));
+    assert!(payloads(&watcher.subscribe(&bench, "t", SubscriptionOptions::default(), None)).is_empty());
+}
+
+#[test]
+fn sessions_and_subscriptions_are_limited() {
+    let bench = Bench::with(|config| {
+        config.limits.sessions_per_device = 2;
+        config.limits.subscriptions_per_session = 2;
+    });
+    let device = bench.device("lamp-1");
+    let mut a = bench.connect(&device, connect("lamp-1:a"));
+    let b = bench.connect(&device, connect("lamp-1:b"));
+    let (_, got) = bench.try_connect(&device, connect("lamp-1:c"));
+    assert_eq!(got, [Got::ConnAck { present: false, reason: Reason::QUOTA_EXCEEDED }]);
+    b.disconnect(&bench);
+    let _c = bench.connect(&device, connect("lamp-1:c"));
+    for filter in ["devices/lamp-1/a", "devices/lamp-1/b"] {
+        a.subscribed(&bench, filter, Qos::AtMostOnce);
+    }
+    let got = a.subscribe(&bench, "devices/lamp-1/c", SubscriptionOptions::default(), None);
+    assert_eq!(got, [Got::SubAck(vec![Reason::QUOTA_EXCEEDED])]);
+    a.subscribed(&bench, "devices/lamp-1/b", Qos::AtLeastOnce);
+}
+
+#[test]
+fn a_full_queue_drops_the_oldest_or_refuses_the_newest() {
+    for (overflow, kept, last) in [
+        (QueueOverflow::DropOldest, ["2", "3"], Reason::SUCCESS),
+        (QueueOverflow::Reject, ["1", "2"], Reason::QUOTA_EXCEEDED),
+    ] {
+        let bench = Bench::with(|config| {
+            config.limits.queue_messages_per_session = 2;
+            config.mqtt.queue_overflow = overflow;
+        });
+        let app = bench.application("app");
+        let mut sleeper = bench.connect(&app, resume("sleeper"));
+        sleeper.subscribed(&bench, "t", Qos::AtLeastOnce);
+        sleeper.lose(&bench);
+        let mut sender = bench.connect(&app, connect("sender"));
+        for payload in ["1", "2"] {
+            sender.publish(&bench, "t", payload.as_bytes(), Qos::AtLeastOnce);
+        }
+        assert_eq!(sender.publish(&bench, "t", b"3", Qos::AtLeastOnce), [Got::PubAck(3, last)]);
+        let (_client, got) = bench.try_connect(&app, resume("sleeper"));
+        assert_eq!(payloads(&got), kept);
+    }
+}
+
+#[test]
+fn the_hubs_total_of_queued_bytes_holds() {
+    let bench = Bench::with(|config| config.limits.queue_bytes_total = 1024);
+    let app = bench.application("app");
+    for name in ["a", "b"] {
+        let mut sleeper = bench.connect(&app, resume(name));
+        sleeper.subscribed(&bench, "t", Qos::AtLeastOnce);
+        sleeper.lose(&bench);
+    }
+    let mut sender = bench.connect(&app, connect("sender"));
+    for _ in 0..20 {
+        sender.publish(&bench, "t", &[b'x'; 100], Qos::AtLeastOnce);
+    }
+    let row = bench.hub.limits_table().into_iter().find(|row| row.name == "queue_bytes_total").unwrap();
+    assert!(row.used <= row.limit, "{row:?}");
+}
+
+#[test]
+fn a_flood_ends_the_connection_that_sends_it() {
+    let bench = Bench::with(|config| {
+        config.limits.device_messages_per_s = 10;
+        config.limits.device_messages_burst = 10;
+    });
+    let device = bench.device("lamp-1");
+    let mut client = bench.connect(&device, connect("lamp-1"));
+    for _ in 0..10 {
+        client.publish(&bench, "devices/lamp-1/x", b"x", Qos::AtMostOnce);
+    }
+    assert!(!client.is_over());
+    assert_eq!(client.publish(&bench, "devices/lamp-1/x", b"x", Qos::AtMostOnce), [Got::Disconnect(Reason::MESSAGE_RATE_TOO_HIGH)]);
+}
+
+#[test]
+fn retained_messages_are_limited() {
+    let bench = Bench::with(|config| config.limits.retained_messages = 1);
+    let app = bench.application("app");
+    let mut client = bench.connect(&app, connect("a"));
+    let mut retain = |topic: &str, payload: &[u8], id| {
+        client.send(&bench, &Packet::Publish(Publish { retain: true, ..publish(topic, payload, Qos::AtLeastOnce, id) }));
+        client.recv(&bench)
+    };
+    assert!(matches!(retain("a", b"1", 1)[..], [Got::PubAck(1, reason)] if !reason.is_error()));
+    assert_eq!(retain("b", b"1", 2), [Got::PubAck(2, Reason::QUOTA_EXCEEDED)]);
+    assert!(matches!(retain("a", b"2", 3)[..], [Got::PubAck(3, reason)] if !reason.is_error()), "replacing needs no room");
+    assert!(matches!(retain("a", b"", 4)[..], [Got::PubAck(4, reason)] if !reason.is_error()));
+    assert!(matches!(retain("b", b"1", 5)[..], [Got::PubAck(5, reason)] if !reason.is_error()));
+}
+
+/// No sequence of life-cycle commands lets an identity that is not active hold a session.
+#[test]
+fn only_the_active_are_connected_whatever_happens() {
+    use LifecycleState::{Active, Disabled, Quarantined};
+    let bench = Bench::new();
+    let leaf = bench.add("lamp-1", Kind::Device);
+    let device = bench.identity(&leaf);
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut state = Active;
+    for _ in 0..300 {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        if seed % 3 == 0 {
+            let to = [Active, Disabled, Quarantined][usize::try_from(seed >> 32).unwrap() % 3];
+            if bench.set_state("lamp-1", to).is_ok() {
+                state = to;
+            }
+        }
+        let (_client, got) = bench.try_connect(&device, connect("lamp-1"));
+        let admitted = matches!(got[..], [Got::ConnAck { reason: Reason::SUCCESS, .. }]);
+        assert_eq!(admitted, state == Active, "seed {seed:#x}, {state}");
+        assert_eq!(bench.hub.authenticate(&leaf).is_ok(), state == Active);
+    }
+}

@@ -1,0 +1,313 @@
+//! A hub and its clients in one process, without sockets, on a clock that the test moves.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of these helpers")]
+
+use std::{sync::Arc, task::Waker, time::Duration};
+
+use portreeve_config::{Config, Role};
+use portreeve_hub::{Actor, AdminError, AdminRequest, Bundle, Connection, DeviceIdentity, Fields, Hub, Now, Outcome, Peer};
+use portreeve_mqtt::{Ack, Connect, Packet, Publish, Reason, Sender, Subscribe, SubscriptionRequest, Unsubscribe, Version, encode};
+pub use portreeve_mqtt::{Disconnect, SubscriptionOptions, Will};
+use portreeve_types::{Kind, LifecycleState, Qos, UnixMillis};
+use tempfile::TempDir;
+
+pub const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
+
+/// One hub on a virtual clock.
+pub struct Bench {
+    dir: TempDir,
+    config: Config,
+    pub hub: Arc<Hub>,
+    pub now: Now,
+}
+
+/// What arrived, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Got {
+    ConnAck { present: bool, reason: Reason },
+    Publish { topic: String, payload: Vec<u8>, qos: Qos, dup: bool, retain: bool, id: u16, ids: Vec<u32>, expiry_s: Option<u32> },
+    PubAck(u16, Reason),
+    PubRec(u16, Reason),
+    PubRel(u16, Reason),
+    PubComp(u16, Reason),
+    SubAck(Vec<Reason>),
+    UnsubAck(Vec<Reason>),
+    Disconnect(Reason),
+    Other,
+}
+
+pub struct Client {
+    connection: Connection,
+    out: Vec<u8>,
+    version: Version,
+    next_id: u16,
+}
+
+fn start() -> Now {
+    Now { wall: std::time::SystemTime::now().into(), mono_ms: 1_000_000 }
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.mqtt.sys_interval_s = 0;
+        adjust(&mut config);
+        let dir = tempfile::tempdir().unwrap();
+        let now = start();
+        let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).unwrap();
+        Self { dir, config, hub, now }
+    }
+
+    /// Stops the hub as a crash would after its last commit, and opens it again.
+    pub fn reopen(self) -> Self {
+        assert!(self.hub.finish(Duration::from_secs(10)));
+        let Self { dir, config, hub, now } = self;
+        assert_eq!(Arc::strong_count(&hub), 1, "a client still holds the hub");
+        drop(hub);
+        let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).unwrap();
+        Self { dir, config, hub, now }
+    }
+
+    /// As after `kill -9`: what was committed is all there is. The old hub is never told; its files are copied.
+    pub fn reopen_after_crash(self) -> Self {
+        let Self { dir, config, hub, now } = self;
+        let copy = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new("cp").arg("-a").arg(dir.path().join("hub")).arg(copy.path()).status();
+        assert!(status.unwrap().success());
+        std::mem::forget(hub);
+        let hub = Hub::open(&copy.path().join("hub"), config.clone(), now.wall).unwrap();
+        Self { dir: copy, config, hub, now }
+    }
+
+    pub fn administer(&self, request: AdminRequest) -> Result<Outcome, AdminError> {
+        self.hub.administer(&Actor { name: "test".into(), role: Role::Administrator }, request)
+    }
+
+    /// Registers an identity; its leaf certificate in DER.
+    pub fn add(&self, name: &str, kind: Kind) -> Vec<u8> {
+        let request =
+            AdminRequest::DeviceAdd { name: name.parse().unwrap(), kind, fields: Fields::default(), bundle: true, days: None };
+        let outcome = self.administer(request).unwrap();
+        let bundle: Bundle = serde_json::from_value(outcome.result["bundle"].clone()).unwrap();
+        pem::parse_many(bundle.cert_pem).unwrap()[0].contents().to_vec()
+    }
+
+    pub fn identity(&self, leaf: &[u8]) -> DeviceIdentity {
+        self.hub.authenticate(leaf).unwrap()
+    }
+
+    pub fn device(&self, name: &str) -> DeviceIdentity {
+        self.identity(&self.add(name, Kind::Device))
+    }
+
+    /// An application that may use every topic.
+    pub fn application(&self, name: &str) -> DeviceIdentity {
+        let leaf = self.add(name, Kind::Application);
+        self.policy(r#"permit (principal, action in [Action::"publish", Action::"subscribe"], resource) when { principal.kind == "application" };"#);
+        self.identity(&leaf)
+    }
+
+    pub fn policy(&self, text: &str) {
+        let source = serde_json::from_value(serde_json::json!({ "file": "test.cedar", "text": text })).unwrap();
+        self.administer(AdminRequest::PolicyApply { sources: vec![source], dry_run: false }).unwrap();
+    }
+
+    pub fn set_state(&self, name: &str, to: LifecycleState) -> Result<Outcome, AdminError> {
+        self.administer(AdminRequest::DeviceState { name: name.parse().unwrap(), to, reason: "test".into(), dry_run: false })
+    }
+
+    pub fn advance(&mut self, by: Duration) {
+        self.now.wall = self.now.wall.plus(by);
+        self.now.mono_ms += u64::try_from(by.as_millis()).unwrap();
+        self.hub.tick(self.now);
+    }
+
+    pub fn wall(&self) -> UnixMillis {
+        self.now.wall
+    }
+
+    pub fn open(&self, identity: &DeviceIdentity) -> Client {
+        let peer = Peer { address: "127.0.0.1".parse().unwrap(), transport: "mqtt" };
+        let connection = Connection::new(Arc::clone(&self.hub), identity.clone(), peer, self.now);
+        Client { connection, out: Vec::new(), version: Version::V5, next_id: 0 }
+    }
+
+    /// Connects and expects to be let in.
+    pub fn connect(&self, identity: &DeviceIdentity, connect: Connect<'_>) -> Client {
+        let (client, got) = self.try_connect(identity, connect);
+        assert!(matches!(got[0], Got::ConnAck { reason: Reason::SUCCESS, .. }), "{got:?}");
+        client
+    }
+
+    pub fn try_connect(&self, identity: &DeviceIdentity, connect: Connect<'_>) -> (Client, Vec<Got>) {
+        let mut client = self.open(identity);
+        client.version = connect.version;
+        client.send(self, &Packet::Connect(connect));
+        let got = client.recv(self);
+        (client, got)
+    }
+}
+
+/// A clean CONNECT; adjust the fields that matter.
+pub fn connect(client_id: &str) -> Connect<'_> {
+    Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id,
+        will: None,
+        username: None,
+        password: None,
+        session_expiry_s: None,
+        receive_maximum: None,
+        maximum_packet_bytes: None,
+        topic_alias_maximum: 0,
+        request_response_information: false,
+        request_problem_information: true,
+        user_properties: Default::default(),
+        authentication_method: None,
+        authentication_data: None,
+    }
+}
+
+/// A CONNECT that resumes, and keeps its session for an hour.
+pub fn resume(client_id: &str) -> Connect<'_> {
+    Connect { clean_start: false, session_expiry_s: Some(3600), ..connect(client_id) }
+}
+
+pub fn publish<'a>(topic: &'a str, payload: &'a [u8], qos: Qos, packet_id: u16) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_id,
+        topic_alias: None,
+        properties: Default::default(),
+        subscription_ids: Default::default(),
+        payload,
+    }
+}
+
+impl Client {
+    pub fn send(&mut self, bench: &Bench, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        encode::any(&mut bytes, self.version, packet).unwrap();
+        self.send_bytes(bench, &bytes);
+    }
+
+    pub fn send_bytes(&mut self, bench: &Bench, bytes: &[u8]) {
+        let used = self.connection.receive(bench.now, bytes, &mut self.out);
+        assert!(used == bytes.len() || self.connection.ended().is_some(), "used {used} of {}", bytes.len());
+    }
+
+    /// What the hub says once everything it promised is durable.
+    pub fn recv(&mut self, bench: &Bench) -> Vec<Got> {
+        loop {
+            assert!(bench.hub.journal().flush(Duration::from_secs(10)));
+            let before = self.out.len();
+            let more = self.connection.transmit(bench.now, Waker::noop(), &mut self.out, 1 << 20).more;
+            if !more && self.out.len() == before {
+                break;
+            }
+        }
+        let bytes = std::mem::take(&mut self.out);
+        let mut rest = &bytes[..];
+        let mut got = Vec::new();
+        while let Some(length) = portreeve_mqtt::frame(rest, u32::MAX).unwrap() {
+            got.push(own(portreeve_mqtt::decode(self.version, Sender::Server, &rest[..length]).unwrap()));
+            rest = &rest[length..];
+        }
+        assert!(rest.is_empty());
+        got
+    }
+
+    pub fn subscribe(&mut self, bench: &Bench, filter: &str, options: SubscriptionOptions, id: Option<u32>) -> Vec<Got> {
+        self.next_id += 1;
+        let requests = vec![SubscriptionRequest { filter, options }];
+        self.send(bench, &Packet::Subscribe(Subscribe { packet_id: self.next_id, subscription_id: id, requests }));
+        self.recv(bench)
+    }
+
+    /// Subscribes at a QoS and expects it to be granted.
+    pub fn subscribed(&mut self, bench: &Bench, filter: &str, qos: Qos) {
+        let got = self.subscribe(bench, filter, SubscriptionOptions { qos, ..Default::default() }, None);
+        assert_eq!(got[0], Got::SubAck(vec![Reason(qos as u8)]));
+    }
+
+    pub fn unsubscribe(&mut self, bench: &Bench, filter: &str) -> Vec<Got> {
+        self.next_id += 1;
+        self.send(bench, &Packet::Unsubscribe(Unsubscribe { packet_id: self.next_id, filters: vec![filter] }));
+        self.recv(bench)
+    }
+
+    pub fn publish(&mut self, bench: &Bench, topic: &str, payload: &[u8], qos: Qos) -> Vec<Got> {
+        self.next_id += 1;
+        let id = if qos == Qos::AtMostOnce { 0 } else { self.next_id };
+        self.send(bench, &Packet::Publish(publish(topic, payload, qos, id)));
+        self.recv(bench)
+    }
+
+    /// Publishes at QoS 2 and finishes the handshake.
+    pub fn publish_exactly_once(&mut self, bench: &Bench, topic: &str, payload: &[u8]) {
+        let got = self.publish(bench, topic, payload, Qos::ExactlyOnce);
+        assert_eq!(got, [Got::PubRec(self.next_id, Reason::SUCCESS)]);
+        self.ack(bench, Packet::PubRel, self.next_id);
+        assert_eq!(self.recv(bench), [Got::PubComp(self.next_id, Reason::SUCCESS)]);
+    }
+
+    pub fn ack(&mut self, bench: &Bench, kind: fn(Ack<'static>) -> Packet<'static>, packet_id: u16) {
+        self.send(bench, &kind(Ack { packet_id, reason: Reason::SUCCESS, reason_string: None }));
+    }
+
+    pub fn disconnect(mut self, bench: &Bench) {
+        self.send(bench, &Packet::Disconnect(Disconnect::default()));
+        assert!(self.is_over());
+    }
+
+    /// The network fails.
+    pub fn lose(mut self, bench: &Bench) {
+        self.connection.lost(bench.now, "test");
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.connection.ended().is_some()
+    }
+}
+
+fn own(packet: Packet<'_>) -> Got {
+    match packet {
+        Packet::ConnAck(p) => Got::ConnAck { present: p.session_present, reason: p.reason },
+        Packet::Publish(p) => Got::Publish {
+            topic: p.topic.into(),
+            payload: p.payload.into(),
+            qos: p.qos,
+            dup: p.dup,
+            retain: p.retain,
+            id: p.packet_id,
+            ids: p.subscription_ids.to_vec(),
+            expiry_s: p.properties.expiry_s,
+        },
+        Packet::PubAck(p) => Got::PubAck(p.packet_id, p.reason),
+        Packet::PubRec(p) => Got::PubRec(p.packet_id, p.reason),
+        Packet::PubRel(p) => Got::PubRel(p.packet_id, p.reason),
+        Packet::PubComp(p) => Got::PubComp(p.packet_id, p.reason),
+        Packet::SubAck(p) => Got::SubAck(p.reasons),
+        Packet::UnsubAck(p) => Got::UnsubAck(p.reasons),
+        Packet::Disconnect(p) => Got::Disconnect(p.reason),
+        _ => Got::Other,
+    }
+}
+
+/// The payloads that arrived, in order.
+pub fn payloads(got: &[Got]) -> Vec<String> {
+    let text = |got: &Got| match got {
+        Got::Publish { payload, .. } => Some(String::from_utf8_lossy(payload).into_owned()),
+        _ => None,
+    };
+    got.iter().filter_map(text).collect()
+}

@@ -1,0 +1,78 @@
+//! How a command fails: one message for a person, one exit status for a script.
+
+use std::io::Write as _;
+
+use portreeve_config::ConfigError;
+use portreeve_hub::{AdminError, OpenError};
+use portreeve_store::StoreError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit status 1.
+    CheckFailed(String),
+    /// Exit status 2.
+    Usage(String),
+    /// Exit status 3.
+    Unreachable(String),
+    /// Exit status 4.
+    Refused(String),
+    /// Nobody reads what we write: quiet, as `head` expects.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// What the hub answered.
+    pub(crate) fn of_status(exit_status: u8, message: String) -> Self {
+        match exit_status {
+            1 => Self::CheckFailed(message),
+            2 => Self::Usage(message),
+            3 => Self::Unreachable(message),
+            _ => Self::Refused(message),
+        }
+    }
+
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::BrokenPipe => 0,
+            Self::CheckFailed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Refused(_) => 4,
+        }
+    }
+
+    pub(crate) fn report(&self) {
+        let message = match self {
+            Self::BrokenPipe => return,
+            Self::CheckFailed(message) | Self::Usage(message) | Self::Unreachable(message) | Self::Refused(message) => message,
+        };
+        if !message.is_empty() {
+            // There is nowhere left to say that standard error is closed.
+            let _ = writeln!(std::io::stderr(), "portreeve: {message}");
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Self::of_status(error.exit_status(), error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Whether another process holds the data directory.
+pub(crate) fn is_locked(error: &OpenError) -> bool {
+    matches!(error, OpenError::Store(StoreError::Locked { .. }))
+}

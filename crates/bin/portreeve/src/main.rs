@@ -1,0 +1,43 @@
+//! `portreeve`: the hub, its administration, and a small MQTT client, in one binary.
+//!
+//! `main` parses the command line ([`cli`]), runs the command, and turns a [`failure::Failure`] into one message on
+//! standard error and the exit status that the contract gives: 0 done, 1 a check failed, 2 usage or configuration
+//! error, 3 hub not reachable, 4 refused by policy or state.
+
+mod admin;
+mod cli;
+mod client;
+mod configuration;
+mod device;
+mod failure;
+mod output;
+mod policy;
+mod serve;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
+        Command::Serve => serve::run(&global),
+        Command::Status { wait } => status::run(&global, wait),
+        Command::Device { command } => device::run(&global, command),
+        Command::Policy { command } => policy::run(&global, command),
+        Command::Client { command } => client::run(&global, command),
+        Command::Config { command } => configuration::run(&global, command),
+        Command::Reload => status::reload(&global),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}

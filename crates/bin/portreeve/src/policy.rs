@@ -1,0 +1,139 @@
+//! `portreeve policy`.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use portreeve_hub::{AdminRequest, Outcome, Source};
+use portreeve_policy::{Epoch, PolicySet, PolicySource};
+use serde_json::{Value, json};
+
+use crate::{
+    admin::Administration,
+    cli::{Global, Output, PolicyCommand},
+    failure::Failure,
+    output::{cell, remark, say, say_json},
+};
+
+/// Bytes of one policy or test file; a larger one is not one.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) fn run(global: &Global, command: PolicyCommand) -> Result<(), Failure> {
+    let ask = |request| Administration::new(global)?.request(request);
+    match command {
+        PolicyCommand::Check { files } => check(global, &files),
+        PolicyCommand::Apply { files, default: _, dry_run } => {
+            let outcome = ask(AdminRequest::PolicyApply { sources: read_all(&files)?, dry_run })?;
+            show(global, &outcome, applied)
+        }
+        PolicyCommand::Show => show(global, &ask(AdminRequest::PolicyShow)?, in_force),
+        PolicyCommand::Test { file, policies } => {
+            let sources = if policies.is_empty() { None } else { Some(read_all(&policies)?) };
+            let tests = read(&file)?;
+            let outcome = ask(AdminRequest::PolicyTest { file: tests.file, tests: tests.text, sources })?;
+            show(global, &outcome, tested)?;
+            if outcome.failed { Err(Failure::CheckFailed(String::new())) } else { Ok(()) }
+        }
+        PolicyCommand::Explain { identity, action, topic } => {
+            let outcome = ask(AdminRequest::PolicyExplain { identity, action, topic })?;
+            show(global, &outcome, |result| cell(&result["text"]))
+        }
+    }
+}
+
+fn show(global: &Global, outcome: &Outcome, render: impl Fn(&Value) -> String) -> Result<(), Failure> {
+    match global.output {
+        Output::Json => say_json(&outcome.result),
+        Output::Table => say(&render(&outcome.result)),
+    }
+}
+
+/// Compiles here: the compiler is the hub's own, and policies are checked where there is no hub.
+fn check(global: &Global, files: &[PathBuf]) -> Result<(), Failure> {
+    let sources: Vec<PolicySource> = read_all(files)?.into_iter().map(PolicySource::from).collect();
+    let set = PolicySet::compile(&sources, Epoch(1)).map_err(|diagnostics| {
+        Failure::Usage(diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
+    let warnings: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
+    if global.output == Output::Json {
+        return say_json(&json!({ "valid": true, "policies": set.len(), "warnings": warnings }));
+    }
+    warnings.iter().for_each(|warning| remark(&format!("warning: {warning}")));
+    say(&format!("{} files are valid; with the built-in ones they make {} policies", sources.len(), set.len()))
+}
+
+fn applied(result: &Value) -> String {
+    let warnings = result["warnings"].as_array().into_iter().flatten().map(|warning| format!("warning: {}\n", cell(warning)));
+    let verb = if result["dry_run"] == true { "would be" } else { "are" };
+    let mut text: String = warnings.collect();
+    text += &format!("{} policies {verb} in force", result["policies"]);
+    if let Some(ended) = result["subscriptions_ended"].as_u64().filter(|ended| *ended > 0) {
+        text += &format!("; {ended} subscriptions that they no longer allow were ended");
+    }
+    text
+}
+
+fn in_force(result: &Value) -> String {
+    let files = result["files"].as_array().into_iter().flatten();
+    let files = files.map(|file| format!("// {}\n{}\n", cell(&file["file"]), cell(&file["text"]).trim_end()));
+    format!("// {} policies in force, the built-in ones included\n{}", result["policies"], files.collect::<String>())
+}
+
+fn tested(result: &Value) -> String {
+    let cases = result["results"].as_array().into_iter().flatten().filter(|case| case["passed"] != true);
+    let failed = cases.map(|case| {
+        format!(
+            "line {}: {} {} {}: expected {}, got {}{}\n",
+            case["line"],
+            cell(&case["identity"]),
+            cell(&case["action"]),
+            cell(&case["topic"]),
+            cell(&case["expect"]),
+            cell(&case["got"]),
+            case["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default(),
+        )
+    });
+    format!("{}{} passed, {} failed", failed.collect::<String>(), result["passed"], result["failed"])
+}
+
+fn read_all(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+    let sources = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut names = BTreeSet::new();
+    match sources.iter().find(|source| !names.insert(&source.file)) {
+        Some(twice) => Err(Failure::Usage(format!("two policy files are called {}: give each its own name", twice.file))),
+        None => Ok(sources),
+    }
+}
+
+/// The hub keeps a policy under its file name, without the folder it came from.
+fn read(path: &PathBuf) -> Result<Source, Failure> {
+    let failed = |why: &dyn std::fmt::Display| Failure::Usage(format!("cannot read {}: {why}", path.display()));
+    let metadata = fs::metadata(path).map_err(|error| failed(&error))?;
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(failed(&format_args!("larger than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(Source { file, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_are_refused_before_the_hub_is_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        for folder in ["a", "b"] {
+            fs::create_dir(directory.path().join(folder)).unwrap();
+            fs::write(directory.path().join(folder).join("p.cedar"), "").unwrap();
+        }
+        let files = ["a/p.cedar", "b/p.cedar"].map(|file| directory.path().join(file));
+        assert!(matches!(read_all(&files), Err(Failure::Usage(text)) if text.contains("p.cedar")));
+        assert_eq!(read_all(&files[..1]).unwrap()[0].file, "p.cedar");
+    }
+
+    #[test]
+    fn an_applied_policy_tells_what_it_ended() {
+        let result = json!({ "policies": 3, "warnings": ["w"], "subscriptions_ended": 2, "dry_run": false });
+        assert_eq!(applied(&result), "warning: w\n3 policies are in force; 2 subscriptions that they no longer allow were ended");
+    }
+}
