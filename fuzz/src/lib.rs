@@ -5,9 +5,11 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod foreign;
 mod mqtt;
 mod topic;
 
+pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
 pub use topic::topic_filter;
 
@@ -20,4 +22,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mqtt_packet_v5", mqtt_packet_v5),
     ("mqtt_connect", mqtt_connect),
     ("topic_filter", topic_filter),
+    ("proxy_header", proxy_header),
+    ("leaf_certificate", leaf_certificate),
+    ("signing_request", signing_request),
+    ("config_toml", config_toml),
+    ("policy_text", policy_text),
 ];
