@@ -276,7 +276,9 @@ impl Hub {
             AdminRequest::PolicyApply { sources, dry_run } => self.policy_apply(sources, dry_run),
             AdminRequest::PolicyShow => Ok(Outcome::ok(self.policy_show())),
             AdminRequest::PolicyTest { file, tests, sources } => self.policy_test(&file, &tests, sources, now),
-            AdminRequest::PolicyExplain { identity, action, topic } => self.policy_explain(&identity, &action, &topic, now),
+            AdminRequest::PolicyExplain { identity, action, topic } => {
+                self.policy_explain(&identity, &action, &topic, now)
+            }
             AdminRequest::Reload => self.reload(),
         }
     }
@@ -301,7 +303,13 @@ impl Hub {
         self.raise_generation();
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
         self.reauthorize(&sessions, self.wall_clock());
-        self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, format_args!("{what}, by {}", actor.name));
+        self.emit(
+            EventKind::IdentityChanged,
+            Some(row.name.as_str()),
+            None,
+            None,
+            format_args!("{what}, by {}", actor.name),
+        );
     }
 
     /// `bundle` is `Some(days)` where a key and certificate are to be made.
@@ -379,7 +387,9 @@ impl Hub {
                 return Err(RegistryError::Transition { name: name.clone(), from: row.state, to }.into());
             }
             let from = row.state.as_str();
-            return Ok(Outcome::ok(json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true })));
+            return Ok(Outcome::ok(
+                json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true }),
+            ));
         }
         let row = self.registry.set_state(name, to, reason, now)?;
         let mut cut = 0;
@@ -410,18 +420,31 @@ impl Hub {
         json!({ "policies": policy.len(), "files": files })
     }
 
-    fn policy_test(&self, file: &str, tests: &str, sources: Option<Vec<Source>>, now: UnixMillis) -> Result<Outcome, AdminError> {
+    fn policy_test(
+        &self,
+        file: &str,
+        tests: &str,
+        sources: Option<Vec<Source>>,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
         let set = match sources {
             Some(sources) => self.compile(&into_sources(sources))?,
             None => (*self.policy()).clone(),
         };
-        let tests = PolicyTests::parse(file, tests).map_err(|problems| AdminError::Invalid(crate::policies::join(&problems)))?;
+        let tests = PolicyTests::parse(file, tests)
+            .map_err(|problems| AdminError::Invalid(crate::policies::join(&problems)))?;
         let lookup = |name: &IdentityName| self.registry.find(name).ok().map(|row| subject_of(&row));
         let report = tests.run(&set, lookup, now);
         Ok(Outcome { failed: report.failed > 0, result: json!(report) })
     }
 
-    fn policy_explain(&self, identity: &IdentityName, action: &str, topic: &str, now: UnixMillis) -> Result<Outcome, AdminError> {
+    fn policy_explain(
+        &self,
+        identity: &IdentityName,
+        action: &str,
+        topic: &str,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
         let row = self.registry.find(identity)?;
         let action: Action = action.parse().map_err(|error| AdminError::Invalid(format!("{action}: {error}")))?;
         let resource = match action {
@@ -430,7 +453,8 @@ impl Hub {
             Action::Connect => Ok(String::new()),
         };
         let resource = resource.map_err(|error| AdminError::Invalid(format!("`{topic}`: {error}")))?;
-        let context = Context { now, source: None, transport: "mqtt", client_id: identity.as_str(), qos: None, retain: false };
+        let context =
+            Context { now, source: None, transport: "mqtt", client_id: identity.as_str(), qos: None, retain: false };
         let explanation = self.policy().explain(&subject_of(&row), action, &resource, &context);
         Ok(Outcome::ok(json!({ "text": explanation.to_string(), "explanation": explanation })))
     }
@@ -501,7 +525,10 @@ mod tests {
             .iter()
             .map(|&role| {
                 let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
-                format!("{role} {}", cells.map(|need| if permits(role, need) { '✔' } else { '✘' }).iter().collect::<String>())
+                format!(
+                    "{role} {}",
+                    cells.map(|need| if permits(role, need) { '✔' } else { '✘' }).iter().collect::<String>()
+                )
             })
             .collect();
         let expected = [

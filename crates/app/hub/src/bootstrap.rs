@@ -13,7 +13,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, atomic::{AtomicBool, AtomicU64}},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -112,7 +115,8 @@ impl Hub {
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
         let commits = Arc::new(CommitWatch::default());
-        let journal = start_journal(session_store, &config, &commits).map_err(io_error("start the journal of", data))?;
+        let journal =
+            start_journal(session_store, &config, &commits).map_err(io_error("start the journal of", data))?;
 
         let hub = Arc::new(Self {
             data: data.clone(),
@@ -164,7 +168,11 @@ impl Hub {
     }
 }
 
-fn start_journal(store: Arc<dyn SessionStore>, config: &Config, commits: &Arc<CommitWatch>) -> io::Result<Arc<Journal>> {
+fn start_journal(
+    store: Arc<dyn SessionStore>,
+    config: &Config,
+    commits: &Arc<CommitWatch>,
+) -> io::Result<Arc<Journal>> {
     let limits = JournalLimits {
         pending_bytes_max: config.limits.journal_pending_bytes as u64,
         batch_ops_max: config.store.commit_entries.max(1),
@@ -265,7 +273,12 @@ fn hub_names(config: &Config) -> Vec<String> {
 }
 
 /// The hub's certificate: the one on disk while it is young and names what it must, else a new one.
-fn hub_certificate(pki: &Path, authority: &Authority, config: &Config, now: UnixMillis) -> Result<Credentials, OpenError> {
+fn hub_certificate(
+    pki: &Path,
+    authority: &Authority,
+    config: &Config,
+    now: UnixMillis,
+) -> Result<Credentials, OpenError> {
     let names = hub_names(config);
     let wanted = names.join("\n");
     let (cert, key) = (pki.join(CERT), pki.join(KEY));

@@ -26,7 +26,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::{AcqRel, Acquire, Relaxed}},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     task::Waker,
     time::SystemTime,
@@ -245,7 +248,15 @@ impl Hub {
     }
 
     /// Asks policy. Every decision about a session goes through here.
-    fn decide(&self, session: &Session, action: Action, resource: &str, qos: Option<Qos>, retain: bool, now: UnixMillis) -> Decision {
+    fn decide(
+        &self,
+        session: &Session,
+        action: Action,
+        resource: &str,
+        qos: Option<Qos>,
+        retain: bool,
+        now: UnixMillis,
+    ) -> Decision {
         let peer = session.peer.load();
         let context = Context {
             now,
@@ -266,7 +277,12 @@ impl Hub {
     /// Whether the hub's message and byte rates allow one more message.
     fn admit_message(&self, payload_bytes: usize, now: Now) -> bool {
         let config = self.config();
-        self.rate.admit(payload_bytes as u64, now.mono_ms, config.limits.messages_per_s.into(), config.limits.bytes_per_s)
+        self.rate.admit(
+            payload_bytes as u64,
+            now.mono_ms,
+            config.limits.messages_per_s.into(),
+            config.limits.bytes_per_s,
+        )
     }
 
     /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
@@ -297,11 +313,16 @@ impl Hub {
         self.tell_trouble(&mut upkeep);
     }
 
-    fn sweep_retained(&self, after: Option<portreeve_types::TopicName>, now: UnixMillis) -> Option<portreeve_types::TopicName> {
+    fn sweep_retained(
+        &self,
+        after: Option<portreeve_types::TopicName>,
+        now: UnixMillis,
+    ) -> Option<portreeve_types::TopicName> {
         const TOPICS_A_SWEEP: usize = 4096;
         let mut retained = self.retained.write();
-        let (next, expired) = retained.sweep(after, TOPICS_A_SWEEP, now);
-        let delete = |topic: &portreeve_types::TopicName| portreeve_store::SessionOp::DeleteRetained { topic: topic.clone() };
+        let (next, expired) = retained.sweep(after.as_ref(), TOPICS_A_SWEEP, now);
+        let delete =
+            |topic: &portreeve_types::TopicName| portreeve_store::SessionOp::DeleteRetained { topic: topic.clone() };
         if !expired.is_empty() {
             self.journal.submit(&mut expired.iter().map(|message| delete(&message.row.topic)).collect());
         }
@@ -352,15 +373,25 @@ impl Hub {
         }
         match self.journal.health() {
             portreeve_store::Health::Ok => "ok".into(),
-            portreeve_store::Health::Backlogged => "the disk does not keep up: new work that must be stored is refused".into(),
-            portreeve_store::Health::Full => "the disk is full: new work that must be stored is refused; free some space".into(),
+            portreeve_store::Health::Backlogged => {
+                "the disk does not keep up: new work that must be stored is refused".into()
+            }
+            portreeve_store::Health::Full => {
+                "the disk is full: new work that must be stored is refused; free some space".into()
+            }
             portreeve_store::Health::Failed(why) => why,
         }
     }
 
     /// Tells every client that the hub stops (0x8B; 3.1.1 clients get a clean close).
     pub fn drain(&self) {
-        self.emit(EventKind::HubStopping, None, None, None, format_args!("draining {} clients", self.gauges.online.load(Relaxed)));
+        self.emit(
+            EventKind::HubStopping,
+            None,
+            None,
+            None,
+            format_args!("draining {} clients", self.gauges.online.load(Relaxed)),
+        );
         let reason = portreeve_mqtt::Reason::SERVER_SHUTTING_DOWN;
         self.close_all(Close { reason, why: "the hub shuts down" });
     }

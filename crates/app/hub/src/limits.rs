@@ -127,11 +127,23 @@ impl Hub {
             row("sessions_per_application", l.sessions_per_application as u64, fullest.of_application),
             row("connections_total", l.connections_total as u64, admissions.connections.load(Relaxed) as u64),
             row("half_open_connections", l.half_open_connections as u64, admissions.half_open.load(Relaxed) as u64),
-            row("half_open_per_source", l.half_open_per_source as u64, admissions.half_open_per_source.load(Relaxed) as u64),
-            row("connections_per_source_burst", l.connections_per_source_burst.into(), high(&admissions.connections_per_source)),
+            row(
+                "half_open_per_source",
+                l.half_open_per_source as u64,
+                admissions.half_open_per_source.load(Relaxed) as u64,
+            ),
+            row(
+                "connections_per_source_burst",
+                l.connections_per_source_burst.into(),
+                high(&admissions.connections_per_source),
+            ),
             row("device_messages_burst", l.device_messages_burst.into(), high(&self.limits.device_messages_burst)),
             row("device_bytes_per_s", l.device_bytes_per_s, high(&self.limits.device_bytes_per_s)),
-            row("application_messages_burst", l.application_messages_burst.into(), high(&self.limits.application_messages_burst)),
+            row(
+                "application_messages_burst",
+                l.application_messages_burst.into(),
+                high(&self.limits.application_messages_burst),
+            ),
             row("application_bytes_per_s", l.application_bytes_per_s, high(&self.limits.application_bytes_per_s)),
             row("handshakes_per_s", l.handshakes_per_s.into(), admissions.handshakes_this_s.load(Relaxed)),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
@@ -145,7 +157,8 @@ impl Hub {
             let table = self.sessions.lock();
             let mut fullest = Fullest { sessions: table.by_id.len() as u64, ..Fullest::default() };
             for (id, held) in &table.by_identity {
-                let application = self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Application);
+                let application =
+                    self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Application);
                 let slot = if application { &mut fullest.of_application } else { &mut fullest.of_device };
                 *slot = (*slot).max(held.len() as u64);
             }
@@ -181,9 +194,15 @@ mod tests {
     #[test]
     fn every_metered_key_has_a_row() {
         let data = tempfile::tempdir().unwrap();
-        let hub = Hub::open(&data.path().join("hub"), portreeve_config::Config::default(), std::time::SystemTime::now().into()).unwrap();
+        let hub = Hub::open(
+            &data.path().join("hub"),
+            portreeve_config::Config::default(),
+            std::time::SystemTime::now().into(),
+        )
+        .unwrap();
         let mut rows: Vec<String> = hub.limits_table().iter().map(|row| format!("portreeve_{}", row.name)).collect();
-        let mut keys: Vec<String> = portreeve_config::keys().iter().filter_map(|key| key.metric).map(String::from).collect();
+        let mut keys: Vec<String> =
+            portreeve_config::keys().iter().filter_map(|key| key.metric).map(String::from).collect();
         rows.sort();
         keys.sort();
         assert_eq!(rows, keys);

@@ -49,18 +49,27 @@ impl Hub {
             ops.push(RegistryOp::DeleteBlob { name: format!("{PREFIX}{}", old.file) });
         }
         for source in sources {
-            ops.push(RegistryOp::PutBlob { name: format!("{PREFIX}{}", source.file), bytes: source.text.clone().into_bytes() });
+            ops.push(RegistryOp::PutBlob {
+                name: format!("{PREFIX}{}", source.file),
+                bytes: source.text.clone().into_bytes(),
+            });
         }
         self.registry.put_blobs(&ops)?;
         self.policy.store(Arc::new(set));
         self.raise_generation();
         let sessions: Vec<_> = self.sessions.lock().by_id.values().cloned().collect();
         let withdrawn = self.reauthorize(&sessions, self.wall_clock());
-        self.emit(EventKind::PolicyApplied, None, None, None, format_args!(
-            "{} files, {} policies, {withdrawn} subscriptions ended",
-            sources.len(),
-            self.policy.load().len(),
-        ));
+        self.emit(
+            EventKind::PolicyApplied,
+            None,
+            None,
+            None,
+            format_args!(
+                "{} files, {} policies, {withdrawn} subscriptions ended",
+                sources.len(),
+                self.policy.load().len(),
+            ),
+        );
         Ok(withdrawn)
     }
 }

@@ -222,7 +222,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Exists`], [`RegistryError::Field`], or the store's.
-    pub(crate) fn add(&self, name: &IdentityName, kind: Kind, fields: &Fields, now: UnixMillis) -> Result<Arc<IdentityRow>, RegistryError> {
+    pub(crate) fn add(
+        &self,
+        name: &IdentityName,
+        kind: Kind,
+        fields: &Fields,
+        now: UnixMillis,
+    ) -> Result<Arc<IdentityRow>, RegistryError> {
         let _change = self.change.lock();
         if self.state.read().names.contains_key(name) {
             return Err(RegistryError::Exists(name.clone()));
@@ -249,7 +255,12 @@ impl Registry {
 
     /// # Errors
     /// [`RegistryError::Unknown`], [`RegistryError::Field`], or the store's.
-    pub(crate) fn edit(&self, name: &IdentityName, fields: &Fields, now: UnixMillis) -> Result<Arc<IdentityRow>, RegistryError> {
+    pub(crate) fn edit(
+        &self,
+        name: &IdentityName,
+        fields: &Fields,
+        now: UnixMillis,
+    ) -> Result<Arc<IdentityRow>, RegistryError> {
         let _change = self.change.lock();
         let mut row = (*self.find(name)?).clone();
         fields.apply(&mut row)?;
@@ -265,7 +276,9 @@ impl Registry {
             (Retired, _) | (_, Pending) => false,
             (Revoked, Retired) => true,
             (Revoked, _) => false,
-            (Pending | Active | Quarantined | Disabled, Active | Quarantined | Disabled | Revoked | Retired) => from != to,
+            (Pending | Active | Quarantined | Disabled, Active | Quarantined | Disabled | Revoked | Retired) => {
+                from != to
+            }
         }
     }
 
@@ -273,7 +286,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Unknown`], [`RegistryError::Transition`], or the store's.
-    pub(crate) fn set_state(&self, name: &IdentityName, to: LifecycleState, reason: &str, now: UnixMillis) -> Result<Arc<IdentityRow>, RegistryError> {
+    pub(crate) fn set_state(
+        &self,
+        name: &IdentityName,
+        to: LifecycleState,
+        reason: &str,
+        now: UnixMillis,
+    ) -> Result<Arc<IdentityRow>, RegistryError> {
         let _change = self.change.lock();
         let mut row = (*self.find(name)?).clone();
         if !Self::may_become(row.state, to) {

@@ -7,7 +7,8 @@ use portreeve_config::QueueOverflow;
 use portreeve_mqtt::{Connect, Packet, Publish, Reason, Version};
 use portreeve_types::{Kind, LifecycleState, Qos};
 
-const GRANT: &str = r#"permit (principal == Identity::"app", action in [Action::"publish", Action::"subscribe"], resource);"#;
+const GRANT: &str =
+    r#"permit (principal == Identity::"app", action in [Action::"publish", Action::"subscribe"], resource);"#;
 
 #[test]
 fn a_device_has_its_own_topics_and_no_others() {
@@ -17,7 +18,15 @@ fn a_device_has_its_own_topics_and_no_others() {
     client.subscribed(&bench, "devices/lamp-1/#", Qos::AtLeastOnce);
     let got = client.publish(&bench, "devices/lamp-1/state", b"on", Qos::AtLeastOnce);
     assert_eq!(payloads(&got), ["on"]);
-    for filter in ["#", "devices/#", "devices/+/state", "+/lamp-1/#", "devices/lamp-10/state", "$SYS/#", "$share/g/devices/lamp-2/#"] {
+    for filter in [
+        "#",
+        "devices/#",
+        "devices/+/state",
+        "+/lamp-1/#",
+        "devices/lamp-10/state",
+        "$SYS/#",
+        "$share/g/devices/lamp-2/#",
+    ] {
         let got = client.subscribe(&bench, filter, SubscriptionOptions::default(), None);
         assert_eq!(got, [Got::SubAck(vec![Reason::NOT_AUTHORIZED])], "{filter}");
     }
@@ -63,8 +72,11 @@ fn what_a_forbid_covers_is_not_delivered_below_a_wider_filter() {
     let mut reader = bench.connect(&app, connect("reader"));
     reader.subscribed(&bench, "plant/#", Qos::AtMostOnce);
     let mut writer = bench.connect(&other, connect("writer"));
-    for (topic, retain) in [("plant/secret/a", false), ("plant/open/a", false), ("plant/secret/r", true), ("plant/open/r", true)] {
-        writer.send(&bench, &Packet::Publish(Publish { retain, ..publish(topic, topic.as_bytes(), Qos::AtMostOnce, 0) }));
+    for (topic, retain) in
+        [("plant/secret/a", false), ("plant/open/a", false), ("plant/secret/r", true), ("plant/open/r", true)]
+    {
+        writer
+            .send(&bench, &Packet::Publish(Publish { retain, ..publish(topic, topic.as_bytes(), Qos::AtMostOnce, 0) }));
     }
     assert_eq!(payloads(&reader.recv(&bench)), ["plant/open/a", "plant/open/r"]);
     let got = reader.subscribe(&bench, "plant/+/r", SubscriptionOptions::default(), None);
@@ -92,7 +104,10 @@ fn a_withdrawn_grant_ends_what_it_allowed() {
     bench.policy(GRANT);
     let mut publisher = bench.connect(&app, connect("publisher"));
     let got = publisher.publish(&bench, "t", b"3", Qos::AtLeastOnce);
-    assert!(matches!(got[..], [Got::PubAck(_, Reason::NO_MATCHING_SUBSCRIBERS)]), "offline subscriptions ended too: {got:?}");
+    assert!(
+        matches!(got[..], [Got::PubAck(_, Reason::NO_MATCHING_SUBSCRIBERS)]),
+        "offline subscriptions ended too: {got:?}"
+    );
 }
 
 #[test]
@@ -113,7 +128,11 @@ fn a_disabled_device_is_cut_and_kept_out_until_it_is_enabled() {
     bench.set_state("lamp-1", LifecycleState::Active).unwrap();
     let (mut client, got) = bench.try_connect(&bench.identity(&leaf), resume("lamp-1"));
     assert_eq!(got[0], Got::ConnAck { present: true, reason: Reason::SUCCESS }, "its session was kept");
-    assert_eq!(payloads(&client.publish(&bench, "devices/lamp-1/a", b"x", Qos::AtMostOnce)), ["x"], "with its subscriptions");
+    assert_eq!(
+        payloads(&client.publish(&bench, "devices/lamp-1/a", b"x", Qos::AtMostOnce)),
+        ["x"],
+        "with its subscriptions"
+    );
 }
 
 #[test]
@@ -172,7 +191,14 @@ fn a_will_to_a_forbidden_topic_is_refused_at_connect() {
     let bench = Bench::new();
     let device = bench.device("lamp-1");
     for retain in [false, true] {
-        let will = Will { qos: Qos::AtMostOnce, retain, topic: "devices/lamp-2/state", payload: b"x", delay_s: 0, properties: Default::default() };
+        let will = Will {
+            qos: Qos::AtMostOnce,
+            retain,
+            topic: "devices/lamp-2/state",
+            payload: b"x",
+            delay_s: 0,
+            properties: Default::default(),
+        };
         let (_, got) = bench.try_connect(&device, Connect { will: Some(will), ..connect("lamp-1") });
         assert_eq!(got, [Got::ConnAck { present: false, reason: Reason::NOT_AUTHORIZED }]);
     }
@@ -185,9 +211,18 @@ fn a_will_that_policy_no_longer_allows_is_not_published() {
     let app = bench.application("app");
     bench.policy(GRANT);
     let other = bench.identity(&bench.add("other", Kind::Application));
-    let will = Will { qos: Qos::AtMostOnce, retain: true, topic: "t", payload: b"x", delay_s: 0, properties: Default::default() };
+    let will = Will {
+        qos: Qos::AtMostOnce,
+        retain: true,
+        topic: "t",
+        payload: b"x",
+        delay_s: 0,
+        properties: Default::default(),
+    };
     let client = bench.connect(&app, Connect { will: Some(will), ..connect("a") });
-    bench.policy(r#"permit (principal == Identity::"other", action in [Action::"publish", Action::"subscribe"], resource);"#);
+    bench.policy(
+        r#"permit (principal == Identity::"other", action in [Action::"publish", Action::"subscribe"], resource);"#,
+    );
     client.lose(&bench);
     let mut watcher = bench.connect(&other, connect("watcher"));
     assert!(payloads(&watcher.subscribe(&bench, "t", SubscriptionOptions::default(), None)).is_empty());
@@ -267,7 +302,10 @@ fn a_flood_ends_the_connection_that_sends_it() {
         client.publish(&bench, "devices/lamp-1/x", b"x", Qos::AtMostOnce);
     }
     assert!(!client.is_over());
-    assert_eq!(client.publish(&bench, "devices/lamp-1/x", b"x", Qos::AtMostOnce), [Got::Disconnect(Reason::MESSAGE_RATE_TOO_HIGH)]);
+    assert_eq!(
+        client.publish(&bench, "devices/lamp-1/x", b"x", Qos::AtMostOnce),
+        [Got::Disconnect(Reason::MESSAGE_RATE_TOO_HIGH)]
+    );
 }
 
 #[test]
@@ -276,12 +314,16 @@ fn retained_messages_are_limited() {
     let app = bench.application("app");
     let mut client = bench.connect(&app, connect("a"));
     let mut retain = |topic: &str, payload: &[u8], id| {
-        client.send(&bench, &Packet::Publish(Publish { retain: true, ..publish(topic, payload, Qos::AtLeastOnce, id) }));
+        client
+            .send(&bench, &Packet::Publish(Publish { retain: true, ..publish(topic, payload, Qos::AtLeastOnce, id) }));
         client.recv(&bench)
     };
     assert!(matches!(retain("a", b"1", 1)[..], [Got::PubAck(1, reason)] if !reason.is_error()));
     assert_eq!(retain("b", b"1", 2), [Got::PubAck(2, Reason::QUOTA_EXCEEDED)]);
-    assert!(matches!(retain("a", b"2", 3)[..], [Got::PubAck(3, reason)] if !reason.is_error()), "replacing needs no room");
+    assert!(
+        matches!(retain("a", b"2", 3)[..], [Got::PubAck(3, reason)] if !reason.is_error()),
+        "replacing needs no room"
+    );
     assert!(matches!(retain("a", b"", 4)[..], [Got::PubAck(4, reason)] if !reason.is_error()));
     assert!(matches!(retain("b", b"1", 5)[..], [Got::PubAck(5, reason)] if !reason.is_error()));
 }

@@ -8,7 +8,9 @@ use portreeve_types::{Kind, Qos};
 
 fn app(bench: &Bench) -> (Vec<u8>, portreeve_hub::DeviceIdentity) {
     let leaf = bench.add("app", Kind::Application);
-    bench.policy(r#"permit (principal == Identity::"app", action in [Action::"publish", Action::"subscribe"], resource);"#);
+    bench.policy(
+        r#"permit (principal == Identity::"app", action in [Action::"publish", Action::"subscribe"], resource);"#,
+    );
     let identity = bench.identity(&leaf);
     (leaf, identity)
 }
@@ -91,7 +93,11 @@ fn a_held_publish_goes_out_once_although_everybody_restarts() {
     let bench = bench.reopen();
     let mut sender = bench.connect(&bench.identity(&leaf), resume("sender"));
     sender.ack(&bench, Packet::PubRel, 7);
-    assert_eq!(sender.recv(&bench), [Got::PubComp(7, Reason::SUCCESS)], "a repeated PUBREL is answered and does nothing");
+    assert_eq!(
+        sender.recv(&bench),
+        [Got::PubComp(7, Reason::SUCCESS)],
+        "a repeated PUBREL is answered and does nothing"
+    );
     let (_client, got) = bench.try_connect(&bench.identity(&leaf), resume("receiver"));
     assert_eq!(payloads(&got), ["once"]);
 }
@@ -105,7 +111,8 @@ fn retained_messages_and_subscriptions_survive_and_their_removal_does_too() {
     client.subscribed(&bench, "drop/+", Qos::AtLeastOnce);
     client.unsubscribe(&bench, "drop/+");
     for (topic, payload, id) in [("r/1", &b"one"[..], 11), ("r/2", b"two", 12), ("r/2", b"", 13), ("r/1", b"uno", 14)] {
-        client.send(&bench, &Packet::Publish(Publish { retain: true, ..publish(topic, payload, Qos::AtLeastOnce, id) }));
+        client
+            .send(&bench, &Packet::Publish(Publish { retain: true, ..publish(topic, payload, Qos::AtLeastOnce, id) }));
         client.recv(&bench);
     }
     client.lose(&bench);
@@ -141,7 +148,14 @@ fn a_will_survives_a_crash_of_the_hub() {
     let (leaf, identity) = app(&bench);
     let mut watcher = bench.connect(&identity, resume("watcher"));
     watcher.subscribed(&bench, "gone", Qos::AtLeastOnce);
-    let will = Will { qos: Qos::AtLeastOnce, retain: false, topic: "gone", payload: b"gone", delay_s: 0, properties: Default::default() };
+    let will = Will {
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        topic: "gone",
+        payload: b"gone",
+        delay_s: 0,
+        properties: Default::default(),
+    };
     let client = bench.connect(&identity, Connect { will: Some(will), ..resume("a") });
     watcher.lose(&bench);
     assert!(bench.hub.finish(std::time::Duration::from_secs(10)));

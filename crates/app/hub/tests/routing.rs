@@ -108,7 +108,10 @@ fn retained_messages_reach_new_subscriptions_as_they_ask() {
     let app = bench.application("app");
     let mut client = bench.connect(&app, connect("a"));
     for (topic, id) in [("r/a", 101), ("r/b", 102), ("r", 103), ("rx", 104)] {
-        client.send(&bench, &Packet::Publish(Publish { retain: true, ..publish(topic, topic.as_bytes(), Qos::AtLeastOnce, id) }));
+        client.send(
+            &bench,
+            &Packet::Publish(Publish { retain: true, ..publish(topic, topic.as_bytes(), Qos::AtLeastOnce, id) }),
+        );
     }
     client.recv(&bench);
     let mut ask = |filter: &str, retain_handling| {
@@ -188,7 +191,9 @@ fn sys_topics_are_for_those_whose_policy_names_them() {
     client.subscribed(&bench, "#", Qos::AtMostOnce);
     bench.advance(std::time::Duration::from_secs(2));
     assert!(client.recv(&bench).is_empty(), "[MQTT-4.7.2-1]");
-    bench.policy(r#"permit (principal == Identity::"app", action == Action::"subscribe", resource in Topic::"$SYS/#");"#);
+    bench.policy(
+        r#"permit (principal == Identity::"app", action == Action::"subscribe", resource in Topic::"$SYS/#");"#,
+    );
     let mut client = bench.connect(&app, connect("b"));
     let got = client.subscribe(&bench, "$SYS/#", SubscriptionOptions::default(), None);
     assert!(payloads(&got).iter().any(|text| text.starts_with("portreeve ")), "{got:?}");

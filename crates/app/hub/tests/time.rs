@@ -11,7 +11,14 @@ use portreeve_types::{Kind, Qos};
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn will(delay_s: u32) -> Option<Will<'static>> {
-    Some(Will { qos: Qos::AtLeastOnce, retain: false, topic: "gone", payload: b"gone", delay_s, properties: Default::default() })
+    Some(Will {
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        topic: "gone",
+        payload: b"gone",
+        delay_s,
+        properties: Default::default(),
+    })
 }
 
 #[test]
@@ -118,7 +125,10 @@ fn a_message_expires_in_the_queue_and_tells_what_is_left() {
     let mut sender = bench.connect(&app, connect("sender"));
     for (payload, expiry_s, id) in [(&b"short"[..], 10, 1), (b"long", 100, 2)] {
         let properties = MessageProperties { expiry_s: Some(expiry_s), ..Default::default() };
-        sender.send(&bench, &Packet::Publish(portreeve_mqtt::Publish { properties, ..publish("t", payload, Qos::AtLeastOnce, id) }));
+        sender.send(
+            &bench,
+            &Packet::Publish(portreeve_mqtt::Publish { properties, ..publish("t", payload, Qos::AtLeastOnce, id) }),
+        );
     }
     sender.recv(&bench);
     bench.advance(Duration::from_secs(30));

@@ -89,7 +89,8 @@ impl Hub {
         for (session, will) in after.wills {
             self.publish_will(&session, &will, now);
         }
-        attached.map(|attached| Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
+        attached
+            .map(|attached| Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
     }
 
     fn client_id(&self, identity: &DeviceIdentity, request: &Connect<'_>) -> Result<(ClientId, bool), Refused> {
@@ -208,7 +209,12 @@ impl Hub {
         })
     }
 
-    fn check_connect_policy(&self, session: &Arc<Session>, will: Option<&WillRow>, now: UnixMillis) -> Result<(), Refused> {
+    fn check_connect_policy(
+        &self,
+        session: &Arc<Session>,
+        will: Option<&WillRow>,
+        now: UnixMillis,
+    ) -> Result<(), Refused> {
         let connect = self.decide(session, Action::Connect, "", None, false, now);
         connect.verdict.map_err(|denial| Refused::new(Reason::NOT_AUTHORIZED, denial.to_string()))?;
         let Some(will) = will else { return Ok(()) };
@@ -220,7 +226,12 @@ impl Hub {
         })
     }
 
-    fn check_session_limits(&self, table: &SessionTable, identity: &DeviceIdentity, replaces: usize) -> Result<(), Refused> {
+    fn check_session_limits(
+        &self,
+        table: &SessionTable,
+        identity: &DeviceIdentity,
+        replaces: usize,
+    ) -> Result<(), Refused> {
         let config = self.config();
         let limits = &config.limits;
         let per_identity = match identity.kind() {
@@ -228,7 +239,8 @@ impl Hub {
             _ => limits.sessions_per_device,
         };
         let held = table.by_identity.get(&identity.id()).map_or(0, Vec::len);
-        let refuse = |why: &str| Err(Refused { reason: Reason::QUOTA_EXCEEDED, kind: Kind::LimitReached, why: why.into() });
+        let refuse =
+            |why: &str| Err(Refused { reason: Reason::QUOTA_EXCEEDED, kind: Kind::LimitReached, why: why.into() });
         if held >= per_identity + replaces {
             return refuse("the identity holds all the sessions it may");
         }
@@ -283,7 +295,14 @@ impl Hub {
     }
 
     /// A connection is gone. `expiry_s` is what its DISCONNECT asked for.
-    pub(crate) fn detach(&self, session: &Arc<Session>, connection: u64, how: Departure, expiry_s: Option<u32>, now: UnixMillis) {
+    pub(crate) fn detach(
+        &self,
+        session: &Arc<Session>,
+        connection: u64,
+        how: Departure,
+        expiry_s: Option<u32>,
+        now: UnixMillis,
+    ) {
         let mut after = Aftermath::default();
         let mut table = self.sessions.lock();
         let mut outgoing = session.outgoing.lock();

@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering::{Acquire, Release}},
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    },
 };
 
 use portreeve_mqtt::Deliverable;
@@ -32,7 +35,12 @@ impl std::fmt::Debug for Message {
 
 impl Message {
     pub(crate) fn new(row: MessageRow, journal: &Arc<Journal>) -> Arc<Self> {
-        Arc::new(Self { row, stored: AtomicU64::new(0), ticket: AtomicU64::new(VOLATILE), journal: Arc::clone(journal) })
+        Arc::new(Self {
+            row,
+            stored: AtomicU64::new(0),
+            ticket: AtomicU64::new(VOLATILE),
+            journal: Arc::clone(journal),
+        })
     }
 
     /// A body read back at start.

@@ -351,7 +351,13 @@ impl Hub {
         wakes.into_iter().for_each(Waker::wake);
         if published.refused {
             let topic = &message.row.topic;
-            self.emit(Kind::LimitReached, None, None, None, format_args!("a queue had no room for a message on {topic}"));
+            self.emit(
+                Kind::LimitReached,
+                None,
+                None,
+                None,
+                format_args!("a queue had no room for a message on {topic}"),
+            );
         }
     }
 }

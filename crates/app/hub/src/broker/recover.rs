@@ -1,6 +1,10 @@
 //! From the store's contents to a running broker.
 
-use std::{collections::HashMap, sync::{Arc, atomic::Ordering::Relaxed}, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_events::Kind;
@@ -33,13 +37,13 @@ impl Hub {
                 self.retained.write().set(Arc::clone(message));
             }
         }
-        for stored in contents.sessions {
+        for stored in &contents.sessions {
             self.recover_session(stored, &messages, now);
         }
         // Bodies that only dropped sessions named are deleted here, when the map lets go of them.
     }
 
-    fn recover_session(&self, stored: StoredSession, messages: &HashMap<MessageId, Arc<Message>>, now: UnixMillis) {
+    fn recover_session(&self, stored: &StoredSession, messages: &HashMap<MessageId, Arc<Message>>, now: UnixMillis) {
         let row = &stored.row;
         let Some(identity) = self.registry.row(row.identity) else {
             self.journal.submit(&mut vec![SessionOp::DeleteSession { id: stored.id }]);
@@ -68,9 +72,9 @@ impl Hub {
             let Some(message) = messages.get(id) else { continue };
             session.incoming.lock().received.restore(*packet_id, Arc::clone(message));
         }
-        self.recover_queue(&session, &stored, messages);
-        self.recover_subscriptions(&session, &stored, now);
-        self.recover_will(&session, &stored, disconnected);
+        self.recover_queue(&session, stored, messages);
+        self.recover_subscriptions(&session, stored, now);
+        self.recover_will(&session, stored, disconnected);
         if let Some(at) = session.outgoing.lock().expires() {
             self.timers.lock().insert((at, session.id));
         }

@@ -62,8 +62,13 @@ impl Retained {
     }
 
     /// Takes out what has expired among the next `topics_max` topics behind `after`; returns where to go on.
-    pub(crate) fn sweep(&mut self, after: Option<TopicName>, topics_max: usize, now: UnixMillis) -> (Option<TopicName>, Vec<Arc<Message>>) {
-        let from = after.as_ref().map_or(Unbounded, Excluded);
+    pub(crate) fn sweep(
+        &mut self,
+        after: Option<&TopicName>,
+        topics_max: usize,
+        now: UnixMillis,
+    ) -> (Option<TopicName>, Vec<Arc<Message>>) {
+        let from = after.map_or(Unbounded, Excluded);
         let mut last = None;
         let mut expired = Vec::new();
         let mut seen = 0;

@@ -1,6 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what a policy change does to subscriptions that exist.
 
-use std::sync::{Arc, atomic::Ordering::{Relaxed, Release}};
+use std::sync::{
+    Arc,
+    atomic::Ordering::{Relaxed, Release},
+};
 
 use arc_swap::ArcSwap;
 use portreeve_events::Kind;
@@ -108,7 +111,12 @@ impl Hub {
         Ok((send && filter.share_group().is_none()).then_some(subscription))
     }
 
-    pub(crate) fn permit_filter(&self, session: &Arc<Session>, filter: &TopicFilter, now: UnixMillis) -> Result<Permit, Denial> {
+    pub(crate) fn permit_filter(
+        &self,
+        session: &Arc<Session>,
+        filter: &TopicFilter,
+        now: UnixMillis,
+    ) -> Result<Permit, Denial> {
         self.decide(session, Action::Subscribe, filter.plain(), None, false, now).verdict
     }
 
@@ -190,7 +198,8 @@ impl Hub {
         outgoing.scans.retain(|item| !Arc::ptr_eq(&item.subscription, subscription));
         self.uninstall(subscription);
         if outgoing.stored {
-            self.journal.submit(&mut vec![SessionOp::DeleteSubscription { session: session.id, filter: filter.clone() }]);
+            self.journal
+                .submit(&mut vec![SessionOp::DeleteSubscription { session: session.id, filter: filter.clone() }]);
         }
         drop(outgoing);
         self.emit_for(session, Kind::SubscriptionWithdrawn, format_args!("{filter}: {denial}"));

@@ -90,7 +90,6 @@ impl Trie {
     pub(crate) fn matches<'a>(&'a self, topic: &str, found: &mut dyn FnMut(Match<'a>)) {
         self.root.matches(Some(topic), topic.starts_with('$'), found);
     }
-
 }
 
 impl Node {

@@ -1,12 +1,23 @@
 //! A hub and its clients in one process, without sockets, on a clock that the test moves.
 
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of these helpers")]
+#![allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of these helpers"
+)]
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use portreeve_config::{Config, Role};
-use portreeve_hub::{Actor, AdminError, AdminRequest, Bundle, Connection, DeviceIdentity, Fields, Hub, Now, Outcome, Peer};
-use portreeve_mqtt::{Ack, Connect, Packet, Publish, Reason, Sender, Subscribe, SubscriptionRequest, Unsubscribe, Version, encode};
+use portreeve_hub::{
+    Actor, AdminError, AdminRequest, Bundle, Connection, DeviceIdentity, Fields, Hub, Now, Outcome, Peer,
+};
+use portreeve_mqtt::{
+    Ack, Connect, Packet, Publish, Reason, Sender, Subscribe, SubscriptionRequest, Unsubscribe, Version, encode,
+};
 pub use portreeve_mqtt::{Disconnect, SubscriptionOptions, Will};
 use portreeve_types::{Kind, LifecycleState, Qos, UnixMillis};
 use tempfile::TempDir;
@@ -24,8 +35,20 @@ pub struct Bench {
 /// What arrived, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
-    ConnAck { present: bool, reason: Reason },
-    Publish { topic: String, payload: Vec<u8>, qos: Qos, dup: bool, retain: bool, id: u16, ids: Vec<u32>, expiry_s: Option<u32> },
+    ConnAck {
+        present: bool,
+        reason: Reason,
+    },
+    Publish {
+        topic: String,
+        payload: Vec<u8>,
+        qos: Qos,
+        dup: bool,
+        retain: bool,
+        id: u16,
+        ids: Vec<u32>,
+        expiry_s: Option<u32>,
+    },
     PubAck(u16, Reason),
     PubRec(u16, Reason),
     PubRel(u16, Reason),
@@ -89,8 +112,13 @@ impl Bench {
 
     /// Registers an identity; its leaf certificate in DER.
     pub fn add(&self, name: &str, kind: Kind) -> Vec<u8> {
-        let request =
-            AdminRequest::DeviceAdd { name: name.parse().unwrap(), kind, fields: Fields::default(), bundle: true, days: None };
+        let request = AdminRequest::DeviceAdd {
+            name: name.parse().unwrap(),
+            kind,
+            fields: Fields::default(),
+            bundle: true,
+            days: None,
+        };
         let outcome = self.administer(request).unwrap();
         let bundle: Bundle = serde_json::from_value(outcome.result["bundle"].clone()).unwrap();
         pem::parse_many(bundle.cert_pem).unwrap()[0].contents().to_vec()
@@ -117,7 +145,12 @@ impl Bench {
     }
 
     pub fn set_state(&self, name: &str, to: LifecycleState) -> Result<Outcome, AdminError> {
-        self.administer(AdminRequest::DeviceState { name: name.parse().unwrap(), to, reason: "test".into(), dry_run: false })
+        self.administer(AdminRequest::DeviceState {
+            name: name.parse().unwrap(),
+            to,
+            reason: "test".into(),
+            dry_run: false,
+        })
     }
 
     pub fn advance(&mut self, by: Duration) {
@@ -226,7 +259,13 @@ impl Client {
         got
     }
 
-    pub fn subscribe(&mut self, bench: &Bench, filter: &str, options: SubscriptionOptions, id: Option<u32>) -> Vec<Got> {
+    pub fn subscribe(
+        &mut self,
+        bench: &Bench,
+        filter: &str,
+        options: SubscriptionOptions,
+        id: Option<u32>,
+    ) -> Vec<Got> {
         self.next_id += 1;
         let requests = vec![SubscriptionRequest { filter, options }];
         self.send(bench, &Packet::Subscribe(Subscribe { packet_id: self.next_id, subscription_id: id, requests }));

@@ -1,0 +1,451 @@
+//! One client's connection, without the socket: bytes in, bytes out, and a deadline.
+
+mod acks;
+mod open;
+mod publish;
+
+use std::{collections::VecDeque, sync::Arc, task::Waker};
+
+use hashbrown::HashMap;
+use portreeve_events::Kind as EventKind;
+use portreeve_mqtt::{
+    AckKind, Answer, ConnAck, Connect, Disconnect, InboundAliases, Link, Reason, ReceiveQuota, Version, Violation,
+    encode,
+};
+use portreeve_store::Ticket;
+use portreeve_types::{Bucket, Kind, TopicName, UnixMillis};
+
+use super::{
+    Peer, Tally,
+    attach::{Attached, Departure, Refused},
+    publish::Route,
+    session::Session,
+};
+use crate::{DeviceIdentity, Hub, limits::mark};
+
+/// The two clocks: what the world calls the time, and one that never goes back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// For expiry and records.
+    pub wall: UnixMillis,
+    /// Milliseconds since an arbitrary start, for deadlines and rates.
+    pub mono_ms: u64,
+}
+
+/// The connection is over. What `out` holds is still to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether the peer broke the protocol or was refused; such peers get a lingering close, so that they can read why.
+    pub linger: bool,
+}
+
+/// What [`Connection::transmit`] left to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit {
+    /// More is ready than `out` may hold: call again when it is written.
+    pub more: bool,
+    /// Call [`Connection::transmit`] again at this [`Now::mono_ms`] even if nothing happens.
+    pub deadline_ms: u64,
+}
+
+/// Acknowledgements that may wait for the store; above it the client is not read from.
+const ACKS_MAX: usize = 4096;
+/// Topics a connection remembers the decision and route of.
+const TOPICS_MAX: usize = 512;
+
+/// The server's end of one connection. Give it an authenticated identity, feed it bytes, send what it writes.
+#[derive(Debug)]
+pub struct Connection {
+    hub: Arc<Hub>,
+    identity: DeviceIdentity,
+    peer: Peer,
+    opened: Now,
+    open: Option<Box<Open>>,
+    ended: Option<Ended>,
+    tally: Tally,
+}
+
+/// What exists once CONNECT was accepted.
+#[derive(Debug)]
+struct Open {
+    session: Arc<Session>,
+    connection: u64,
+    version: Version,
+    link: Link,
+    aliases: InboundAliases,
+    quota: ReceiveQuota,
+    /// Acknowledgements in the order of what they acknowledge [MQTT-4.6.0-2], each with when it may go out.
+    owed: VecDeque<(Ticket, Owed)>,
+    topics: HashMap<Box<str>, Topic>,
+    keep_alive_ms: u64,
+    last_packet_ms: u64,
+    /// What CONNECT was granted, for the rule on DISCONNECT [MQTT-3.14.2-2].
+    expiry_s: u32,
+    messages: Bucket,
+    bytes: Bucket,
+    wakes: Vec<Waker>,
+    departure: Departure,
+    departure_expiry_s: Option<u32>,
+}
+
+/// What is decided once for a topic, and asked again when policy, identity or subscriptions change.
+#[derive(Debug)]
+struct Topic {
+    name: TopicName,
+    generation: u64,
+    route: Arc<Route>,
+}
+
+#[derive(Debug)]
+enum Owed {
+    Ack(AckKind, u16, Reason),
+    SubAck(u16, Vec<Reason>),
+    UnsubAck(u16, Vec<Reason>),
+    Pong,
+}
+
+/// Why a packet ends the connection.
+enum End {
+    Violation(Violation),
+    /// DISCONNECT came.
+    Departed,
+    /// The hub ends it.
+    Cut(Reason, EventKind, String),
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+impl Connection {
+    /// A connection whose TLS handshake and registry check succeeded, waiting for CONNECT.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, identity: DeviceIdentity, peer: Peer, now: Now) -> Self {
+        Self { hub, identity, peer, opened: now, open: None, ended: None, tally: Tally::default() }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn identity(&self) -> &DeviceIdentity {
+        &self.identity
+    }
+
+    /// Whether it is over; then flush and close.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// Whether the client sent CONNECT and was let in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Takes the whole packets at the start of `input` and returns their length; the rest is for the next call.
+    /// Answers go to `out` here (CONNACK, the last word) or with the next [`Self::transmit`].
+    pub fn receive(&mut self, now: Now, input: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut used = 0;
+        while self.ended.is_none() {
+            if self.open.as_ref().is_some_and(|open| open.owed.len() >= ACKS_MAX) {
+                break;
+            }
+            let rest = &input[used..];
+            let packet_bytes_max = self.packet_bytes_max();
+            match portreeve_mqtt::frame(rest, packet_bytes_max) {
+                Ok(None) => break,
+                Ok(Some(length)) => {
+                    used += length;
+                    self.tally.bytes_received += length as u64;
+                    self.packet(now, &rest[..length], out);
+                }
+                Err(violation) => self.end(End::Violation(violation), now, out),
+            }
+        }
+        self.wake_others();
+        self.hub.counters.fold(&mut self.tally);
+        self.mark_rates();
+        used
+    }
+
+    fn mark_rates(&self) {
+        let Some(open) = &self.open else { return };
+        let limits = &self.hub.limits;
+        let (messages, bytes) = match self.identity.kind() {
+            Kind::Application => (&limits.application_messages_burst, &limits.application_bytes_per_s),
+            _ => (&limits.device_messages_burst, &limits.device_bytes_per_s),
+        };
+        mark(messages, usize::try_from(open.messages.used()).unwrap_or(usize::MAX));
+        mark(bytes, usize::try_from(open.bytes.used()).unwrap_or(usize::MAX));
+    }
+
+    fn packet_bytes_max(&self) -> u32 {
+        let config = self.hub.config();
+        let limit = if self.open.is_some() { config.limits.packet_bytes } else { config.limits.connect_bytes };
+        u32::try_from(limit).unwrap_or(u32::MAX)
+    }
+
+    fn wake_others(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.wakes.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    fn packet(&mut self, now: Now, packet: &[u8], out: &mut Vec<u8>) {
+        let result = match &mut self.open {
+            None => return self.connect(now, packet, out),
+            Some(open) => open.packet(&self.hub, now, packet, &mut self.tally),
+        };
+        if let Err(end) = result {
+            self.end(end, now, out);
+        }
+    }
+
+    fn connect(&mut self, now: Now, packet: &[u8], out: &mut Vec<u8>) {
+        let request = match portreeve_mqtt::decode_connect(packet) {
+            Ok(request) => request,
+            Err(violation) => return self.end(End::Violation(violation), now, out),
+        };
+        match self.hub.attach(&self.identity, &request, self.peer, now.wall) {
+            Ok(attached) => {
+                mark(&self.hub.limits.connect_bytes, packet.len());
+                mark(&self.hub.limits.client_id_bytes, attached.session.key.client_id.as_str().len());
+                self.accept(now, &request, attached, out);
+            }
+            Err(refused) => self.refuse(now, &request, &refused, out),
+        }
+    }
+
+    fn refuse(&mut self, now: Now, request: &Connect<'_>, refused: &Refused, out: &mut Vec<u8>) {
+        let client_id = Some(request.client_id).filter(|id| !id.is_empty());
+        let name = Some(self.identity.name().as_str());
+        self.hub.emit(refused.kind, name, client_id, Some(self.peer.address), format_args!("{}", refused.why));
+        let start = out.len();
+        encode::connack(out, request.version, &ConnAck { reason: refused.reason, ..ConnAck::default() });
+        if request.maximum_packet_bytes.is_some_and(|max| out.len() - start > max as usize) {
+            out.truncate(start);
+        }
+        self.finish(now, true);
+    }
+
+    fn accept(&mut self, now: Now, request: &Connect<'_>, attached: Attached, out: &mut Vec<u8>) {
+        let config = self.hub.config();
+        let (mqtt, limits) = (&config.mqtt, &config.limits);
+        let keep_alive_s = match request.version {
+            Version::V5 if request.keep_alive_s > 0 => request.keep_alive_s.min(mqtt.server_keep_alive_s),
+            Version::V5 => 0,
+            Version::V311 => request.keep_alive_s.min(mqtt.keep_alive_v311_max_s),
+        };
+        let start = out.len();
+        encode::connack(
+            out,
+            request.version,
+            &ConnAck {
+                session_present: attached.present,
+                session_expiry_s: Some(attached.expiry_s)
+                    .filter(|&granted| granted != request.session_expiry_s.unwrap_or(0)),
+                receive_maximum: Some(mqtt.receive_max),
+                maximum_packet_bytes: u32::try_from(limits.packet_bytes).ok(),
+                assigned_client_id: attached.assigned.as_ref().map(|id| id.as_str()),
+                topic_alias_maximum: Some(mqtt.topic_alias_max).filter(|&max| max > 0),
+                server_keep_alive_s: Some(keep_alive_s).filter(|&granted| granted != request.keep_alive_s),
+                ..ConnAck::default()
+            },
+        );
+        if request.maximum_packet_bytes.is_some_and(|max| out.len() - start > max as usize) {
+            out.truncate(start);
+            self.hub.detach(&attached.session, attached.connection, Departure::Clean, Some(0), now.wall);
+            return self.finish(now, false);
+        }
+        let receive_maximum = request.receive_maximum.unwrap_or(u16::MAX).min(limits.inflight_per_session);
+        let alias_maximum = request.topic_alias_maximum.min(mqtt.topic_alias_out_max);
+        let (messages_per_s, burst, bytes_per_s) = match self.identity.kind() {
+            Kind::Application => {
+                (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
+            }
+            _ => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
+        };
+        self.hub.emit_for(
+            &attached.session,
+            EventKind::SessionStarted,
+            format_args!(
+                "MQTT {} over {}, session {}",
+                if request.version == Version::V5 { "5.0" } else { "3.1.1" },
+                self.peer.transport,
+                if attached.present { "resumed" } else { "new" },
+            ),
+        );
+        self.tally.connects += 1;
+        self.open = Some(Box::new(Open {
+            version: request.version,
+            link: Link::new(request.version, receive_maximum, request.maximum_packet_bytes, alias_maximum),
+            aliases: InboundAliases::new(mqtt.topic_alias_max),
+            quota: ReceiveQuota::new(match request.version {
+                Version::V5 => mqtt.receive_max,
+                Version::V311 => u16::MAX,
+            }),
+            owed: attached
+                .releases
+                .iter()
+                .map(|&id| (Ticket::default(), Owed::Ack(AckKind::PubRel, id, Reason::SUCCESS)))
+                .collect(),
+            topics: HashMap::new(),
+            keep_alive_ms: u64::from(keep_alive_s) * 1500,
+            last_packet_ms: now.mono_ms,
+            expiry_s: attached.expiry_s,
+            messages: Bucket::new(messages_per_s.into(), burst.into(), now.mono_ms),
+            bytes: Bucket::new(bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64), now.mono_ms),
+            wakes: Vec::new(),
+            departure: Departure::WithWill,
+            departure_expiry_s: None,
+            session: attached.session,
+            connection: attached.connection,
+        }));
+    }
+
+    /// Writes what may go out now, up to about `out_bytes_max`, and sleeps under `waker` if nothing more is ready.
+    pub fn transmit(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>, out_bytes_max: usize) -> Transmit {
+        let before = out.len();
+        let mut more = false;
+        if self.ended.is_none() {
+            match self.check_deadlines(now) {
+                Some(end) => self.end(end, now, out),
+                None => more = self.pump(now, waker, out, out_bytes_max),
+            }
+        }
+        self.tally.bytes_sent += (out.len() - before) as u64;
+        self.hub.counters.fold(&mut self.tally);
+        Transmit { more, deadline_ms: self.deadline_ms(now) }
+    }
+
+    fn pump(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>, out_bytes_max: usize) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        match open.transmit(&self.hub, now, waker, out, out_bytes_max, &mut self.tally) {
+            Ok(more) => more,
+            Err(close) => {
+                self.end(End::Cut(close.reason, EventKind::SessionCut, close.why.into()), now, out);
+                false
+            }
+        }
+    }
+
+    fn check_deadlines(&self, now: Now) -> Option<End> {
+        let config = self.hub.config();
+        let Some(open) = &self.open else {
+            let late = now.mono_ms >= self.opened.mono_ms + config.mqtt.connect_timeout_s * 1000;
+            let violation = Violation::protocol("MQTT-3.1.0-1", "no CONNECT in time").silent();
+            return late.then_some(End::Violation(violation));
+        };
+        if open.keep_alive_ms > 0 && now.mono_ms >= open.last_packet_ms + open.keep_alive_ms {
+            return Some(End::Cut(
+                Reason::KEEP_ALIVE_TIMEOUT,
+                EventKind::KeepAliveExpired,
+                "keep alive expired".into(),
+            ));
+        }
+        if now.wall >= self.identity.not_after() {
+            let why = "the client's certificate expired".into();
+            return Some(End::Cut(Reason::MAXIMUM_CONNECT_TIME, EventKind::SessionCut, why));
+        }
+        if now.mono_ms >= self.opened.mono_ms + config.limits.connection_age_max_s * 1000 {
+            return Some(End::Cut(
+                Reason::MAXIMUM_CONNECT_TIME,
+                EventKind::SessionCut,
+                "maximum connection age".into(),
+            ));
+        }
+        None
+    }
+
+    fn deadline_ms(&self, now: Now) -> u64 {
+        let config = self.hub.config();
+        let Some(open) = &self.open else { return self.opened.mono_ms + config.mqtt.connect_timeout_s * 1000 };
+        let alive = if open.keep_alive_ms > 0 { open.last_packet_ms + open.keep_alive_ms } else { u64::MAX };
+        let aged = self.opened.mono_ms + config.limits.connection_age_max_s * 1000;
+        let left_ms = self.identity.not_after().since(now.wall).as_millis();
+        let expires = now.mono_ms.saturating_add(u64::try_from(left_ms).unwrap_or(u64::MAX));
+        alive.min(aged).min(expires)
+    }
+
+    /// The socket is gone, or did not take bytes in time.
+    pub fn lost(&mut self, now: Now, why: &str) {
+        if self.ended.is_some() {
+            return;
+        }
+        if let Some(open) = &self.open {
+            self.hub.emit_for(&open.session, EventKind::SessionEnded, format_args!("{why}"));
+        }
+        self.finish(now, false);
+    }
+
+    /// A client that does not read; ends the connection.
+    pub fn stalled(&mut self, now: Now) {
+        if let Some(open) = self.open.as_ref().filter(|_| self.ended.is_none()) {
+            self.hub.emit_for(&open.session, EventKind::SlowConsumer, format_args!("the client did not read in time"));
+        }
+        self.finish(now, false);
+    }
+
+    fn end(&mut self, end: End, now: Now, out: &mut Vec<u8>) {
+        let (reason, kind, why, silent) = match end {
+            End::Departed => {
+                if let Some(open) = &self.open {
+                    self.hub.emit_for(&open.session, EventKind::SessionEnded, format_args!("the client disconnected"));
+                }
+                return self.finish(now, false);
+            }
+            End::Violation(violation) => {
+                let silent = violation.answer == Answer::Nothing;
+                if self.open.is_none() {
+                    return self.end_unopened(violation, now, out);
+                }
+                (violation.reason, EventKind::ProtocolViolation, violation.to_string(), silent)
+            }
+            End::Cut(reason, kind, why) => (reason, kind, why, false),
+        };
+        if let Some(open) = &mut self.open {
+            self.hub.emit_for(&open.session, kind, format_args!("{why}"));
+            if open.version == Version::V5 && !silent {
+                encode::disconnect(out, Version::V5, &Disconnect { reason, ..Disconnect::default() });
+            }
+        }
+        self.finish(now, true);
+    }
+
+    fn end_unopened(&mut self, violation: Violation, now: Now, out: &mut Vec<u8>) {
+        let name = Some(self.identity.name().as_str());
+        self.hub.emit(EventKind::ProtocolViolation, name, None, Some(self.peer.address), format_args!("{violation}"));
+        let version = match violation.answer {
+            Answer::Nothing => return self.finish(now, true),
+            Answer::ReturnCode => Version::V311,
+            Answer::ReasonCode => Version::V5,
+        };
+        encode::connack(out, version, &ConnAck { reason: violation.reason, ..ConnAck::default() });
+        self.finish(now, true);
+    }
+
+    fn finish(&mut self, now: Now, linger: bool) {
+        self.ended = Some(Ended { linger });
+        self.wake_others();
+        if let Some(open) = self.open.take() {
+            self.hub.detach(&open.session, open.connection, open.departure, open.departure_expiry_s, now.wall);
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// A task that was cancelled must not leave its session connected.
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.hub.detach(
+                &open.session,
+                open.connection,
+                open.departure,
+                open.departure_expiry_s,
+                self.hub.wall_clock(),
+            );
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What an accepted connection does with packets other than PUBLISH and acknowledgements, and what it sends.
+
+use std::{sync::Arc, task::Waker};
+
+use portreeve_events::Kind as EventKind;
+use portreeve_mqtt::{Disconnect, Packet, Reason, Sender, Version, Violation, encode};
+use portreeve_store::{SessionOp, Ticket};
+use portreeve_types::{TopicError, TopicFilter};
+
+use super::{Departure, End, Now, Open, Owed};
+use crate::{
+    Hub,
+    broker::{Close, Tally, retained::SCAN_STEP_TOPICS},
+    limits::mark,
+};
+
+impl Open {
+    pub(super) fn packet(&mut self, hub: &Hub, now: Now, packet: &[u8], tally: &mut Tally) -> Result<(), End> {
+        self.last_packet_ms = now.mono_ms;
+        mark(&hub.limits.packet_bytes, packet.len());
+        if !self.bytes.take(packet.len() as u64, now.mono_ms) {
+            return Err(End::Cut(
+                Reason::MESSAGE_RATE_TOO_HIGH,
+                EventKind::RateExceeded,
+                "too many bytes a second".into(),
+            ));
+        }
+        if packet[0] >> 4 == 3 {
+            let publish = portreeve_mqtt::decode_publish(self.version, Sender::Client, packet)?;
+            return self.publish(hub, now, &publish, tally);
+        }
+        match portreeve_mqtt::decode(self.version, Sender::Client, packet)? {
+            Packet::PubAck(ack) => self.puback(hub, &ack),
+            Packet::PubRec(ack) => self.pubrec(hub, &ack),
+            Packet::PubRel(ack) => self.pubrel(hub, now, &ack),
+            Packet::PubComp(ack) => self.pubcomp(hub, &ack),
+            Packet::Subscribe(subscribe) => {
+                let mut requests = Vec::with_capacity(subscribe.requests.len());
+                for request in &subscribe.requests {
+                    requests.push((request.parse().map_err(bad_filter)?, request.options));
+                }
+                self.check_filters(hub, requests.len())?;
+                let answered = hub.subscribe(&self.session, &requests, subscribe.subscription_id, now.wall);
+                self.owed.push_back((answered.ticket, Owed::SubAck(subscribe.packet_id, answered.reasons)));
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                let filters = unsubscribe.filters.iter().map(|text| TopicFilter::new(text).map_err(bad_filter));
+                let filters = filters.collect::<Result<Vec<_>, _>>()?;
+                self.check_filters(hub, filters.len())?;
+                let answered = hub.unsubscribe(&self.session, &filters);
+                self.owed.push_back((answered.ticket, Owed::UnsubAck(unsubscribe.packet_id, answered.reasons)));
+                Ok(())
+            }
+            Packet::PingReq => {
+                self.owed.push_front((Ticket::default(), Owed::Pong));
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.disconnect(&disconnect),
+            Packet::Connect(_) => Err(Violation::protocol("MQTT-3.1.0-2", "a second CONNECT").into()),
+            Packet::Auth(_) => {
+                Err(Violation::protocol("MQTT-4.12.0-6", "AUTH without an authentication method").into())
+            }
+            _ => Err(Violation::protocol("", "a packet that only a server sends").into()),
+        }
+    }
+
+    fn check_filters(&self, hub: &Hub, filters: usize) -> Result<(), End> {
+        if filters <= hub.config().limits.filters_per_packet {
+            mark(&hub.limits.filters_per_packet, filters);
+            return Ok(());
+        }
+        Err(End::Cut(Reason::QUOTA_EXCEEDED, EventKind::LimitReached, "too many filters in one packet".into()))
+    }
+
+    fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), End> {
+        if self.expiry_s == 0 && disconnect.session_expiry_s.is_some_and(|expiry_s| expiry_s > 0) {
+            let detail = "a session expiry above zero after one of zero";
+            return Err(Violation::protocol("MQTT-3.14.2-2", detail).into());
+        }
+        if disconnect.reason == Reason::SUCCESS {
+            self.departure = Departure::Clean;
+        }
+        self.departure_expiry_s = disconnect.session_expiry_s;
+        Err(End::Departed)
+    }
+
+    /// Acknowledgements whose promise is kept, then deliveries.
+    pub(super) fn transmit(
+        &mut self,
+        hub: &Hub,
+        now: Now,
+        waker: &Waker,
+        out: &mut Vec<u8>,
+        out_bytes_max: usize,
+        tally: &mut Tally,
+    ) -> Result<bool, Close> {
+        let session = Arc::clone(&self.session);
+        let mut outgoing = session.outgoing.lock();
+        if outgoing.connection != self.connection {
+            return Err(Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" });
+        }
+        if let Some(close) = outgoing.link.as_ref().and_then(|link| link.close) {
+            return Err(close);
+        }
+        if !self.send_owed(hub, out, out_bytes_max) {
+            hub.wake_on_commit(waker);
+            // The commit may have come between the two.
+            self.send_owed(hub, out, out_bytes_max);
+        }
+        let before = outgoing.outbound.bytes();
+        let mut more = false;
+        if outgoing.outbound.waiting() < SCAN_STEP_TOPICS {
+            more = hub.scan_retained(&session, &mut outgoing, now.wall);
+        }
+        let after_scan = outgoing.outbound.bytes();
+        let pumped = outgoing.outbound.pump(now.wall, &mut self.link, out, out_bytes_max);
+        hub.gauges.queue_changed(after_scan, outgoing.outbound.bytes());
+        let _ = before;
+        tally.messages_sent += pumped.sent as u64;
+        tally.messages_expired += pumped.expired as u64;
+        tally.messages_oversize += pumped.oversize as u64;
+        if outgoing.stored && !pumped.ended.is_empty() {
+            let dequeue = |seq| SessionOp::Dequeue { session: session.id, seq };
+            hub.journal.submit(&mut pumped.ended.into_iter().map(dequeue).collect());
+        }
+        more |= pumped.more || self.owed.front().is_some_and(|(ticket, _)| hub.journal.durable() >= *ticket);
+        if !more {
+            if outgoing.outbound.is_gated(self.link.receive_maximum()) || !outgoing.scans.is_empty() {
+                hub.wake_on_commit(waker);
+                more = !outgoing.outbound.is_gated(self.link.receive_maximum()) && outgoing.scans.is_empty();
+            }
+            if let Some(link) = outgoing.link.as_mut() {
+                link.waker.get_or_insert_with(|| waker.clone()).clone_from(waker);
+            }
+        }
+        Ok(more)
+    }
+
+    /// `false` if the first one left waits for the store.
+    fn send_owed(&mut self, hub: &Hub, out: &mut Vec<u8>, out_bytes_max: usize) -> bool {
+        let durable = hub.journal.durable();
+        while out.len() < out_bytes_max {
+            let Some((ticket, _)) = self.owed.front() else { return true };
+            if *ticket > durable {
+                return false;
+            }
+            let Some((_, owed)) = self.owed.pop_front() else { return true };
+            owed.encode(self.version, out);
+        }
+        true
+    }
+}
+
+impl Owed {
+    fn encode(self, version: Version, out: &mut Vec<u8>) {
+        let answer = |packet_id, reasons| portreeve_mqtt::SubAck { packet_id, reasons, reason_string: None };
+        match self {
+            Self::Ack(kind, packet_id, reason) => encode::ack(out, version, kind, packet_id, reason, None),
+            Self::SubAck(packet_id, reasons) => encode::suback(out, version, &answer(packet_id, reasons)),
+            Self::UnsubAck(packet_id, reasons) => encode::unsuback(out, version, &answer(packet_id, reasons)),
+            Self::Pong => encode::pingresp(out),
+        }
+    }
+}
+
+/// A filter that is not well-formed ends the connection; one that is merely not granted is answered by code.
+fn bad_filter(error: TopicError) -> End {
+    match error {
+        TopicError::Share => Violation::protocol("MQTT-4.8.2-1", "not a valid shared subscription").into(),
+        _ => Violation::malformed("MQTT-4.7.1-1", "not a valid topic filter").into(),
+    }
+}
