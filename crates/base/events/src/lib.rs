@@ -138,7 +138,11 @@ impl Events {
         self.counts[index].fetch_add(1, Relaxed);
         let Some(suppressed) = self.admit(index, now_s) else { return };
         if suppressed > 0 {
-            tracing::warn!(event = event.kind.as_str(), suppressed, "more events of this kind were counted, not logged");
+            tracing::warn!(
+                event = event.kind.as_str(),
+                suppressed,
+                "more events of this kind were counted, not logged"
+            );
         }
         log(event);
     }

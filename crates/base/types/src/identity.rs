@@ -231,7 +231,10 @@ mod tests {
         for state in ["pending", "active", "quarantined", "disabled", "revoked", "retired"] {
             assert_eq!(state.parse::<LifecycleState>().unwrap().as_str(), state);
         }
-        assert_eq!("robot".parse::<Kind>().unwrap_err().to_string(), "`robot` is not one of: device, gateway, application");
+        assert_eq!(
+            "robot".parse::<Kind>().unwrap_err().to_string(),
+            "`robot` is not one of: device, gateway, application"
+        );
     }
 
     #[test]

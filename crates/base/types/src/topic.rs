@@ -328,7 +328,9 @@ mod tests {
     }
 
     fn topic() -> impl Strategy<Value = String> {
-        proptest::collection::vec("[ab$]?", 1..4).prop_map(|levels| levels.join("/")).prop_filter("empty", |t| !t.is_empty())
+        proptest::collection::vec("[ab$]?", 1..4)
+            .prop_map(|levels| levels.join("/"))
+            .prop_filter("empty", |t| !t.is_empty())
     }
 
     fn filter() -> impl Strategy<Value = String> {

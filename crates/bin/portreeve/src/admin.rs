@@ -115,7 +115,9 @@ impl Administration {
         let actor = Actor { name: "offline".into(), role: Role::Administrator };
         let outcome = hub.administer(&actor, request)?;
         if !hub.finish(FINISH_TIMEOUT) {
-            return Err(Failure::Refused("it was done, but not all of it is on the disk yet: is the disk full?".into()));
+            return Err(Failure::Refused(
+                "it was done, but not all of it is on the disk yet: is the disk full?".into(),
+            ));
         }
         Ok(outcome)
     }

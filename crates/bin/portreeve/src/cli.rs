@@ -61,7 +61,9 @@ pub(crate) enum Command {
     ///
     /// The first start makes the data directory: the CA, the hub's certificate, the registry. SIGHUP reads configuration
     /// and certificates again; SIGTERM and SIGINT let clients go in order and end with status 0, a second one ends at once.
-    #[command(after_help = "Examples:\n  portreeve serve\n  portreeve serve --data /var/lib/portreeve/hub --config /etc/portreeve/portreeve.toml\n  portreeve serve --set mqtt.listen=127.0.0.1:8883 --set log.level=debug")]
+    #[command(
+        after_help = "Examples:\n  portreeve serve\n  portreeve serve --data /var/lib/portreeve/hub --config /etc/portreeve/portreeve.toml\n  portreeve serve --set mqtt.listen=127.0.0.1:8883 --set log.level=debug"
+    )]
     Serve,
     /// Is the hub ready, where does it listen, how full are its limits
     #[command(after_help = "Examples:\n  portreeve status\n  portreeve status --wait 30s --output json")]
@@ -99,7 +101,9 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// Register an identity; with --out also make its key and certificate
-    #[command(after_help = "Examples:\n  portreeve device add lamp-1 --group lamps --location 'hall 2' --out bundles/lamp-1\n  portreeve device add dashboard --kind application --out bundles/dashboard")]
+    #[command(
+        after_help = "Examples:\n  portreeve device add lamp-1 --group lamps --location 'hall 2' --out bundles/lamp-1\n  portreeve device add dashboard --kind application --out bundles/dashboard"
+    )]
     Add(Add),
     /// All identities
     List,
@@ -190,7 +194,9 @@ pub(crate) enum PolicyCommand {
         files: Vec<PathBuf>,
     },
     /// Replace the applied policies; live sessions obey at once
-    #[command(after_help = "Examples:\n  portreeve policy apply --dry-run policies/*.cedar\n  portreeve policy apply policies/*.cedar\n  portreeve policy apply --default")]
+    #[command(
+        after_help = "Examples:\n  portreeve policy apply --dry-run policies/*.cedar\n  portreeve policy apply policies/*.cedar\n  portreeve policy apply --default"
+    )]
     Apply {
         /// Files of Cedar policies: all that shall apply beside the built-in one
         #[arg(required_unless_present = "default")]
@@ -205,7 +211,9 @@ pub(crate) enum PolicyCommand {
     /// The policies in force
     Show,
     /// Run a file of expected decisions; exit status 1 if one falls otherwise
-    #[command(after_help = "Example test file:\n  [[case]]\n  identity = \"lamp-1\"\n  action = \"publish\"\n  topic = \"devices/lamp-2/state\"\n  expect = \"deny\"")]
+    #[command(
+        after_help = "Example test file:\n  [[case]]\n  identity = \"lamp-1\"\n  action = \"publish\"\n  topic = \"devices/lamp-2/state\"\n  expect = \"deny\""
+    )]
     Test {
         /// The test file (TOML)
         file: PathBuf,
@@ -214,7 +222,9 @@ pub(crate) enum PolicyCommand {
         policies: Vec<PathBuf>,
     },
     /// Why a decision falls as it does
-    #[command(after_help = "Examples:\n  portreeve policy explain lamp-1 publish devices/lamp-1/state\n  portreeve policy explain lamp-1 connect")]
+    #[command(
+        after_help = "Examples:\n  portreeve policy explain lamp-1 publish devices/lamp-1/state\n  portreeve policy explain lamp-1 connect"
+    )]
     Explain {
         /// Who
         identity: IdentityName,
@@ -242,10 +252,14 @@ pub(crate) enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// Publish messages
-    #[command(after_help = "Examples:\n  portreeve client pub --bundle lamp-1 -t devices/lamp-1/telemetry/temp -m 21.5\n  sensor | portreeve client pub --bundle lamp-1 -t devices/lamp-1/telemetry/temp --stdin")]
+    #[command(
+        after_help = "Examples:\n  portreeve client pub --bundle lamp-1 -t devices/lamp-1/telemetry/temp -m 21.5\n  sensor | portreeve client pub --bundle lamp-1 -t devices/lamp-1/telemetry/temp --stdin"
+    )]
     Pub(Publish),
     /// Subscribe and print what arrives
-    #[command(after_help = "Examples:\n  portreeve client sub --bundle lamp-1 -t 'devices/lamp-1/commands/#'\n  portreeve client sub --bundle app -t 'devices/+/telemetry/#' -C 10 --timeout 1m --output json")]
+    #[command(
+        after_help = "Examples:\n  portreeve client sub --bundle lamp-1 -t 'devices/lamp-1/commands/#'\n  portreeve client sub --bundle app -t 'devices/+/telemetry/#' -C 10 --timeout 1m --output json"
+    )]
     Sub(Subscribe),
 }
 
@@ -333,7 +347,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let found = UNITS.iter().find_map(|(unit, ms)| text.strip_suffix(unit).map(|number| (number, *ms)));
     let (number, unit_ms) = found.unwrap_or((text, 1000));
-    let count: u64 = number.trim().parse().map_err(|_| "write a whole number and ms, s, m, h or d, such as 30s".to_owned())?;
+    let count: u64 =
+        number.trim().parse().map_err(|_| "write a whole number and ms, s, m, h or d, such as 30s".to_owned())?;
     count.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
 }
 
@@ -354,7 +369,9 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, ms) in [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000), ("7", 7000)] {
+        for (text, ms) in
+            [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000), ("7", 7000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "s", "-1s", "1w", "1.5s", "99999999999999999999s", "18446744073709551615d"] {

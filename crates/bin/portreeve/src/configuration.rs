@@ -36,7 +36,8 @@ fn show(global: &Global) -> Result<(), Failure> {
         let row = |row: &portreeve_config::Shown| json!({ "key": row.path, "value": row.value, "origin": row.origin.to_string() });
         return say_json(&rows.iter().map(row).collect::<Value>());
     }
-    let rows: Vec<_> = rows.iter().map(|row| vec![row.path.to_owned(), row.value.clone(), row.origin.to_string()]).collect();
+    let rows: Vec<_> =
+        rows.iter().map(|row| vec![row.path.to_owned(), row.value.clone(), row.origin.to_string()]).collect();
     say(&table(&["KEY", "VALUE", "ORIGIN"], &rows))
 }
 

@@ -27,9 +27,7 @@ pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure
     let hub = Administration::new(global)?;
     match command {
         DeviceCommand::Add(add) => self::add(global, &hub, add),
-        DeviceCommand::List => {
-            show(global, &hub.request(AdminRequest::DeviceList)?.result, identities)
-        }
+        DeviceCommand::List => show(global, &hub.request(AdminRequest::DeviceList)?.result, identities),
         DeviceCommand::Show { name } => show(global, &hub.request(AdminRequest::DeviceShow { name })?.result, identity),
         DeviceCommand::Edit { name, fields } => {
             let request = AdminRequest::DeviceEdit { name, fields: fields.into() };
@@ -76,12 +74,17 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
     if let Some(directory) = &out {
         prepare(directory)?;
     }
-    let request = AdminRequest::DeviceAdd { name: name.clone(), kind, fields: fields.into(), bundle: out.is_some(), days };
+    let request =
+        AdminRequest::DeviceAdd { name: name.clone(), kind, fields: fields.into(), bundle: out.is_some(), days };
     let mut result = hub.request(request)?.result;
     let bundle = result.as_object_mut().and_then(|fields| fields.remove("bundle")).unwrap_or_default();
     let Some(directory) = out else {
         return show(global, &result, |result| {
-            format!("{} {} is registered; it has no certificate yet (--out makes one)", cell(&result["kind"]), cell(&result["name"]))
+            format!(
+                "{} {} is registered; it has no certificate yet (--out makes one)",
+                cell(&result["kind"]),
+                cell(&result["name"])
+            )
         });
     };
     store(&directory, &bundle).map_err(|(path, error)| lost(&name, &path, &error))?;
@@ -94,22 +97,26 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
 fn prepare(directory: &Path) -> Result<(), Failure> {
     let shown = directory.display();
     if let Some(file) = [CA, CERT, KEY].iter().find(|file| directory.join(file).symlink_metadata().is_ok()) {
-        return Err(Failure::Refused(format!("{shown} holds a {file} already; choose another directory: nothing was registered")));
+        return Err(Failure::Refused(format!(
+            "{shown} holds a {file} already; choose another directory: nothing was registered"
+        )));
     }
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| Failure::Usage(format!("cannot make {shown}: {error}; nothing was registered")))
 }
 
 fn store(directory: &Path, bundle: &Value) -> Result<(), (PathBuf, io::Error)> {
-    let bundle: Bundle = serde_json::from_value(bundle.clone()).map_err(|error| (directory.to_owned(), error.into()))?;
+    let bundle: Bundle =
+        serde_json::from_value(bundle.clone()).map_err(|error| (directory.to_owned(), error.into()))?;
     // The key last: where it is, the bundle is whole.
     let files = [(CA, &bundle.ca_pem, 0o644), (CERT, &bundle.cert_pem, 0o644), (KEY, &bundle.key_pem, 0o600)];
     for (file, pem, mode) in files {
         let path = directory.join(file);
-        let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).and_then(|mut file| {
-            file.write_all(pem.as_bytes())?;
-            file.sync_all()
-        });
+        let written =
+            fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).and_then(|mut file| {
+                file.write_all(pem.as_bytes())?;
+                file.sync_all()
+            });
         written.map_err(|error| (path, error))?;
     }
     Ok(())
@@ -139,7 +146,8 @@ fn usage(result: &Value, name: &IdentityName, directory: &Path, host: &str, port
     let directory = quoted(&directory.display().to_string());
     let kind = cell(&result["kind"]);
     let topic = format!("devices/{name}/telemetry/hello");
-    let options = if (host, port) == ("localhost", 8883) { String::new() } else { format!(" --host {host} --port {port}") };
+    let options =
+        if (host, port) == ("localhost", 8883) { String::new() } else { format!(" --host {host} --port {port}") };
     format!(
         "{kind} {name} is registered; ca.pem, cert.pem and key.pem are in {directory}. Move key.pem to the {kind} and keep no copy.\n\n\
          Try it:\n  \
@@ -167,7 +175,8 @@ fn identities(result: &Value) -> String {
 }
 
 fn identity(result: &Value) -> String {
-    let words = ["name", "kind", "state", "state_reason", "group", "owner", "location", "model", "firmware", "notes", "id"];
+    let words =
+        ["name", "kind", "state", "state_reason", "group", "owner", "location", "model", "firmware", "notes", "id"];
     let mut pairs: Vec<(&str, String)> = words.iter().map(|word| (*word, cell(&result[word]))).collect();
     pairs.push(("created", instant(&result["created_ms"])));
     pairs.push(("changed", instant(&result["changed_ms"])));
@@ -186,8 +195,10 @@ fn identity(result: &Value) -> String {
     }
     let sessions = rows("sessions", &|row| {
         let subscriptions: Vec<String> = row["subscriptions"].as_array().into_iter().flatten().map(cell).collect();
-        let mut cells: Vec<String> =
-            ["client_id", "connected", "address", "transport", "queued_messages"].iter().map(|key| cell(&row[key])).collect();
+        let mut cells: Vec<String> = ["client_id", "connected", "address", "transport", "queued_messages"]
+            .iter()
+            .map(|key| cell(&row[key]))
+            .collect();
         cells.push(subscriptions.join(" "));
         cells
     });
@@ -227,12 +238,16 @@ mod tests {
         let missing = directory.path().join("gone");
         let (path, error) = store(&missing, &bundle()).unwrap_err();
         let Failure::Refused(text) = lost(&"lamp-1".parse().unwrap(), &path, &error) else { panic!("another failure") };
-        assert!(text.contains("lamp-1 is registered") && text.contains("gone/ca.pem") && text.contains("retire"), "{text}");
+        assert!(
+            text.contains("lamp-1 is registered") && text.contains("gone/ca.pem") && text.contains("retire"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_printed_commands_survive_a_shell() {
-        let text = usage(&json!({ "kind": "device" }), &"l".parse().unwrap(), Path::new("my bundles/l"), "localhost", 1883);
+        let text =
+            usage(&json!({ "kind": "device" }), &"l".parse().unwrap(), Path::new("my bundles/l"), "localhost", 1883);
         assert!(text.contains("--bundle 'my bundles/l' --host localhost --port 1883"), "{text}");
         assert!(text.contains("--key 'my bundles/l'/key.pem"), "{text}");
     }

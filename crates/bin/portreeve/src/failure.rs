@@ -45,7 +45,9 @@ impl Failure {
     pub(crate) fn report(&self) {
         let message = match self {
             Self::BrokenPipe => return,
-            Self::CheckFailed(message) | Self::Usage(message) | Self::Unreachable(message) | Self::Refused(message) => message,
+            Self::CheckFailed(message) | Self::Usage(message) | Self::Unreachable(message) | Self::Refused(message) => {
+                message
+            }
         };
         if !message.is_empty() {
             // There is nowhere left to say that standard error is closed.

@@ -104,9 +104,10 @@ mod tests {
 
     #[test]
     fn columns_align_and_numbers_stand_right() {
-        let rows = vec![vec!["sessions_total".into(), "7".into(), "100".into()], vec!["a".into(), "10".into(), "5".into()]];
-        let expected = "LIMIT           USED    OF\nsessions_total     7   100\na                 10     5\n";
-        assert_eq!(table(&["LIMIT", "USED", "   OF"], &rows), expected);
+        let rows =
+            vec![vec!["sessions_total".into(), "7".into(), "100".into()], vec!["a".into(), "10".into(), "5".into()]];
+        let expected = "LIMIT           USED   OF\nsessions_total     7  100\na                 10    5\n";
+        assert_eq!(table(&["LIMIT", "USED", "OF"], &rows), expected);
     }
 
     #[test]
@@ -118,14 +119,14 @@ mod tests {
     fn times_are_for_people() {
         assert_eq!(instant(&Value::from(1_700_000_000_123_u64)), "2023-11-14T22:13:20Z");
         assert_eq!(instant(&Value::Null), "never");
-        assert_eq!(
-            [5, 65, 3_600, 90_061].map(span),
-            ["5s", "1m 5s", "1h 0m", "1d 1h"].map(String::from)
-        );
+        assert_eq!([5, 65, 3_600, 90_061].map(span), ["5s", "1m 5s", "1h 0m", "1d 1h"].map(String::from));
     }
 
     #[test]
     fn a_list_aligns_its_values() {
-        assert_eq!(list(&[("a", "1".into()), ("long", "2".into()), ("none", String::new())]), "a     1\nlong  2\nnone\n");
+        assert_eq!(
+            list(&[("a", "1".into()), ("long", "2".into()), ("none", String::new())]),
+            "a     1\nlong  2\nnone\n"
+        );
     }
 }

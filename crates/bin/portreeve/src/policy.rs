@@ -61,7 +61,8 @@ fn check(global: &Global, files: &[PathBuf]) -> Result<(), Failure> {
 }
 
 fn applied(result: &Value) -> String {
-    let warnings = result["warnings"].as_array().into_iter().flatten().map(|warning| format!("warning: {}\n", cell(warning)));
+    let warnings =
+        result["warnings"].as_array().into_iter().flatten().map(|warning| format!("warning: {}\n", cell(warning)));
     let verb = if result["dry_run"] == true { "would be" } else { "are" };
     let mut text: String = warnings.collect();
     text += &format!("{} policies {verb} in force", result["policies"]);
@@ -78,27 +79,24 @@ fn in_force(result: &Value) -> String {
 }
 
 fn tested(result: &Value) -> String {
-    let cases = result["results"].as_array().into_iter().flatten().filter(|case| case["passed"] != true);
-    let failed = cases.map(|case| {
-        format!(
-            "line {}: {} {} {}: expected {}, got {}{}\n",
-            case["line"],
-            cell(&case["identity"]),
-            cell(&case["action"]),
-            cell(&case["topic"]),
-            cell(&case["expect"]),
-            cell(&case["got"]),
-            case["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default(),
-        )
+    let cases: Vec<&Value> = result["cases"].as_array().into_iter().flatten().collect();
+    let failed = cases.iter().filter(|case| case["expected"] != case["actual"]);
+    let failed = failed.map(|case| {
+        let [identity, action, topic, expected, actual, reason] =
+            ["identity", "action", "topic", "expected", "actual", "reason"].map(|key| cell(&case[key]));
+        let file = cell(&result["file"]);
+        format!("{file}:{}: {identity} {action} {topic}: expected {expected}, got {actual}: {reason}\n", case["line"])
     });
-    format!("{}{} passed, {} failed", failed.collect::<String>(), result["passed"], result["failed"])
+    format!("{}{} cases, {} failed", failed.collect::<String>(), cases.len(), result["failed"])
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     let sources = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let mut names = BTreeSet::new();
     match sources.iter().find(|source| !names.insert(&source.file)) {
-        Some(twice) => Err(Failure::Usage(format!("two policy files are called {}: give each its own name", twice.file))),
+        Some(twice) => {
+            Err(Failure::Usage(format!("two policy files are called {}: give each its own name", twice.file)))
+        }
         None => Ok(sources),
     }
 }
@@ -134,6 +132,9 @@ mod tests {
     #[test]
     fn an_applied_policy_tells_what_it_ended() {
         let result = json!({ "policies": 3, "warnings": ["w"], "subscriptions_ended": 2, "dry_run": false });
-        assert_eq!(applied(&result), "warning: w\n3 policies are in force; 2 subscriptions that they no longer allow were ended");
+        assert_eq!(
+            applied(&result),
+            "warning: w\n3 policies are in force; 2 subscriptions that they no longer allow were ended"
+        );
     }
 }

@@ -71,7 +71,11 @@ impl<M> Received<M> {
             return Ok(Taken::Replaced(std::mem::replace(&mut held.message, message)));
         }
         if held.repeats >= REPEATS_MAX {
-            return Err(Violation::new(Reason::PROTOCOL_ERROR, "MQTT-4.4.0-1", "a QoS 2 message was sent again and again on one connection"));
+            return Err(Violation::new(
+                Reason::PROTOCOL_ERROR,
+                "MQTT-4.4.0-1",
+                "a QoS 2 message was sent again and again on one connection",
+            ));
         }
         held.repeats += 1;
         Ok(Taken::Repeated)
@@ -116,11 +120,19 @@ impl InboundAliases {
     pub fn resolve<'a>(&'a mut self, publish: &Publish<'a>) -> Result<&'a str, Violation> {
         let Some(alias) = publish.topic_alias else { return Ok(publish.topic) };
         if alias == 0 || alias > self.max {
-            return Err(Violation::new(Reason::TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9", "topic alias above the announced maximum"));
+            return Err(Violation::new(
+                Reason::TOPIC_ALIAS_INVALID,
+                "MQTT-3.3.2-9",
+                "topic alias above the announced maximum",
+            ));
         }
         let index = usize::from(alias) - 1;
         if publish.topic.is_empty() {
-            return self.topics.get(index).and_then(|slot| slot.as_deref()).ok_or(Violation::new(Reason::PROTOCOL_ERROR, "MQTT-3.3.2-12", "topic alias used before it was set"));
+            return self.topics.get(index).and_then(|slot| slot.as_deref()).ok_or(Violation::new(
+                Reason::PROTOCOL_ERROR,
+                "MQTT-3.3.2-12",
+                "topic alias used before it was set",
+            ));
         }
         if self.topics.len() <= index {
             self.topics.resize(index + 1, None);
@@ -154,7 +166,11 @@ impl ReceiveQuota {
         if qos == Qos::AtMostOnce {
             return Ok(());
         }
-        let left = self.left.checked_sub(1).ok_or(Violation::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-7", "more unacknowledged messages than the receive maximum"))?;
+        let left = self.left.checked_sub(1).ok_or(Violation::new(
+            Reason::RECEIVE_MAXIMUM_EXCEEDED,
+            "MQTT-3.3.4-7",
+            "more unacknowledged messages than the receive maximum",
+        ))?;
         self.left = left;
         Ok(())
     }

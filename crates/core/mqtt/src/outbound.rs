@@ -325,7 +325,9 @@ impl<M: Deliverable> Outbound<M> {
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery<M>> + '_ {
         self.bytes = 0;
         let in_flight = self.in_flight.drain(..).filter(|item| !item.released).map(|item| item.entry.delivery);
-        in_flight.chain(self.waiting.drain(..).map(|e| e.delivery)).chain(self.waiting_qos0.drain(..).map(|e| e.delivery))
+        in_flight
+            .chain(self.waiting.drain(..).map(|e| e.delivery))
+            .chain(self.waiting_qos0.drain(..).map(|e| e.delivery))
     }
 
     /// Writes as many PUBLISH packets as the window, the gate and `out_bytes_max` allow.
@@ -434,7 +436,12 @@ pub struct Link {
 impl Link {
     /// From the values of CONNECT; `receive_maximum` may be lowered by the server's own limit.
     #[must_use]
-    pub fn new(version: Version, receive_maximum: u16, packet_bytes_max: Option<u32>, topic_alias_maximum: u16) -> Self {
+    pub fn new(
+        version: Version,
+        receive_maximum: u16,
+        packet_bytes_max: Option<u32>,
+        topic_alias_maximum: u16,
+    ) -> Self {
         Self {
             version,
             receive_maximum: receive_maximum.max(1),

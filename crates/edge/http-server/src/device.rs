@@ -43,7 +43,7 @@ pub(crate) struct DeviceDoor {
 
 impl DeviceDoor {
     /// Binds `device_https.listen`, within the runtime that is going to serve it.
-    pub(crate) async fn open(hub: Arc<Hub>) -> Result<Self, StartError> {
+    pub(crate) fn open(hub: Arc<Hub>) -> Result<Self, StartError> {
         let address = hub.config().device_https.listen;
         let open = || -> io::Result<_> {
             let door = TlsDoor::bind(&hub, address, &[b"http/1.1"], "websocket")?;

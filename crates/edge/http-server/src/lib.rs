@@ -71,7 +71,6 @@ pub enum StartError {
 /// The three HTTP doors, open.
 #[derive(Debug)]
 pub struct HttpServer {
-    listeners: Vec<(String, String)>,
     no_more: CancellationToken,
     end: CancellationToken,
     device: JoinHandle<()>,
@@ -80,21 +79,27 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Opens all doors, then serves them. What is configured is bound when this returns; on an error nothing is.
+    /// `listeners` are the other doors of the hub: all of them, name and address, are told to [`Hub::set_listeners`]
+    /// before the first operator can ask.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(hub: &Arc<Hub>, pulse: Arc<Pulse>) -> Result<Self, StartError> {
+    pub fn start(hub: &Arc<Hub>, pulse: Arc<Pulse>, mut listeners: Vec<(String, String)>) -> Result<Self, StartError> {
         let (local_runtime, device_runtime) = (runtime()?, runtime()?);
-        let device = device_runtime.block_on(DeviceDoor::open(Arc::clone(hub)))?;
+        let device = {
+            let _entered = device_runtime.enter();
+            DeviceDoor::open(Arc::clone(hub))?
+        };
         let (metrics, admin) = {
             let _entered = local_runtime.enter();
             (MetricsDoor::open(Arc::clone(hub), pulse)?, AdminSocket::open(Arc::clone(hub))?)
         };
-        let listeners = vec![
+        listeners.extend([
             ("device_https".into(), device.local_addr().to_string()),
             ("metrics".into(), metrics.local_addr().to_string()),
             ("admin".into(), admin.path().display().to_string()),
-        ];
+        ]);
+        hub.set_listeners(listeners);
         let (no_more, end) = (CancellationToken::new(), CancellationToken::new());
         let (accept_until, device_until, local_until) = (no_more.clone(), end.clone(), end.clone());
         let device = spawn("device-https", device_runtime, move |runtime| {
@@ -109,13 +114,7 @@ impl HttpServer {
                 }
             });
         })?;
-        Ok(Self { listeners, no_more, end, device, local })
-    }
-
-    /// Name and address of each door, for [`Hub::set_listeners`].
-    #[must_use]
-    pub fn listeners(&self) -> &[(String, String)] {
-        &self.listeners
+        Ok(Self { no_more, end, device, local })
     }
 
     /// Takes no more devices. The local doors stay open, so that an operator can watch the hub drain.

@@ -3,10 +3,7 @@
 use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv6Addr},
-    sync::{
-        Arc,
-        atomic::Ordering::Relaxed,
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;

@@ -150,11 +150,18 @@ impl Arrival {
                 None
             }
             Err(_) => {
-                hub.emit(Kind::HandshakeTimeout, None, None, Some(address), format_args!("no handshake in {deadline:?}"));
+                hub.emit(
+                    Kind::HandshakeTimeout,
+                    None,
+                    None,
+                    Some(address),
+                    format_args!("no handshake in {deadline:?}"),
+                );
                 None
             }
         };
-        let counter = if done.is_some() { &hub.admissions().handshakes_done } else { &hub.admissions().handshakes_failed };
+        let counter =
+            if done.is_some() { &hub.admissions().handshakes_done } else { &hub.admissions().handshakes_failed };
         counter.fetch_add(1, Relaxed);
         let (stream, identity) = done?;
         self.slot.opened();
@@ -206,12 +213,19 @@ async fn read_proxy(tcp: &mut TcpStream) -> io::Result<Origin> {
 }
 
 fn report(hub: &Hub, address: IpAddr, error: &io::Error) {
-    let refusal = Refusal::from_io(error).or_else(|| error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>().cloned()));
+    let refusal =
+        Refusal::from_io(error).or_else(|| error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>().cloned()));
     let Some(refusal) = refusal else {
         return hub.emit(Kind::HandshakeRefused, None, None, Some(address), format_args!("{error}"));
     };
     let Refusal::Gate(gate) = &refusal else {
-        return hub.emit(Kind::HandshakeRefused, None, None, Some(address), format_args!("{}: {refusal}", refusal.code()));
+        return hub.emit(
+            Kind::HandshakeRefused,
+            None,
+            None,
+            Some(address),
+            format_args!("{}: {refusal}", refusal.code()),
+        );
     };
     let name = gate.identity.and_then(|id| hub.name_of(id));
     let name = name.as_ref().map(portreeve_types::IdentityName::as_str);

@@ -1,0 +1,227 @@
+//! `portreeve serve`: opens the hub and all its doors, keeps the clock, and ends in order.
+//!
+//! The order of the start matters: configuration before anything is made, the data directory before Landlock, Landlock
+//! before the first thread, every listener before the hub says that it is ready.
+
+mod confine;
+mod logging;
+mod reloader;
+mod systemd;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use landlock::RulesetStatus;
+use portreeve_config::{Loaded, Role, Sources, load};
+use portreeve_http_server::{HttpServer, Pulse, socket_path};
+use portreeve_hub::{Actor, AdminRequest, Hub};
+use portreeve_mqtt_server::{MqttServer, now};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
+
+use crate::{cli::Global, failure::Failure, output::say};
+use confine::{Territory, confine, harden};
+use reloader::ConfigReloader;
+use systemd::Watchdog;
+
+/// Time between two ticks of the hub's clock.
+const TICK: Duration = Duration::from_millis(100);
+/// Longest wait for the disk at the end.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(global: &Global) -> Result<(), Failure> {
+    let loaded = load(&Sources::gather(global.config.as_deref(), global.set.clone())?)?;
+    let log = logging::start(&loaded.config.log)?;
+    harden();
+    let hub = open(global, &loaded)?;
+    let reloader = ConfigReloader::new(global.clone(), log, loaded);
+    hub.set_reloader(Box::new(move |hub| reloader.reload(hub)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Usage(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        // Before the doors open, so that a signal is never met by its default.
+        let mut signals = Signals::new().map_err(|error| Failure::Usage(format!("cannot listen for signals: {error}")))?;
+        let running = Running::start(hub, &global.data)?;
+        signals.serve(&running.hub).await;
+        let mut stopped = running.stop();
+        tokio::select! {
+            finished = &mut stopped => match finished {
+                Ok(true) => Ok(()),
+                _ => Err(Failure::Refused("the hub ended, but the store could not take what was pending; see the log".into())),
+            },
+            () = signals.second() => {
+                tracing::warn!("a second signal: ending at once; what was acknowledged is on disk");
+                Err(Failure::Refused("ended before all clients were gone".into()))
+            }
+        }
+    })
+}
+
+/// Makes or checks the data directory, confines the process to it, and opens the hub in it.
+fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
+    let data = &global.data;
+    Hub::prepare(data, now().wall)?;
+    let territory = Territory::new(data, &socket_path(data, &loaded.config), global.config.as_deref());
+    match confine(&territory) {
+        Ok(RulesetStatus::FullyEnforced) => tracing::info!("Landlock confines the hub to its data directory"),
+        Ok(RulesetStatus::PartiallyEnforced) => {
+            tracing::info!("Landlock confines the hub to its data directory, as far as this kernel can");
+        }
+        Ok(RulesetStatus::NotEnforced) => {
+            tracing::warn!("this kernel has no Landlock: the hub is not confined to its data directory")
+        }
+        Err(error) => tracing::warn!(%error, "Landlock refused: the hub is not confined to its data directory"),
+    }
+    Ok(Hub::open(data, loaded.config.clone(), now().wall)?)
+}
+
+/// The hub with its doors open and its clock running.
+struct Running {
+    hub: Arc<Hub>,
+    mqtt: MqttServer,
+    http: HttpServer,
+    pulse: Arc<Pulse>,
+    clock: Clock,
+}
+
+impl Running {
+    fn start(hub: Arc<Hub>, data: &Path) -> Result<Self, Failure> {
+        let listen = hub.config().mqtt.listen;
+        let mqtt = MqttServer::start(&hub)
+            .map_err(|error| Failure::Usage(format!("cannot listen on {listen} (mqtt.listen): {error}")))?;
+        let pulse = Arc::new(Pulse::default());
+        let mqtt_at = mqtt.local_addr().to_string();
+        let http = HttpServer::start(&hub, Arc::clone(&pulse), vec![("mqtt".into(), mqtt_at.clone())])
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let clock = Clock::start(Arc::clone(&hub), Arc::clone(&pulse))
+            .map_err(|error| Failure::Usage(format!("cannot start the clock: {error}")))?;
+        hub.emit(portreeve_events::Kind::HubStarted, None, None, None, format_args!("MQTT on {mqtt_at}"));
+        systemd::ready("serving");
+        // Whoever closed standard output does not want to hear it.
+        let _ = say(&greeting(&hub, &mqtt_at, data));
+        Ok(Self { hub, mqtt, http, pulse, clock })
+    }
+
+    /// Lets clients go, then closes everything. Tells whether the store took all that was pending.
+    fn stop(self) -> oneshot::Receiver<bool> {
+        let (done, stopped) = oneshot::channel();
+        // In a thread, so that a second signal is heard meanwhile.
+        thread::spawn(move || {
+            let Self { hub, mqtt, http, pulse, clock } = self;
+            systemd::stopping();
+            pulse.stop();
+            mqtt.stop_accepting();
+            http.stop_accepting();
+            hub.drain();
+            let until = Instant::now() + Duration::from_secs(hub.config().hub.drain_s);
+            mqtt.join(until.saturating_duration_since(Instant::now()));
+            http.join(until.saturating_duration_since(Instant::now()));
+            clock.stop();
+            let finished = hub.finish(FINISH_TIMEOUT);
+            tracing::info!("the hub has ended");
+            // Nobody waits any more after a second signal.
+            let _ = done.send(finished);
+        });
+        stopped
+    }
+}
+
+/// The thread that drives wills, expiry and the watchdog. If it hangs, `/livez` and systemd notice.
+struct Clock {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Clock {
+    fn start(hub: Arc<Hub>, pulse: Arc<Pulse>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let mut watchdog = Watchdog::new();
+        let thread = thread::Builder::new().name("clock".into()).spawn(move || {
+            while !stopping.load(Relaxed) {
+                hub.tick(now());
+                pulse.beat();
+                watchdog.beat();
+                thread::sleep(TICK);
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Relaxed);
+        if self.thread.join().is_err() {
+            tracing::error!("the clock ended in a panic");
+        }
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Reloads at each SIGHUP; returns at the first signal to end.
+    async fn serve(&mut self, hub: &Hub) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    let actor = Actor { name: "SIGHUP".into(), role: Role::Administrator };
+                    // What went wrong is in the log: the hub emits an event either way.
+                    let _ = hub.administer(&actor, AdminRequest::Reload);
+                }
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+
+    /// Waits for one more signal to end.
+    async fn second(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What the first lines on standard output say. A hub without devices tells how to add some.
+fn greeting(hub: &Hub, mqtt_at: &str, data: &Path) -> String {
+    let shown = hub.data().display();
+    let mut text =
+        format!("portreeve {} is ready: MQTT over mutual TLS on {mqtt_at}, data in {shown}", env!("CARGO_PKG_VERSION"));
+    if !hub.registry().is_empty() {
+        return text;
+    }
+    let program = std::env::args().next().unwrap_or_else(|| "portreeve".into());
+    let data =
+        if data == Path::new("./portreeve-data") { String::new() } else { format!(" --data {}", data.display()) };
+    let port = mqtt_at.rsplit(':').next().unwrap_or_default();
+    let port = if port == "8883" { String::new() } else { format!(" --port {port}") };
+    text += &format!(
+        "\n\nNo device is registered yet. In another terminal:\n\n  \
+         {program} device add lamp-1{data} --out lamp-1\n  \
+         {program} client sub --bundle lamp-1{port} -t 'devices/lamp-1/#' &\n  \
+         {program} client pub --bundle lamp-1{port} -t devices/lamp-1/telemetry/hello -m hello\n"
+    );
+    text
+}

@@ -1,0 +1,10 @@
+//! The built binary, as an operator and a newcomer use it. Everything stays on loopback.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+mod admin;
+mod client;
+mod config;
+mod http;
+mod serve;
+mod support;
