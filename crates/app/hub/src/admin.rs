@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use portreeve_config::Role;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::Reason;
-use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, PkiError};
+use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, Issued, PkiError};
 use portreeve_policy::{Action, Context, PolicySource, PolicyTests};
 use portreeve_store::{CredentialRow, IdentityRow, StoreError};
 use portreeve_types::{IdentityName, Kind, LifecycleState, UnixMillis};
@@ -273,35 +273,41 @@ impl Hub {
                 let set = self.compile(&into_sources(sources))?;
                 Ok(Outcome::ok(policy_summary(&set)))
             }
-            AdminRequest::PolicyApply { sources, dry_run } => self.policy_apply(sources, dry_run),
+            AdminRequest::PolicyApply { sources, dry_run } => self.policy_apply(actor, sources, dry_run),
             AdminRequest::PolicyShow => Ok(Outcome::ok(self.policy_show())),
             AdminRequest::PolicyTest { file, tests, sources } => self.policy_test(&file, &tests, sources, now),
             AdminRequest::PolicyExplain { identity, action, topic } => {
                 self.policy_explain(&identity, &action, &topic, now)
             }
-            AdminRequest::Reload => self.reload(),
+            AdminRequest::Reload => self.reload(actor),
         }
     }
 
-    fn reload(&self) -> Result<Outcome, AdminError> {
+    fn reload(&self, actor: &Actor) -> Result<Outcome, AdminError> {
         let Some(reloader) = self.reloader.get() else {
             return Err(AdminError::Refused("the hub does not run; what is on disk is read at its next start".into()));
         };
         match reloader(self) {
             Ok(notes) => {
-                self.emit(EventKind::Reloaded, None, None, None, format_args!("{}", notes.join("; ")));
+                self.emit(
+                    EventKind::Reloaded,
+                    None,
+                    None,
+                    None,
+                    format_args!("by {}: {}", actor.name, notes.join("; ")),
+                );
                 Ok(Outcome::ok(json!({ "reloaded": true, "notes": notes })))
             }
             Err(error) => {
-                self.emit(EventKind::ReloadFailed, None, None, None, format_args!("{error}"));
+                self.emit(EventKind::ReloadFailed, None, None, None, format_args!("by {}: {error}", actor.name));
                 Err(AdminError::Invalid(error))
             }
         }
     }
 
     fn identity_changed(&self, actor: &Actor, row: &IdentityRow, what: &str) {
-        self.raise_generation();
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
+        sessions.iter().for_each(|session| self.raise_epoch(session));
         self.reauthorize(&sessions, self.wall_clock());
         self.emit(
             EventKind::IdentityChanged,
@@ -322,29 +328,41 @@ impl Hub {
         bundle: Option<Option<u32>>,
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
-        let row = self.registry.add(name, kind, fields, now)?;
+        // Identity and certificate in one commit: a name without a certificate would be of no use to anybody.
+        let mut made = None;
+        let row = self.registry.add(name, kind, fields, now, |row| {
+            let Some(days) = bundle else { return Ok(None) };
+            let (issued, bundle) = self.issue_bundle(row, days, now)?;
+            made = Some(bundle);
+            Ok::<_, AdminError>(Some(issued))
+        })?;
         self.identity_changed(actor, &row, "registered");
-        let bundle = bundle.map(|days| self.issue_bundle(&row, days, now)).transpose()?;
+        let bundle = made;
         let mut result = identity_json(&row);
         result["bundle"] = json!(bundle);
         Ok(Outcome::ok(result))
     }
 
-    fn issue_bundle(&self, row: &IdentityRow, days: Option<u32>, now: UnixMillis) -> Result<Bundle, AdminError> {
+    fn issue_bundle(
+        &self,
+        row: &IdentityRow,
+        days: Option<u32>,
+        now: UnixMillis,
+    ) -> Result<(Issued, Bundle), AdminError> {
         let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
         let key = portreeve_pki::generate_key()?;
         if !self.registry.is_new_key(&key.public) {
             return Err(RegistryError::KeyKnown.into());
         }
         let issued = self.authority.issue_device(row.id, &key.public, now, lifetime)?;
-        self.registry.add_credential(row.id, &issued, now)?;
         let serial = hex::encode(&issued.serial);
         self.emit(EventKind::CertificateIssued, Some(row.name.as_str()), None, None, format_args!("serial {serial}"));
-        Ok(Bundle {
+        let bundle = Bundle {
             ca_pem: self.authority.trust_pem(),
-            cert_pem: issued.chain_pem,
+            cert_pem: issued.chain_pem.clone(),
             key_pem: key.pkcs8_pem.to_string(),
-        })
+        };
+        Ok((issued, bundle))
     }
 
     fn device_show(&self, name: &IdentityName) -> Result<Outcome, AdminError> {
@@ -397,18 +415,18 @@ impl Hub {
         if to != LifecycleState::Active {
             let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str() };
             let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
-            cut = self.cut(row.id, close, forget, now);
+            cut = self.cut(row.id, close, forget);
         }
         let mut result = identity_json(&row);
         result["connections_closed"] = json!(cut);
         Ok(Outcome::ok(result))
     }
 
-    fn policy_apply(&self, sources: Vec<Source>, dry_run: bool) -> Result<Outcome, AdminError> {
+    fn policy_apply(&self, actor: &Actor, sources: Vec<Source>, dry_run: bool) -> Result<Outcome, AdminError> {
         let sources = into_sources(sources);
         let mut summary = policy_summary(&self.compile(&sources)?);
         if !dry_run {
-            summary["subscriptions_ended"] = json!(self.apply_policy(&sources)?);
+            summary["subscriptions_ended"] = json!(self.apply_policy(&actor.name, &sources)?);
         }
         summary["dry_run"] = json!(dry_run);
         Ok(Outcome::ok(summary))

@@ -217,14 +217,25 @@ impl Hub {
         self.trie_version.load(Acquire)
     }
 
-    /// What was decided before this call is decided again.
+    /// The generation in which decisions about this session are made: the hub's and its own. Never 0.
+    fn generation_of(&self, session: &Session) -> u64 {
+        (self.generation() << 32) | (session.epoch.load(Acquire) & u64::from(u32::MAX))
+    }
+
+    /// What was decided before this call, about anybody, is decided again.
     fn raise_generation(&self) {
         self.generation.fetch_add(1, AcqRel);
     }
 
+    /// What was decided about this session is decided again, and so is who receives what.
+    fn raise_epoch(&self, session: &Session) {
+        session.epoch.fetch_add(1, AcqRel);
+        self.trie_version.fetch_add(1, AcqRel);
+    }
+
     /// The policies that apply to a session's identity now.
     fn access(&self, session: &Session) -> Arc<Access> {
-        let generation = self.generation();
+        let generation = self.generation_of(session);
         if let Some(access) = session.access.load_full().filter(|access| access.generation == generation) {
             return access;
         }
@@ -257,7 +268,21 @@ impl Hub {
         retain: bool,
         now: UnixMillis,
     ) -> Decision {
-        let peer = session.peer.load();
+        self.decide_from(session, **session.peer.load(), action, resource, qos, retain, now)
+    }
+
+    /// As [`Self::decide`], for a connection from `peer` that is not yet the session's.
+    #[expect(clippy::too_many_arguments, reason = "a request is these values")]
+    fn decide_from(
+        &self,
+        session: &Session,
+        peer: Peer,
+        action: Action,
+        resource: &str,
+        qos: Option<Qos>,
+        retain: bool,
+        now: UnixMillis,
+    ) -> Decision {
         let context = Context {
             now,
             source: Some(peer.address),
@@ -267,6 +292,16 @@ impl Hub {
             retain,
         };
         self.access(session).slice.decide(action, resource, &context)
+    }
+
+    /// When a message with this expiry interval, received now, expires. `mqtt.message_expiry_max_s` caps it.
+    fn expires(&self, expiry_s: Option<u32>, now: UnixMillis) -> Option<UnixMillis> {
+        let cap_s = Some(self.config().mqtt.message_expiry_max_s).filter(|&s| s > 0);
+        let expiry_s = match (expiry_s, cap_s) {
+            (Some(asked), Some(cap)) => Some(asked.min(cap)),
+            (asked, cap) => asked.or(cap),
+        };
+        expiry_s.map(|s| now.plus(std::time::Duration::from_secs(s.into())))
     }
 
     /// Has `waker` called after the next commit.

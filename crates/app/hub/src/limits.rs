@@ -157,9 +157,8 @@ impl Hub {
             let table = self.sessions.lock();
             let mut fullest = Fullest { sessions: table.by_id.len() as u64, ..Fullest::default() };
             for (id, held) in &table.by_identity {
-                let application =
-                    self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Application);
-                let slot = if application { &mut fullest.of_application } else { &mut fullest.of_device };
+                let device = self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Device);
+                let slot = if device { &mut fullest.of_device } else { &mut fullest.of_application };
                 *slot = (*slot).max(held.len() as u64);
             }
             (table.by_id.values().map(Arc::clone).collect::<Vec<_>>(), fullest)

@@ -41,7 +41,7 @@ impl Hub {
 
     /// Replaces the applied policy by `sources`: stored, then in force, then every live subscription decided anew.
     /// Returns how many subscriptions ended (ISVS-4.2.2, CSA-ACT-01).
-    pub(crate) fn apply_policy(&self, sources: &[PolicySource]) -> Result<usize, AdminError> {
+    pub(crate) fn apply_policy(&self, actor: &str, sources: &[PolicySource]) -> Result<usize, AdminError> {
         let _change = self.policy_change.lock();
         let set = self.compile(sources)?;
         let mut ops: Vec<RegistryOp> = Vec::new();
@@ -65,7 +65,7 @@ impl Hub {
             None,
             None,
             format_args!(
-                "{} files, {} policies, {withdrawn} subscriptions ended",
+                "by {actor}: {} files, {} policies, {withdrawn} subscriptions ended",
                 sources.len(),
                 self.policy.load().len(),
             ),

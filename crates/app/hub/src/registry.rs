@@ -218,20 +218,22 @@ impl Registry {
         }
     }
 
-    /// Registers an identity, active at once: an operator vouches for it.
+    /// Registers an identity, active at once: an operator vouches for it. `certify` may issue its first certificate,
+    /// which is stored in the same commit; what it refuses is not registered.
     ///
     /// # Errors
-    /// [`RegistryError::Exists`], [`RegistryError::Field`], or the store's.
-    pub(crate) fn add(
+    /// [`RegistryError::Exists`], [`RegistryError::Field`], [`RegistryError::KeyKnown`], the store's, or `certify`'s.
+    pub(crate) fn add<E: From<RegistryError>>(
         &self,
         name: &IdentityName,
         kind: Kind,
         fields: &Fields,
         now: UnixMillis,
-    ) -> Result<Arc<IdentityRow>, RegistryError> {
+        certify: impl FnOnce(&IdentityRow) -> Result<Option<Issued>, E>,
+    ) -> Result<Arc<IdentityRow>, E> {
         let _change = self.change.lock();
         if self.state.read().names.contains_key(name) {
-            return Err(RegistryError::Exists(name.clone()));
+            return Err(RegistryError::Exists(name.clone()).into());
         }
         let mut row = IdentityRow {
             id: IdentityId(Uuid::new_v4()),
@@ -250,7 +252,11 @@ impl Registry {
             last_seen: None,
         };
         fields.apply(&mut row)?;
-        self.put(row)
+        let credential = certify(&row)?.map(|issued| credential(row.id, &issued, now));
+        if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
+            return Err(RegistryError::KeyKnown.into());
+        }
+        Ok(self.apply(row, credential.into_iter().collect())?)
     }
 
     /// # Errors
@@ -314,28 +320,6 @@ impl Registry {
         !self.state.read().credentials.contains_key(&key.hash())
     }
 
-    /// Registers a certificate that was issued for an identity.
-    ///
-    /// # Errors
-    /// [`RegistryError::KeyKnown`], or the store's.
-    pub(crate) fn add_credential(&self, id: IdentityId, issued: &Issued, now: UnixMillis) -> Result<(), RegistryError> {
-        let _change = self.change.lock();
-        let row = self.row(id).ok_or(RegistryError::KeyKnown)?;
-        if self.state.read().credentials.contains_key(&issued.key) {
-            return Err(RegistryError::KeyKnown);
-        }
-        let credential = CredentialRow {
-            key: issued.key,
-            identity: id,
-            serial: issued.serial.clone(),
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            issued: now,
-            revoked: None,
-        };
-        self.apply((*row).clone(), vec![credential]).map(drop)
-    }
-
     fn put(&self, row: IdentityRow) -> Result<Arc<IdentityRow>, RegistryError> {
         self.apply(row, Vec::new())
     }
@@ -392,6 +376,18 @@ impl Registry {
 
     pub(crate) fn subject(&self, id: IdentityId) -> Option<Subject> {
         self.row(id).map(|row| subject_of(&row))
+    }
+}
+
+fn credential(identity: IdentityId, issued: &Issued, now: UnixMillis) -> CredentialRow {
+    CredentialRow {
+        key: issued.key,
+        identity,
+        serial: issued.serial.clone(),
+        not_before: issued.not_before,
+        not_after: issued.not_after,
+        issued: now,
+        revoked: None,
     }
 }
 

@@ -157,6 +157,9 @@ pub struct Outbound<M> {
     next_seq: u64,
     next_order: u64,
     bytes: usize,
+    /// Of these, what was sent on this or an earlier connection and cannot make room for others.
+    sent_bytes: usize,
+    sent_count: usize,
 }
 
 impl<M> Default for Outbound<M> {
@@ -168,6 +171,8 @@ impl<M> Default for Outbound<M> {
             next_seq: 0,
             next_order: 0,
             bytes: 0,
+            sent_bytes: 0,
+            sent_count: 0,
         }
     }
 }
@@ -222,6 +227,10 @@ impl<M: Deliverable> Outbound<M> {
     pub fn push(&mut self, delivery: Delivery<M>, limits: &QueueLimits) -> Queued {
         let cost = delivery.message.cost_bytes();
         let (mut dropped, mut dropped_count) = (SmallVec::new(), 0);
+        // What cannot fit even beside what must stay drives nothing out.
+        if self.sent_count >= limits.messages_max || self.sent_bytes + cost > limits.bytes_max {
+            return Queued::Rejected;
+        }
         while self.len() >= limits.messages_max || self.bytes + cost > limits.bytes_max {
             if limits.overflow == Overflow::Reject {
                 return Queued::Rejected;
@@ -257,7 +266,12 @@ impl<M: Deliverable> Outbound<M> {
 
     /// Puts back an entry read from the store; call in ascending `seq`. `maybe_sent` sets DUP on its next delivery.
     pub fn restore(&mut self, seq: u64, delivery: Delivery<M>, released: bool, maybe_sent: bool) {
-        self.bytes += delivery.message.cost_bytes();
+        let cost = delivery.message.cost_bytes();
+        self.bytes += cost;
+        if maybe_sent || released {
+            self.sent_bytes += cost;
+            self.sent_count += 1;
+        }
         let entry = Entry { delivery, order: self.next_order, seq, dup: maybe_sent };
         self.next_order += 1;
         self.next_seq = self.next_seq.max(seq + 1);
@@ -266,11 +280,6 @@ impl<M: Deliverable> Outbound<M> {
         } else {
             self.waiting.push_back(entry);
         }
-    }
-
-    /// Sequence numbers continue behind `seq`: identifiers in a client's memory must not be met again too soon.
-    pub fn continue_after(&mut self, seq: u64) {
-        self.next_seq = self.next_seq.max(seq);
     }
 
     /// A new connection resumes this session: everything unacknowledged is owed again, in its first order [MQTT-4.4.0-1].
@@ -300,6 +309,37 @@ impl<M: Deliverable> Outbound<M> {
         }
     }
 
+    /// Drops messages that were not sent yet and that `keep` no longer wants; the sequence numbers of those at QoS > 0.
+    pub fn retain_unsent(&mut self, mut keep: impl FnMut(&Delivery<M>) -> bool) -> Vec<u64> {
+        let (mut dropped, mut bytes) = (Vec::new(), 0);
+        let mut decide = |entry: &Entry<M>| {
+            let stays = entry.dup || keep(&entry.delivery);
+            if !stays {
+                bytes += entry.delivery.message.cost_bytes();
+                if entry.delivery.qos != Qos::AtMostOnce {
+                    dropped.push(entry.seq);
+                }
+            }
+            stays
+        };
+        self.waiting.retain(&mut decide);
+        self.waiting_qos0.retain(&mut decide);
+        self.bytes -= bytes;
+        dropped
+    }
+
+    /// Whether another message of `cost_bytes` fits without driving one out. An empty queue takes any.
+    #[must_use]
+    pub fn has_room(&self, cost_bytes: usize, limits: &QueueLimits) -> bool {
+        self.is_empty() || (self.len() < limits.messages_max && self.bytes + cost_bytes <= limits.bytes_max)
+    }
+
+    /// Whether [`Self::pump`] would send something now.
+    #[must_use]
+    pub fn is_sendable(&self, receive_maximum: u16) -> bool {
+        !self.waiting_qos0.is_empty() || self.next_tracked(receive_maximum).is_some()
+    }
+
     /// Every message that was ever sent, and is still owed, has a sequence number below this.
     #[must_use]
     pub fn sent_below(&self) -> u64 {
@@ -323,7 +363,7 @@ impl<M: Deliverable> Outbound<M> {
 
     /// Everything still owed, oldest first: for redistribution and for accounting when a session ends.
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery<M>> + '_ {
-        self.bytes = 0;
+        (self.bytes, self.sent_bytes, self.sent_count) = (0, 0, 0);
         let in_flight = self.in_flight.drain(..).filter(|item| !item.released).map(|item| item.entry.delivery);
         in_flight
             .chain(self.waiting.drain(..).map(|e| e.delivery))
@@ -355,6 +395,10 @@ impl<M: Deliverable> Outbound<M> {
                 self.bytes -= entry.delivery.message.cost_bytes();
                 continue;
             }
+            if !entry.dup {
+                self.sent_bytes += entry.delivery.message.cost_bytes();
+                self.sent_count += 1;
+            }
             let index = self.in_flight.partition_point(|item| item.entry.seq < entry.seq);
             self.in_flight.insert(index, InFlight { entry, released: false });
         }
@@ -362,6 +406,10 @@ impl<M: Deliverable> Outbound<M> {
 
     fn end(&mut self, entry: &Entry<M>, pumped: &mut Pumped) {
         self.bytes -= entry.delivery.message.cost_bytes();
+        if entry.dup {
+            self.sent_bytes -= entry.delivery.message.cost_bytes();
+            self.sent_count -= 1;
+        }
         if entry.delivery.qos != Qos::AtMostOnce {
             pumped.ended.push(entry.seq);
         }
@@ -369,17 +417,22 @@ impl<M: Deliverable> Outbound<M> {
 
     /// The next message in order; a full window holds back QoS > 0 only.
     fn take_next(&mut self, receive_maximum: u16) -> Option<Entry<M>> {
-        let window_open = self.in_flight.len() < usize::from(receive_maximum);
-        let tracked = self.waiting.front().filter(|entry| {
-            let fits = self.in_flight.front().is_none_or(|oldest| entry.seq.abs_diff(oldest.entry.seq) < 65_535);
-            window_open && fits && entry.delivery.message.is_ready(entry.delivery.qos)
-        });
+        let tracked = self.next_tracked(receive_maximum).map(|entry| entry.order);
         let untracked = self.waiting_qos0.front().map(|entry| entry.order);
-        match (tracked.map(|entry| entry.order), untracked) {
+        match (tracked, untracked) {
             (Some(a), Some(b)) if a < b => self.waiting.pop_front(),
             (Some(_), None) => self.waiting.pop_front(),
             _ => self.waiting_qos0.pop_front(),
         }
+    }
+
+    /// The next QoS > 0 message, if the window, the span of identifiers and its own readiness let it go.
+    fn next_tracked(&self, receive_maximum: u16) -> Option<&Entry<M>> {
+        let window_open = self.in_flight.len() < usize::from(receive_maximum);
+        self.waiting.front().filter(|entry| {
+            let fits = self.in_flight.front().is_none_or(|oldest| entry.seq.abs_diff(oldest.entry.seq) < 65_535);
+            window_open && fits && entry.delivery.message.is_ready(entry.delivery.qos)
+        })
     }
 
     /// PUBACK for a QoS 1 message.
@@ -412,7 +465,10 @@ impl<M: Deliverable> Outbound<M> {
     fn complete(&mut self, id: u16, fits: impl Fn(&InFlight<M>) -> bool) -> Acked {
         let Some(index) = self.find(id).filter(|&index| fits(&self.in_flight[index])) else { return Acked::Unknown };
         let Some(item) = self.in_flight.remove(index) else { return Acked::Unknown };
-        self.bytes -= item.entry.delivery.message.cost_bytes();
+        let cost = item.entry.delivery.message.cost_bytes();
+        self.bytes -= cost;
+        self.sent_bytes -= cost;
+        self.sent_count -= 1;
         Acked::Complete(item.entry.seq)
     }
 

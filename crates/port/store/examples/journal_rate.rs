@@ -63,6 +63,7 @@ fn session(number: u64) -> Option<SessionOp> {
         connected: true,
         disconnected_at: None,
         sent_below: 0,
+        peer: Some(([192, 0, 2, 1].into(), "mqtt".into())),
         created: UnixMillis(0),
     };
     Some(SessionOp::PutSession { id: SessionId(number), row })

@@ -295,6 +295,10 @@ impl Encode for SessionRow {
         out.push(u8::from(self.connected));
         put_option(out, self.disconnected_at.as_ref(), put_millis);
         out.extend(self.sent_below.to_be_bytes());
+        put_option(out, self.peer.as_ref(), |out, (address, transport)| {
+            put_bytes(out, address.to_string().as_bytes());
+            put_bytes(out, transport.as_bytes());
+        });
         put_millis(out, &self.created);
     }
 
@@ -307,6 +311,10 @@ impl Encode for SessionRow {
             connected: input.flag()?,
             disconnected_at: input.option(Reader::millis)?,
             sent_below: input.u64()?,
+            peer: input.option(|input| {
+                let address = input.text()?.parse().map_err(|_| BadRow("address is not valid"))?;
+                Ok((address, input.text()?.to_owned()))
+            })?,
             created: input.millis()?,
         })
     }

@@ -116,6 +116,7 @@ pub fn session(number: u64) -> SessionRow {
         connected: number.is_multiple_of(3),
         disconnected_at: None,
         sent_below: 0,
+        peer: Some(([192, 0, 2, 1].into(), "mqtt".into())),
         created: UnixMillis(number),
     }
 }

@@ -1,6 +1,6 @@
 //! What is stored, and the operations that change it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use portreeve_types::{
     ClientId, IdentityId, IdentityName, KeyHash, Kind, LifecycleState, Qos, TopicFilter, TopicName, UnixMillis,
@@ -136,6 +136,8 @@ pub struct SessionRow {
     pub disconnected_at: Option<UnixMillis>,
     /// Queue entries below this sequence were sent on an earlier connection: their next delivery bears DUP [MQTT-3.3.1-1].
     pub sent_below: u64,
+    /// Where its client was last connected from, and how: policies may depend on it.
+    pub peer: Option<(IpAddr, String)>,
     /// When it began.
     pub created: UnixMillis,
 }

@@ -1,7 +1,10 @@
 //! CONNECT to session and connection's end: resume, take over, expire, publish wills.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::Waker,
     time::Duration,
 };
@@ -10,7 +13,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_events::Kind;
 use portreeve_mqtt::{Connect, Reason, Version};
 use portreeve_policy::Action;
-use portreeve_store::{MessageRow, SessionId, SessionOp, WillRow};
+use portreeve_store::{MessageRow, SessionId, SessionOp, Ticket, WillRow};
 use portreeve_types::{ClientId, IdentityId, LifecycleState, TopicName, UnixMillis};
 use uuid::Uuid;
 
@@ -46,6 +49,10 @@ pub(crate) struct Attached {
     pub(crate) expiry_s: u32,
     /// QoS 2 deliveries whose PUBREL goes out again.
     pub(crate) releases: Vec<u16>,
+    /// When everything that these PUBRELs rest on is durable.
+    pub(crate) released: Ticket,
+    /// When CONNACK may go out: with the end of the stored session that this one replaces, else at once.
+    pub(crate) accepted: Ticket,
 }
 
 /// How a connection ended.
@@ -61,7 +68,8 @@ pub(crate) enum Departure {
 #[derive(Default)]
 struct Aftermath {
     wakes: Vec<Waker>,
-    wills: Vec<(Arc<Session>, Arc<WillRow>)>,
+    /// Wills to publish, each with what the store must learn in the same commit.
+    wills: Vec<(Arc<Session>, Arc<WillRow>, Vec<SessionOp>)>,
 }
 
 impl Hub {
@@ -77,18 +85,13 @@ impl Hub {
         }
         let (client_id, assigned) = self.client_id(identity, request)?;
         let expiry_s = self.granted_expiry_s(request);
-        if expiry_s > 0 && !self.accepts_work() {
-            return Err(Refused::new(Reason::QUOTA_EXCEEDED, "the store takes no work: no persistent session"));
-        }
         let will = request.will.as_ref().map(|will| self.will_row(will)).transpose()?.map(Arc::new);
         let key = SessionKey { identity: identity.id(), client_id };
 
         let mut after = Aftermath::default();
         let attached = self.attach_locked(identity, request, key, peer, expiry_s, will, now, &mut after);
         after.wakes.into_iter().for_each(Waker::wake);
-        for (session, will) in after.wills {
-            self.publish_will(&session, &will, now);
-        }
+        self.publish_wills(after.wills, now);
         attached
             .map(|attached| Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
     }
@@ -175,25 +178,38 @@ impl Hub {
             Some(session) if resumable => Arc::clone(session),
             _ => self.new_session(identity, key, peer, now),
         };
-        probe.peer.store(Arc::new(peer));
-        self.check_connect_policy(&probe, will.as_deref(), now)?;
+        self.check_connect_policy(&probe, peer, will.as_deref(), now)?;
         if !resumable {
+            if expiry_s > 0 && !self.accepts_work() {
+                return Err(Refused::new(Reason::QUOTA_EXCEEDED, "the store takes no work: no new persistent session"));
+            }
             let replaces = usize::from(existing.is_some());
             self.check_session_limits(&table, identity, replaces)?;
         }
+        let mut accepted = Ticket::default();
         if let Some(old) = existing.filter(|_| !resumable) {
-            self.end_session(&mut table, &old, now, after);
+            accepted = self.end_session(&mut table, &old, after);
         }
         if !resumable {
             table.insert(Arc::clone(&probe));
         }
-        let (connection, releases) = self.link(&probe, request, expiry_s, will, resumable, now, after);
-        drop(table);
         if resumable {
+            self.move_to(&probe, peer);
             probe.incoming.lock().received.resume();
         }
+        let (connection, releases, released) = self.link(&probe, request, expiry_s, will, resumable, now, after);
+        drop(table);
         self.gauges.online.fetch_add(1, Relaxed);
-        Ok(Attached { session: probe, connection, present: resumable, assigned: None, expiry_s, releases })
+        let present = resumable;
+        Ok(Attached { session: probe, connection, present, assigned: None, expiry_s, releases, released, accepted })
+    }
+
+    /// The session's client is at `peer` now. What was decided by its old address is decided again.
+    fn move_to(&self, session: &Session, peer: Peer) {
+        let old = session.peer.swap(Arc::new(peer));
+        if (old.address, old.transport) != (peer.address, peer.transport) {
+            self.raise_epoch(session);
+        }
     }
 
     fn new_session(&self, identity: &DeviceIdentity, key: SessionKey, peer: Peer, now: UnixMillis) -> Arc<Session> {
@@ -202,6 +218,7 @@ impl Hub {
             key,
             name: identity.name().clone(),
             created: now,
+            epoch: AtomicU64::new(0),
             access: ArcSwapOption::empty(),
             peer: ArcSwap::from_pointee(peer),
             outgoing: Outgoing::default().into(),
@@ -212,13 +229,14 @@ impl Hub {
     fn check_connect_policy(
         &self,
         session: &Arc<Session>,
+        peer: Peer,
         will: Option<&WillRow>,
         now: UnixMillis,
     ) -> Result<(), Refused> {
-        let connect = self.decide(session, Action::Connect, "", None, false, now);
+        let connect = self.decide_from(session, peer, Action::Connect, "", None, false, now);
         connect.verdict.map_err(|denial| Refused::new(Reason::NOT_AUTHORIZED, denial.to_string()))?;
         let Some(will) = will else { return Ok(()) };
-        let publish = self.decide(session, Action::Publish, &will.topic, Some(will.qos), will.retain, now);
+        let publish = self.decide_from(session, peer, Action::Publish, &will.topic, Some(will.qos), will.retain, now);
         publish.verdict.map(drop).map_err(|denial| Refused {
             reason: Reason::NOT_AUTHORIZED,
             kind: Kind::WillDenied,
@@ -235,8 +253,8 @@ impl Hub {
         let config = self.config();
         let limits = &config.limits;
         let per_identity = match identity.kind() {
-            portreeve_types::Kind::Application => limits.sessions_per_application,
-            _ => limits.sessions_per_device,
+            portreeve_types::Kind::Device => limits.sessions_per_device,
+            _ => limits.sessions_per_application,
         };
         let held = table.by_identity.get(&identity.id()).map_or(0, Vec::len);
         let refuse =
@@ -261,7 +279,7 @@ impl Hub {
         resumed: bool,
         now: UnixMillis,
         after: &mut Aftermath,
-    ) -> (u64, Vec<u16>) {
+    ) -> (u64, Vec<u16>, Ticket) {
         let mut outgoing = session.outgoing.lock();
         if outgoing.is_online() {
             self.emit_for(session, Kind::SessionTakenOver, format_args!("a newer connection took the session"));
@@ -270,7 +288,7 @@ impl Hub {
             self.gauges.online.fetch_sub(1, Relaxed);
             // The old connection ended without DISCONNECT. A delayed will is void, for the session goes on [MQTT-3.1.3-9].
             let old_will = outgoing.will.take().filter(|will| will.delay_s == 0);
-            after.wills.extend(old_will.map(|will| (Arc::clone(session), will)));
+            after.wills.extend(old_will.map(|will| (Arc::clone(session), will, Vec::new())));
         }
         outgoing.connection += 1;
         outgoing.link = Some(LinkSlot::default());
@@ -280,6 +298,8 @@ impl Hub {
         outgoing.disconnected = None;
         outgoing.will_due = None;
         outgoing.will = will;
+        self.disarm(session, &mut outgoing);
+        self.regrant(session, &outgoing, now);
         let releases = if resumed { outgoing.outbound.resume() } else { Vec::new() };
         let mut ops = Vec::new();
         if outgoing.stored {
@@ -289,9 +309,24 @@ impl Hub {
                 None => SessionOp::DeleteWill { session: session.id },
             });
         }
-        self.journal.submit(&mut ops);
+        let ticket = self.journal.submit(&mut ops);
         self.registry.seen(session.key.identity, now);
-        (outgoing.connection, releases)
+        let released = if outgoing.stored { ticket } else { Ticket::default() };
+        (outgoing.connection, releases, released)
+    }
+
+    /// Sets a timer for a session; see [`Self::run_timers`].
+    pub(crate) fn arm(&self, session: &Session, outgoing: &mut Outgoing, at: UnixMillis) {
+        outgoing.armed.push(at);
+        self.timers.lock().insert((at, session.id));
+    }
+
+    /// Takes back the timers of a session whose client returned, so that they do not pile up.
+    fn disarm(&self, session: &Session, outgoing: &mut Outgoing) {
+        let mut timers = self.timers.lock();
+        for at in outgoing.armed.drain(..) {
+            timers.remove(&(at, session.id));
+        }
     }
 
     /// A connection is gone. `expiry_s` is what its DISCONNECT asked for.
@@ -324,28 +359,26 @@ impl Hub {
         self.registry.seen(session.key.identity, now);
         if outgoing.expiry_s == 0 {
             drop(outgoing);
-            self.end_session(&mut table, session, now, &mut after);
+            self.end_session(&mut table, session, &mut after);
         } else {
             self.leave(session, &mut outgoing, now, &mut after);
             drop(outgoing);
         }
         drop(table);
-        for (session, will) in after.wills {
-            self.publish_will(&session, &will, now);
-        }
+        self.publish_wills(after.wills, now);
     }
 
     /// The session stays without a connection: note when its will is due and when it ends.
     fn leave(&self, session: &Arc<Session>, outgoing: &mut Outgoing, now: UnixMillis, after: &mut Aftermath) {
         if let Some(expires) = outgoing.expires() {
-            self.timers.lock().insert((expires, session.id));
+            self.arm(session, outgoing, expires);
         }
         let mut ops = Vec::with_capacity(2);
         ops.push(SessionOp::PutSession { id: session.id, row: session.row(outgoing) });
-        match outgoing.will.take_if(|will| will.delay_s.min(outgoing.expiry_s) == 0) {
+        match outgoing.will.take_if(|will| will.delay_s == 0) {
             Some(will) => {
-                after.wills.push((Arc::clone(session), will));
-                ops.push(SessionOp::DeleteWill { session: session.id });
+                let delete = vec![SessionOp::DeleteWill { session: session.id }];
+                after.wills.push((Arc::clone(session), will, delete));
             }
             None => ops.push(self.arm_will(session, outgoing, now)),
         }
@@ -355,16 +388,18 @@ impl Hub {
     fn arm_will(&self, session: &Session, outgoing: &mut Outgoing, now: UnixMillis) -> SessionOp {
         let Some(will) = &outgoing.will else { return SessionOp::DeleteWill { session: session.id } };
         let due = now.plus(Duration::from_secs(will.delay_s.into()));
+        let row = Arc::new(WillRow { due: Some(due), ..(**will).clone() });
         outgoing.will_due = Some(due);
-        self.timers.lock().insert((due, session.id));
-        SessionOp::PutWill { session: session.id, row: Arc::new(WillRow { due: Some(due), ..(**will).clone() }) }
+        self.arm(session, outgoing, due);
+        SessionOp::PutWill { session: session.id, row }
     }
 
-    /// Ends a session: nothing of it remains, and its will goes out [MQTT-3.1.2-10].
-    fn end_session(&self, table: &mut SessionTable, session: &Arc<Session>, now: UnixMillis, after: &mut Aftermath) {
+    /// Ends a session: nothing of it remains, and its will goes out [MQTT-3.1.2-10]. Returns when its end is durable;
+    /// with a will, its end is committed together with that.
+    fn end_session(&self, table: &mut SessionTable, session: &Arc<Session>, after: &mut Aftermath) -> Ticket {
         let mut outgoing = session.outgoing.lock();
         if outgoing.ended {
-            return;
+            return Ticket::default();
         }
         outgoing.ended = true;
         if outgoing.is_online() {
@@ -377,23 +412,37 @@ impl Hub {
         let before = outgoing.outbound.bytes();
         let owed: Vec<_> = outgoing.outbound.drain().collect();
         self.gauges.queue_changed(before, 0);
-        after.wills.extend(outgoing.will.take().map(|will| (Arc::clone(session), will)));
+        self.disarm(session, &mut outgoing);
+        let will = outgoing.will.take();
         let stored = outgoing.stored;
         drop(outgoing);
+        let held = std::mem::take(&mut *session.incoming.lock());
+        self.gauges.queue_changed(held.bytes, 0);
         subscriptions.iter().for_each(|subscription| self.uninstall(subscription));
         table.remove(session);
-        if stored {
-            self.journal.submit(&mut vec![SessionOp::DeleteSession { id: session.id }]);
+        let mut ops = if stored { vec![SessionOp::DeleteSession { id: session.id }] } else { Vec::new() };
+        let mut ended = Ticket::default();
+        match will {
+            Some(will) => after.wills.push((Arc::clone(session), will, ops)),
+            None if stored => ended = self.journal.submit(&mut ops),
+            None => {}
         }
         // Bodies go after the rows that name them.
-        drop(owed);
-        let _ = now;
+        drop((owed, held));
+        ended
+    }
+
+    fn publish_wills(&self, wills: Vec<(Arc<Session>, Arc<WillRow>, Vec<SessionOp>)>, now: UnixMillis) {
+        for (session, will, ops) in wills {
+            self.publish_will(&session, &will, now, ops);
+        }
     }
 
     /// Publishes a will, if policy still allows it.
-    fn publish_will(&self, session: &Arc<Session>, will: &WillRow, now: UnixMillis) {
+    fn publish_will(&self, session: &Arc<Session>, will: &WillRow, now: UnixMillis, mut ops: Vec<SessionOp>) {
         let decision = self.decide(session, Action::Publish, &will.topic, Some(will.qos), will.retain, now);
         if let Err(denial) = decision.verdict {
+            self.journal.submit(&mut ops);
             return self.emit_for(session, Kind::WillDenied, format_args!("will to {}: {denial}", will.topic));
         }
         let row = MessageRow {
@@ -403,11 +452,11 @@ impl Hub {
             retain: will.retain,
             forwarded: Arc::clone(&will.forwarded),
             payload: Arc::clone(&will.payload),
-            expires: will.expiry_s.map(|s| now.plus(Duration::from_secs(s.into()))),
+            expires: self.expires(will.expiry_s, now),
             received: now,
         };
         self.counters.wills_published.fetch_add(1, Relaxed);
-        self.publish_detached(&Message::new(row, &self.journal), Some(session), now);
+        self.publish_detached(&Message::new(row, &self.journal), Some(session), now, ops);
     }
 
     /// Wills and sessions whose time has come. The shell calls this several times a second.
@@ -433,23 +482,21 @@ impl Hub {
         }
         if outgoing.expires().is_some_and(|at| at <= now) {
             drop(outgoing);
-            self.end_session(&mut table, session, now, &mut after);
+            self.end_session(&mut table, session, &mut after);
         } else if outgoing.will_due.is_some_and(|at| at <= now) {
             outgoing.will_due = None;
-            after.wills.extend(outgoing.will.take().map(|will| (Arc::clone(session), will)));
-            self.journal.submit(&mut vec![SessionOp::DeleteWill { session: session.id }]);
+            let delete = vec![SessionOp::DeleteWill { session: session.id }];
+            after.wills.extend(outgoing.will.take().map(|will| (Arc::clone(session), will, delete)));
             drop(outgoing);
         } else {
             drop(outgoing);
         }
         drop(table);
-        for (session, will) in after.wills {
-            self.publish_will(&session, &will, now);
-        }
+        self.publish_wills(after.wills, now);
     }
 
     /// Ends the connections of an identity, and with `forget` its sessions too.
-    pub(crate) fn cut(&self, identity: IdentityId, close: Close, forget: bool, now: UnixMillis) -> usize {
+    pub(crate) fn cut(&self, identity: IdentityId, close: Close, forget: bool) -> usize {
         let mut after = Aftermath::default();
         let mut table = self.sessions.lock();
         let sessions = table.by_identity.get(&identity).cloned().unwrap_or_default();
@@ -459,12 +506,14 @@ impl Hub {
                 let mut outgoing = session.outgoing.lock();
                 cut += usize::from(outgoing.is_online());
                 // A will of somebody who was cut off is not published: policy denies it from now on anyway.
-                outgoing.will = None;
+                if outgoing.will.take().is_some() && outgoing.stored {
+                    self.journal.submit(&mut vec![SessionOp::DeleteWill { session: session.id }]);
+                }
                 outgoing.close(close)
             };
             after.wakes.extend(waker);
             if forget {
-                self.end_session(&mut table, session, now, &mut after);
+                self.end_session(&mut table, session, &mut after);
             }
             self.emit_for(session, Kind::SessionCut, format_args!("{}", close.why));
         }
@@ -498,7 +547,7 @@ impl SessionTable {
         self.by_key.insert(session.key.clone(), session);
     }
 
-    fn remove(&mut self, session: &Session) {
+    pub(crate) fn remove(&mut self, session: &Session) {
         self.by_id.remove(&session.id);
         if self.by_key.get(&session.key).is_some_and(|current| current.id == session.id) {
             self.by_key.remove(&session.key);

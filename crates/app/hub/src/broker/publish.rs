@@ -6,7 +6,7 @@ use std::{
 };
 
 use portreeve_events::Kind;
-use portreeve_mqtt::{Delivery, Overflow, QueueLimits, Queued};
+use portreeve_mqtt::{Deliverable as _, Delivery, Overflow, QueueLimits, Queued};
 use portreeve_policy::Action;
 use portreeve_store::{MessageId, QueueRow, SessionOp, Ticket};
 use portreeve_types::{Qos, TopicName, UnixMillis};
@@ -108,10 +108,11 @@ impl Hub {
 
     /// Whether policy lets this subscription see `topic`. Proven once for most subscriptions, asked for the rest.
     pub(crate) fn may_receive(&self, subscription: &Subscription, topic: &TopicName, now: UnixMillis) -> bool {
-        subscription.proves(self.generation(), topic) || self.may_receive_now(&subscription.session, topic, now)
+        subscription.proves(self.generation_of(&subscription.session), topic)
+            || self.may_receive_now(&subscription.session, topic, now)
     }
 
-    fn may_receive_now(&self, session: &Arc<Session>, topic: &TopicName, now: UnixMillis) -> bool {
+    pub(crate) fn may_receive_now(&self, session: &Arc<Session>, topic: &TopicName, now: UnixMillis) -> bool {
         self.decide(session, Action::Receive, topic, None, false, now).is_allowed()
     }
 
@@ -243,7 +244,7 @@ impl Hub {
     }
 
     /// One session's bounds; when the hub's total is used up, a queue that holds `bytes` may not grow.
-    fn queue_limits(&self, bytes: usize) -> QueueLimits {
+    pub(crate) fn queue_limits(&self, bytes: usize) -> QueueLimits {
         let config = self.config();
         let limits = &config.limits;
         let total_left = limits.queue_bytes_total.saturating_sub(self.gauges.queue_bytes.load(Relaxed));
@@ -302,7 +303,6 @@ impl Hub {
     }
 
     fn has_retained_room(&self, retained: &super::retained::Retained, message: &Arc<Message>) -> bool {
-        use portreeve_mqtt::Deliverable as _;
         let config = self.config();
         let limits = &config.limits;
         let old_bytes = retained.get(&message.row.topic).map_or(0, |old| old.cost_bytes());
@@ -313,19 +313,27 @@ impl Hub {
             && retained.bytes() - old_bytes + cost <= limits.retained_bytes
     }
 
-    /// Feeds the next retained messages of a session's scans into its queue. `true` if there may be more.
+    /// Feeds the next retained messages of a session's scans into its queue, as many as it has room for. `true` if it
+    /// got further and there may be more.
     pub(crate) fn scan_retained(&self, session: &Arc<Session>, outgoing: &mut Outgoing, now: UnixMillis) -> bool {
         let Some(mut item) = outgoing.scans.pop_front_if(|item| self.journal.durable() >= item.after) else {
             return false;
         };
         let subscription = Arc::clone(&item.subscription);
         let mut found = Vec::new();
-        let finished = self.retained.read().step(&mut item.scan, now, &mut found);
-        if !finished {
-            outgoing.scans.push_front(item);
-        }
+        let mut finished = self.retained.read().step(&mut item.scan, now, &mut found);
+        let limits = self.queue_limits(outgoing.outbound.bytes());
+        let mut progressed = found.is_empty();
         let (mut ops, mut copies) = (Vec::new(), Vec::new());
         for mut message in found {
+            let waits = outgoing.stored && !self.accepts_work();
+            if waits || !outgoing.outbound.has_room(message.cost_bytes(), &limits) {
+                // The rest when there is room again.
+                finished = false;
+                item.scan.continue_before(&message.row.topic);
+                break;
+            }
+            progressed = true;
             if !self.may_receive(&subscription, &message.row.topic, now) {
                 continue;
             }
@@ -340,14 +348,24 @@ impl Hub {
         }
         let ticket = self.journal.submit(&mut ops);
         copies.iter().for_each(|copy| copy.submitted(ticket));
-        !outgoing.scans.is_empty()
+        if !finished {
+            outgoing.scans.push_front(item);
+        }
+        progressed && !outgoing.scans.is_empty()
     }
 
     /// Publishes on behalf of the hub or of a session that is gone.
-    pub(crate) fn publish_detached(&self, message: &Arc<Message>, publisher: Option<&Arc<Session>>, now: UnixMillis) {
+    /// `ops` go to the store in the same commit.
+    pub(crate) fn publish_detached(
+        &self,
+        message: &Arc<Message>,
+        publisher: Option<&Arc<Session>>,
+        now: UnixMillis,
+        ops: Vec<SessionOp>,
+    ) {
         let route = self.route(&message.row.topic, publisher, now);
         let mut wakes = Vec::new();
-        let published = self.publish(message, &route, now, Vec::new(), &mut wakes);
+        let published = self.publish(message, &route, now, ops, &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
         if published.refused {
             let topic = &message.row.topic;

@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use portreeve_events::Kind;
-use portreeve_mqtt::{Delivery, SubscriptionOptions};
-use portreeve_policy::DenialReason;
+use portreeve_mqtt::{Deliverable as _, Delivery, SubscriptionOptions};
 use portreeve_store::{MessageId, SessionContents, SessionOp, StoredSession};
 use portreeve_types::UnixMillis;
 
@@ -20,12 +21,11 @@ use super::{
 };
 use crate::Hub;
 
-/// A session that nobody has connected to since the start has no address yet.
+/// Of a session that was stored without the address of its client.
 const NOWHERE: Peer = Peer { address: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), transport: "none" };
 
 impl Hub {
-    /// Rebuilds sessions, queues and retained messages. Sessions whose identity is gone or no longer active, and
-    /// subscriptions that policy no longer allows, are not taken over.
+    /// Rebuilds sessions, queues and retained messages. Sessions whose identity is gone are not taken over.
     pub(crate) fn recover(&self, contents: SessionContents, now: UnixMillis) {
         let restored = |(id, row): (MessageId, Arc<portreeve_store::MessageRow>)| {
             (id, Message::restored(id, Arc::unwrap_or_clone(row), &self.journal))
@@ -58,41 +58,58 @@ impl Hub {
             disconnected: Some(disconnected),
             ..Outgoing::default()
         };
+        let peer = row.peer.as_ref().map_or(NOWHERE, |(address, transport)| Peer::stored(*address, transport));
         let session = Arc::new(Session {
             id: stored.id,
             key: SessionKey { identity: row.identity, client_id: row.client_id.clone() },
             name: identity.name.clone(),
             created: row.created,
+            epoch: AtomicU64::new(0),
             access: ArcSwapOption::empty(),
-            peer: ArcSwap::from_pointee(NOWHERE),
+            peer: ArcSwap::from_pointee(peer),
             outgoing: outgoing.into(),
             incoming: Incoming::default().into(),
         });
-        for (packet_id, id) in &stored.inbound {
-            let Some(message) = messages.get(id) else { continue };
-            session.incoming.lock().received.restore(*packet_id, Arc::clone(message));
-        }
+        self.recover_held(&session, stored, messages);
         self.recover_queue(&session, stored, messages);
         self.recover_subscriptions(&session, stored, now);
         self.recover_will(&session, stored, disconnected);
-        if let Some(at) = session.outgoing.lock().expires() {
-            self.timers.lock().insert((at, session.id));
+        {
+            let mut outgoing = session.outgoing.lock();
+            if let Some(at) = outgoing.expires() {
+                self.arm(&session, &mut outgoing, at);
+            }
         }
         self.sessions.lock().insert(session);
     }
 
+    fn recover_held(&self, session: &Session, stored: &StoredSession, messages: &HashMap<MessageId, Arc<Message>>) {
+        let mut incoming = session.incoming.lock();
+        for (packet_id, id) in &stored.inbound {
+            let Some(message) = messages.get(id) else { continue };
+            incoming.bytes += message.cost_bytes();
+            incoming.received.restore(*packet_id, Arc::clone(message));
+        }
+        self.gauges.queue_changed(0, incoming.bytes);
+    }
+
     fn recover_queue(&self, session: &Session, stored: &StoredSession, messages: &HashMap<MessageId, Arc<Message>>) {
         let mut outgoing = session.outgoing.lock();
-        for (seq, row) in &stored.queue {
-            let Some(message) = messages.get(&row.message) else { continue };
+        // If the client was connected, the first of these may have gone out before the crash: DUP says so.
+        let window = usize::from(self.config().limits.inflight_per_session);
+        for (index, (seq, row)) in stored.queue.iter().enumerate() {
+            let Some(message) = messages.get(&row.message) else {
+                // Only a released entry can lack its body, and its body goes when PUBCOMP has come.
+                self.journal.submit(&mut vec![SessionOp::Dequeue { session: session.id, seq: *seq }]);
+                continue;
+            };
             let delivery = Delivery {
                 message: Arc::clone(message),
                 qos: row.qos,
                 retain: row.retain,
                 subscription_ids: row.subscription_ids.iter().copied().collect(),
             };
-            // Whether it went out before the crash is not known if the client was connected: then DUP says so.
-            let maybe_sent = stored.row.connected || *seq < stored.row.sent_below;
+            let maybe_sent = (stored.row.connected && index < window) || *seq < stored.row.sent_below;
             outgoing.outbound.restore(*seq, delivery, row.released, maybe_sent);
         }
         self.gauges.queue_changed(0, outgoing.outbound.bytes());
@@ -100,23 +117,15 @@ impl Hub {
 
     fn recover_subscriptions(&self, session: &Arc<Session>, stored: &StoredSession, now: UnixMillis) {
         for row in &stored.subscriptions {
-            let permit = match self.permit_filter(session, &row.filter, now) {
-                Ok(permit) => Some(permit),
-                Err(denial) if matches!(denial.reason, DenialReason::NotActive { .. }) => None,
-                Err(denial) => {
-                    let filter = row.filter.clone();
-                    self.emit_for(session, Kind::SubscriptionWithdrawn, format_args!("{filter}: {denial}"));
-                    self.journal.submit(&mut vec![SessionOp::DeleteSubscription { session: session.id, filter }]);
-                    continue;
-                }
-            };
+            // What is not granted now may be again when its client is back: until then each message is asked about.
+            let permit = self.permit_filter(session, &row.filter, now).ok();
             let Some(options) = SubscriptionOptions::from_byte(row.options) else { continue };
             let subscription = Arc::new(Subscription {
                 session: Arc::clone(session),
                 filter: row.filter.clone(),
                 options,
                 id: row.subscription_id,
-                grant: ArcSwap::from_pointee(Grant { generation: self.generation(), permit }),
+                grant: ArcSwap::from_pointee(Grant { generation: self.generation_of(session), permit }),
             });
             self.install(&mut session.outgoing.lock(), &subscription);
         }
@@ -128,7 +137,7 @@ impl Hub {
         let mut outgoing = session.outgoing.lock();
         outgoing.will = Some(Arc::new(will.clone()));
         outgoing.will_due = Some(due);
-        self.timers.lock().insert((due, session.id));
+        self.arm(session, &mut outgoing, due);
     }
 
     /// Restored counters continue where the store's ended.

@@ -12,7 +12,7 @@ use portreeve_types::{TopicFilter, TopicName, UnixMillis};
 use super::message::Message;
 
 /// Topics looked at in one step of a [`Scan`], so that nobody waits behind a search of a million.
-pub(crate) const SCAN_STEP_TOPICS: usize = 256;
+pub(crate) const SCAN_STEP_TOPICS: usize = 128;
 
 /// All retained messages, ordered by topic, so that a filter's literal prefix is a range.
 #[derive(Debug, Default)]
@@ -25,12 +25,25 @@ pub(crate) struct Retained {
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) filter: TopicFilter,
-    after: Option<TopicName>,
+    from: Position,
+}
+
+/// Where a scan goes on.
+#[derive(Debug)]
+enum Position {
+    Start,
+    After(TopicName),
+    At(TopicName),
 }
 
 impl Scan {
     pub(crate) fn new(filter: TopicFilter) -> Self {
-        Self { filter, after: None }
+        Self { filter, from: Position::Start }
+    }
+
+    /// The last step's matches from `topic` on could not be used: the next step begins with it again.
+    pub(crate) fn continue_before(&mut self, topic: &TopicName) {
+        self.from = Position::At(topic.clone());
     }
 }
 
@@ -92,9 +105,10 @@ impl Retained {
         };
         // `a/#` matches `a` as well, so the range begins without the slash before the wildcard.
         let prefix = filter[..wildcard].trim_end_matches('/');
-        let from = match &scan.after {
-            Some(topic) => Excluded(topic.as_str()),
-            None => Included(prefix),
+        let from = match &scan.from {
+            Position::Start => Included(prefix),
+            Position::After(topic) => Excluded(topic.as_str()),
+            Position::At(topic) => Included(topic.as_str()),
         };
         let mut looked = 0;
         for (topic, message) in self.topics.range::<str, _>((from, Unbounded)) {
@@ -106,7 +120,7 @@ impl Retained {
             }
             looked += 1;
             if looked == SCAN_STEP_TOPICS {
-                scan.after = Some(topic.clone());
+                scan.from = Position::After(topic.clone());
                 return false;
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     task::Waker,
 };
 
@@ -13,6 +13,7 @@ use portreeve_mqtt::{Outbound, Reason, Received};
 use portreeve_policy::Slice;
 use portreeve_store::{SessionId, SessionRow, WillRow};
 use portreeve_types::{ClientId, IdentityId, IdentityName, UnixMillis};
+use smallvec::SmallVec;
 
 use super::{message::Message, retained::Scan, subscription::Subscription};
 
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) key: SessionKey,
     pub(crate) name: IdentityName,
     pub(crate) created: UnixMillis,
+    /// Raised when what policies read of this session alone changes: its identity's fields, its address.
+    pub(crate) epoch: AtomicU64,
     pub(crate) access: ArcSwapOption<Access>,
     /// Where its latest connection came from.
     pub(crate) peer: ArcSwap<Peer>,
@@ -47,6 +50,14 @@ pub struct Peer {
     pub transport: &'static str,
 }
 
+impl Peer {
+    /// A peer that the store remembers.
+    pub(crate) fn stored(address: IpAddr, transport: &str) -> Self {
+        let known = ["mqtt", "websocket"].into_iter().find(|known| *known == transport);
+        Self { address, transport: known.unwrap_or("none") }
+    }
+}
+
 /// The policies that apply to this session's identity, in one access generation.
 #[derive(Debug)]
 pub(crate) struct Access {
@@ -58,6 +69,8 @@ pub(crate) struct Access {
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     pub(crate) received: Received<Arc<Message>>,
+    /// What it holds; counts against the session's and the hub's queue bounds.
+    pub(crate) bytes: usize,
 }
 
 /// The delivering half.
@@ -79,6 +92,8 @@ pub(crate) struct Outgoing {
     /// When the will is due, once the connection is gone.
     pub(crate) will_due: Option<UnixMillis>,
     pub(crate) disconnected: Option<UnixMillis>,
+    /// Timers set for this session, taken back when its client returns.
+    pub(crate) armed: SmallVec<[UnixMillis; 2]>,
     /// Removed from the table: nothing may be added any more.
     pub(crate) ended: bool,
 }
@@ -131,6 +146,7 @@ impl Outgoing {
 
 impl Session {
     pub(crate) fn row(&self, outgoing: &Outgoing) -> SessionRow {
+        let peer = self.peer.load();
         SessionRow {
             identity: self.key.identity,
             client_id: self.key.client_id.clone(),
@@ -139,6 +155,7 @@ impl Session {
             connected: outgoing.is_online(),
             disconnected_at: outgoing.disconnected,
             sent_below: outgoing.outbound.sent_below(),
+            peer: Some((peer.address, peer.transport.into())),
             created: self.created,
         }
     }

@@ -6,11 +6,13 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use parking_lot::MutexGuard;
 use portreeve_events::Kind;
 use portreeve_mqtt::{Reason, RetainHandling, SubscriptionOptions};
 use portreeve_policy::{Action, Denial, DenialReason, Permit};
 use portreeve_store::{SessionOp, Ticket};
-use portreeve_types::{LifecycleState, TopicFilter, UnixMillis};
+use portreeve_types::{LifecycleState, TopicFilter, TopicName, UnixMillis};
 
 use super::{
     retained::Scan,
@@ -55,13 +57,16 @@ impl Hub {
         });
         let reasons = reasons.collect();
         let ticket = self.journal.submit(&mut ops);
-        let after = if session.outgoing.lock().stored { ticket } else { Ticket::default() };
-        let scans = scans.into_iter().map(|subscription: Arc<Subscription>| RetainedScan {
-            scan: Scan::new(subscription.filter.clone()),
-            subscription,
-            after,
-        });
-        session.outgoing.lock().scans.extend(scans);
+        let mut outgoing = session.outgoing.lock();
+        let after = if outgoing.stored { ticket } else { Ticket::default() };
+        if !outgoing.ended {
+            outgoing.scans.extend(scans.into_iter().map(|subscription: Arc<Subscription>| RetainedScan {
+                scan: Scan::new(subscription.filter.clone()),
+                subscription,
+                after,
+            }));
+        }
+        drop(outgoing);
         Answered { reasons, ticket: after }
     }
 
@@ -81,11 +86,10 @@ impl Hub {
             self.emit_for(session, Kind::LimitReached, format_args!("filter has too many levels or bytes"));
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
-        let permit = self.permit_filter(session, filter, now).map_err(|denial| {
+        let (grant, mut outgoing) = self.grant(session, filter, now).map_err(|denial| {
             self.emit_for(session, Kind::SubscribeDenied, format_args!("{filter}: {denial}"));
             refusal(&denial)
         })?;
-        let mut outgoing = session.outgoing.lock();
         let exists = outgoing.subscriptions.contains_key(filter.as_str());
         let full = outgoing.subscriptions.len() >= limits.subscriptions_per_session
             || self.gauges.subscriptions.load(Relaxed) >= limits.subscriptions_total;
@@ -96,9 +100,10 @@ impl Hub {
             self.emit_for(session, Kind::LimitReached, format_args!("{why}"));
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        let grant = ArcSwap::from_pointee(Grant { generation: self.generation(), permit: Some(permit) });
+        let grant = ArcSwap::from_pointee(grant);
         let subscription =
             Arc::new(Subscription { session: Arc::clone(session), filter: filter.clone(), options, id, grant });
+        outgoing.scans.retain(|item| item.scan.filter != *filter);
         self.install(&mut outgoing, &subscription);
         if outgoing.stored {
             ops.push(SessionOp::PutSubscription { session: session.id, row: subscription.row() });
@@ -109,6 +114,24 @@ impl Hub {
             RetainHandling::DoNotSend => false,
         };
         Ok((send && filter.share_group().is_none()).then_some(subscription))
+    }
+
+    /// Decides under a generation that is still current once the session is locked: a policy that changes meanwhile
+    /// either is the one decided by, or finds the subscription when it looks through the session.
+    fn grant<'s>(
+        &self,
+        session: &'s Arc<Session>,
+        filter: &TopicFilter,
+        now: UnixMillis,
+    ) -> Result<(Grant, MutexGuard<'s, Outgoing>), Denial> {
+        loop {
+            let generation = self.generation_of(session);
+            let permit = self.permit_filter(session, filter, now)?;
+            let outgoing = session.outgoing.lock();
+            if self.generation_of(session) == generation {
+                return Ok((Grant { generation, permit: Some(permit) }, outgoing));
+            }
+        }
     }
 
     pub(crate) fn permit_filter(
@@ -167,7 +190,7 @@ impl Hub {
         if self.registry.state_of(session.key.identity) != Some(LifecycleState::Active) {
             return 0; // Nothing is granted to it now, and what it had is decided when it is active again.
         }
-        let generation = self.generation();
+        let generation = self.generation_of(session);
         let subscriptions: Vec<_> = session.outgoing.lock().subscriptions.values().cloned().collect();
         let mut withdrawn = 0;
         for subscription in subscriptions {
@@ -179,6 +202,7 @@ impl Hub {
                 }
             }
         }
+        self.drop_unreceivable(session, now);
         let may_connect = self.decide(session, Action::Connect, "", None, false, now).is_allowed();
         if withdrawn > 0 || !may_connect {
             let close = Close { reason: Reason::NOT_AUTHORIZED, why: "policy no longer allows it" };
@@ -186,6 +210,38 @@ impl Hub {
             waker.into_iter().for_each(std::task::Waker::wake);
         }
         withdrawn
+    }
+
+    /// Takes out of a session's queue what its identity may no longer receive.
+    fn drop_unreceivable(&self, session: &Arc<Session>, now: UnixMillis) {
+        let mut decided: HashMap<TopicName, bool> = HashMap::new();
+        let mut outgoing = session.outgoing.lock();
+        if outgoing.outbound.waiting() == 0 {
+            return;
+        }
+        let before = outgoing.outbound.bytes();
+        let dropped = outgoing.outbound.retain_unsent(|delivery| {
+            let topic = &delivery.message.row.topic;
+            *decided.entry(topic.clone()).or_insert_with(|| self.may_receive_now(session, topic, now))
+        });
+        self.gauges.queue_changed(before, outgoing.outbound.bytes());
+        if outgoing.stored && !dropped.is_empty() {
+            let dequeue = |seq| SessionOp::Dequeue { session: session.id, seq };
+            self.journal.submit(&mut dropped.into_iter().map(dequeue).collect());
+        }
+    }
+
+    /// A client is back, perhaps from elsewhere: what policy reads of a connection may have changed. A subscription
+    /// that is not granted from here stays without a permit, so that each message is asked about.
+    pub(crate) fn regrant(&self, session: &Arc<Session>, outgoing: &Outgoing, now: UnixMillis) {
+        let generation = self.generation_of(session);
+        for subscription in outgoing.subscriptions.values() {
+            if subscription.grant.load().generation == generation {
+                continue;
+            }
+            let permit = self.permit_filter(session, &subscription.filter, now).ok();
+            subscription.grant.store(Arc::new(Grant { generation, permit }));
+        }
     }
 
     fn withdraw(&self, session: &Arc<Session>, subscription: &Arc<Subscription>, denial: &Denial) {

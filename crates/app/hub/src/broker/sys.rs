@@ -45,6 +45,6 @@ impl Hub {
         let message = Message::new(row, &self.journal);
         let replaced = self.retained.write().set(Arc::clone(&message));
         drop(replaced);
-        self.publish_detached(&message, None, now);
+        self.publish_detached(&message, None, now, Vec::new());
     }
 }

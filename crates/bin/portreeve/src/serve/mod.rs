@@ -47,10 +47,15 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     hub.set_reloader(Box::new(move |hub| reloader.reload(hub)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Usage(format!("cannot start: {error}")))?;
+    // Before the doors open, so that a signal is never met by its default.
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::new()
+    };
+    let mut signals = signals.map_err(|error| Failure::Usage(format!("cannot listen for signals: {error}")))?;
+    // Not inside the runtime: the doors have their own.
+    let running = Running::start(hub, &global.data)?;
     runtime.block_on(async {
-        // Before the doors open, so that a signal is never met by its default.
-        let mut signals = Signals::new().map_err(|error| Failure::Usage(format!("cannot listen for signals: {error}")))?;
-        let running = Running::start(hub, &global.data)?;
         signals.serve(&running.hub).await;
         let mut stopped = running.stop();
         tokio::select! {

@@ -97,11 +97,11 @@ async fn next_packet(socket: &mut Socket, buffer: &mut Vec<u8>) -> Vec<u8> {
     }
 }
 
-const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
-const SUBSCRIBE: &[u8] = b"\x82\x16\x00\x01\x00\x00\x10devices/lamp-1/#\x01";
-const PUBLISH: &[u8] = b"\x32\x18\x00\x10devices/lamp-1/x\x00\x02\x00\x00hi"; // length is set right below
+const CONNECT: &[u8] = b"\x10\x00\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
+const SUBSCRIBE: &[u8] = b"\x82\x00\x00\x01\x00\x00\x10devices/lamp-1/#\x01";
+const PUBLISH: &[u8] = b"\x32\x00\x00\x10devices/lamp-1/x\x00\x02\x00hi";
 
-/// The packet with its remaining length put right.
+/// The packet with its remaining length written.
 fn sized(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     packet[1] = (packet.len() - 2).try_into().unwrap();
@@ -136,9 +136,18 @@ fn mqtt_runs_over_websocket() {
         while got != (true, true, true) {
             let packet = next_packet(&mut socket, &mut buffer).await;
             match decode(Version::V5, Sender::Server, &packet).unwrap() {
-                Packet::SubAck(ack) => got.0 = ack.reasons == [Reason::GRANTED_QOS_1],
-                Packet::PubAck(ack) => got.1 = !ack.reason.is_error(),
-                Packet::Publish(publish) => got.2 = publish.payload == b"hi",
+                Packet::SubAck(ack) => {
+                    assert_eq!(ack.reasons, [Reason::GRANTED_QOS_1]);
+                    got.0 = true;
+                }
+                Packet::PubAck(ack) => {
+                    assert!(!ack.reason.is_error(), "{ack:?}");
+                    got.1 = true;
+                }
+                Packet::Publish(publish) => {
+                    assert_eq!(publish.payload, b"hi");
+                    got.2 = true;
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -123,14 +123,14 @@ fn a_reload_takes_what_is_right_and_refuses_what_is_wrong() {
     assert!(refused.err.contains("goes on with what it had"), "{refused:?}");
     assert_eq!(place.json(&["status"])["ready"], true);
 
-    place.write("hub.toml", "[limits]\nsessions_total = 77\n");
+    place.write("hub.toml", "[limits]\nsessions_total = 7777\n");
     hub.signal(Signal::HUP);
     let limit = || {
         let status = place.json(&["status"]);
         let limits = status["limits"].as_array().unwrap().clone();
         limits.iter().find(|row| row["name"] == "sessions_total").unwrap()["limit"].clone()
     };
-    eventually("SIGHUP is obeyed", || limit() == 77);
+    eventually("SIGHUP is obeyed", || limit() == 7777);
 }
 
 #[test]
@@ -140,4 +140,33 @@ fn logs_are_json_where_programs_read_them() {
     let log = place.log();
     let started = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     assert!(started.into_iter().any(|line| line["event"] == "hub_started"), "{log}");
+}
+
+#[test]
+fn systemd_is_told_of_every_step_and_that_the_hub_lives() {
+    let mut place = Place::new();
+    let notices = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
+    notices.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    place.env.push(("NOTIFY_SOCKET", place.path("notify").display().to_string()));
+    place.env.push(("WATCHDOG_USEC", "400000".into()));
+    let mut hub = place.serve(&[]);
+    let next = |wanted: &str| {
+        let mut bytes = [0; 512];
+        loop {
+            let length = notices.recv(&mut bytes).unwrap();
+            let notice = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if notice.contains(wanted) {
+                return notice;
+            }
+        }
+    };
+    next("READY=1");
+    next("WATCHDOG=1");
+    next("WATCHDOG=1");
+    place.ok(&["reload"]);
+    assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
+    next("READY=1");
+    hub.signal(Signal::TERM);
+    next("STOPPING=1");
+    assert_eq!(hub.wait().code(), Some(0));
 }

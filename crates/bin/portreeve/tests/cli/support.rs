@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A scratch directory whose `data` is the hub's.
 pub(crate) struct Place {
     pub(crate) root: TempDir,
+    /// Set for every command.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 /// A running hub, killed with the test.
@@ -40,7 +42,7 @@ pub(crate) struct Done {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap() }
+        Self { root: tempfile::tempdir().unwrap(), env: Vec::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -59,6 +61,7 @@ impl Place {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTREEVE_")) {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().cloned());
         command
     }
 

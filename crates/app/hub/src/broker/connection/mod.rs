@@ -7,6 +7,7 @@ mod publish;
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use hashbrown::HashMap;
+use portreeve_config::Config;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::{
     AckKind, Answer, ConnAck, Connect, Disconnect, InboundAliases, Link, Reason, ReceiveQuota, Version, Violation,
@@ -16,7 +17,7 @@ use portreeve_store::Ticket;
 use portreeve_types::{Bucket, Kind, TopicName, UnixMillis};
 
 use super::{
-    Peer, Tally,
+    Close, Peer, Tally,
     attach::{Attached, Departure, Refused},
     publish::Route,
     session::Session,
@@ -102,6 +103,8 @@ enum Owed {
     SubAck(u16, Vec<Reason>),
     UnsubAck(u16, Vec<Reason>),
     Pong,
+    /// Encoded; it waits where a stored session had to be ended for it.
+    ConnAck(Box<[u8]>),
 }
 
 /// Why a packet ends the connection.
@@ -174,8 +177,8 @@ impl Connection {
         let Some(open) = &self.open else { return };
         let limits = &self.hub.limits;
         let (messages, bytes) = match self.identity.kind() {
-            Kind::Application => (&limits.application_messages_burst, &limits.application_bytes_per_s),
-            _ => (&limits.device_messages_burst, &limits.device_bytes_per_s),
+            Kind::Device => (&limits.device_messages_burst, &limits.device_bytes_per_s),
+            Kind::Gateway | Kind::Application => (&limits.application_messages_burst, &limits.application_bytes_per_s),
         };
         mark(messages, usize::try_from(open.messages.used()).unwrap_or(usize::MAX));
         mark(bytes, usize::try_from(open.bytes.used()).unwrap_or(usize::MAX));
@@ -212,7 +215,7 @@ impl Connection {
             Ok(attached) => {
                 mark(&self.hub.limits.connect_bytes, packet.len());
                 mark(&self.hub.limits.client_id_bytes, attached.session.key.client_id.as_str().len());
-                self.accept(now, &request, attached, out);
+                self.accept(now, &request, attached);
             }
             Err(refused) => self.refuse(now, &request, &refused, out),
         }
@@ -230,7 +233,7 @@ impl Connection {
         self.finish(now, true);
     }
 
-    fn accept(&mut self, now: Now, request: &Connect<'_>, attached: Attached, out: &mut Vec<u8>) {
+    fn accept(&mut self, now: Now, request: &Connect<'_>, attached: Attached) {
         let config = self.hub.config();
         let (mqtt, limits) = (&config.mqtt, &config.limits);
         let keep_alive_s = match request.version {
@@ -238,34 +241,24 @@ impl Connection {
             Version::V5 => 0,
             Version::V311 => request.keep_alive_s.min(mqtt.keep_alive_v311_max_s),
         };
-        let start = out.len();
-        encode::connack(
-            out,
-            request.version,
-            &ConnAck {
-                session_present: attached.present,
-                session_expiry_s: Some(attached.expiry_s)
-                    .filter(|&granted| granted != request.session_expiry_s.unwrap_or(0)),
-                receive_maximum: Some(mqtt.receive_max),
-                maximum_packet_bytes: u32::try_from(limits.packet_bytes).ok(),
-                assigned_client_id: attached.assigned.as_ref().map(|id| id.as_str()),
-                topic_alias_maximum: Some(mqtt.topic_alias_max).filter(|&max| max > 0),
-                server_keep_alive_s: Some(keep_alive_s).filter(|&granted| granted != request.keep_alive_s),
-                ..ConnAck::default()
-            },
-        );
-        if request.maximum_packet_bytes.is_some_and(|max| out.len() - start > max as usize) {
-            out.truncate(start);
-            self.hub.detach(&attached.session, attached.connection, Departure::Clean, Some(0), now.wall);
+        let connack = encode_connack(request, &attached, keep_alive_s, &config);
+        if request.maximum_packet_bytes.is_some_and(|max| connack.len() > max as usize) {
+            // The client cannot be told that it is connected; a session that it had stays.
+            let expiry_s = if attached.present { None } else { Some(0) };
+            self.hub.detach(&attached.session, attached.connection, Departure::Clean, expiry_s, now.wall);
             return self.finish(now, false);
         }
+        let mut owed = VecDeque::from([(attached.accepted, Owed::ConnAck(connack.into()))]);
+        // A release that is not durable yet must not be said again: the client could forget what the store does not know.
+        let release = |&id| (attached.released, Owed::Ack(AckKind::PubRel, id, Reason::SUCCESS));
+        owed.extend(attached.releases.iter().map(release));
         let receive_maximum = request.receive_maximum.unwrap_or(u16::MAX).min(limits.inflight_per_session);
         let alias_maximum = request.topic_alias_maximum.min(mqtt.topic_alias_out_max);
         let (messages_per_s, burst, bytes_per_s) = match self.identity.kind() {
-            Kind::Application => {
+            Kind::Device => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
+            Kind::Gateway | Kind::Application => {
                 (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
             }
-            _ => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
         };
         self.hub.emit_for(
             &attached.session,
@@ -286,11 +279,7 @@ impl Connection {
                 Version::V5 => mqtt.receive_max,
                 Version::V311 => u16::MAX,
             }),
-            owed: attached
-                .releases
-                .iter()
-                .map(|&id| (Ticket::default(), Owed::Ack(AckKind::PubRel, id, Reason::SUCCESS)))
-                .collect(),
+            owed,
             topics: HashMap::new(),
             keep_alive_ms: u64::from(keep_alive_s) * 1500,
             last_packet_ms: now.mono_ms,
@@ -318,6 +307,17 @@ impl Connection {
         self.tally.bytes_sent += (out.len() - before) as u64;
         self.hub.counters.fold(&mut self.tally);
         Transmit { more, deadline_ms: self.deadline_ms(now) }
+    }
+
+    /// For a connection whose socket takes nothing: ends it if its time is over or the hub says so, and has `waker`
+    /// called if the hub says so later. Returns when to look again, as [`Self::transmit`] does.
+    pub fn attend(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>) -> u64 {
+        let closed = self.open.as_ref().and_then(|open| open.attend(waker).err());
+        let cut = |close: Close| End::Cut(close.reason, EventKind::SessionCut, close.why.into());
+        if let Some(end) = self.check_deadlines(now).or_else(|| closed.map(cut)) {
+            self.end(end, now, out);
+        }
+        self.deadline_ms(now)
     }
 
     fn pump(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>, out_bytes_max: usize) -> bool {
@@ -448,4 +448,25 @@ impl Drop for Connection {
             );
         }
     }
+}
+
+/// The answer to a CONNECT that is let in: what the server limits, and what differs from the request.
+fn encode_connack(request: &Connect<'_>, attached: &Attached, keep_alive_s: u16, config: &Config) -> Vec<u8> {
+    let expiry_s = Some(attached.expiry_s).filter(|&granted| granted != request.session_expiry_s.unwrap_or(0));
+    let mut packet = Vec::with_capacity(32);
+    encode::connack(
+        &mut packet,
+        request.version,
+        &ConnAck {
+            session_present: attached.present,
+            session_expiry_s: expiry_s,
+            receive_maximum: Some(config.mqtt.receive_max),
+            maximum_packet_bytes: u32::try_from(config.limits.packet_bytes).ok(),
+            assigned_client_id: attached.assigned.as_ref().map(|id| id.as_str()),
+            topic_alias_maximum: Some(config.mqtt.topic_alias_max).filter(|&max| max > 0),
+            server_keep_alive_s: Some(keep_alive_s).filter(|&granted| granted != request.keep_alive_s),
+            ..ConnAck::default()
+        },
+    );
+    packet
 }

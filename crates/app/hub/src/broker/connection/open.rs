@@ -40,6 +40,7 @@ impl Open {
                     requests.push((request.parse().map_err(bad_filter)?, request.options));
                 }
                 self.check_filters(hub, requests.len())?;
+                self.charge_filters(requests.len(), now)?;
                 let answered = hub.subscribe(&self.session, &requests, subscribe.subscription_id, now.wall);
                 self.owed.push_back((answered.ticket, Owed::SubAck(subscribe.packet_id, answered.reasons)));
                 Ok(())
@@ -48,12 +49,16 @@ impl Open {
                 let filters = unsubscribe.filters.iter().map(|text| TopicFilter::new(text).map_err(bad_filter));
                 let filters = filters.collect::<Result<Vec<_>, _>>()?;
                 self.check_filters(hub, filters.len())?;
+                self.charge_filters(filters.len(), now)?;
                 let answered = hub.unsubscribe(&self.session, &filters);
                 self.owed.push_back((answered.ticket, Owed::UnsubAck(unsubscribe.packet_id, answered.reasons)));
                 Ok(())
             }
             Packet::PingReq => {
-                self.owed.push_front((Ticket::default(), Owed::Pong));
+                // A ping is answered although acknowledgements wait for the disk, but not before CONNACK.
+                let accepted = !matches!(self.owed.front(), Some((_, Owed::ConnAck(_))));
+                let place = if accepted { 0 } else { 1 };
+                self.owed.insert(place, (Ticket::default(), Owed::Pong));
                 Ok(())
             }
             Packet::Disconnect(disconnect) => self.disconnect(&disconnect),
@@ -103,20 +108,16 @@ impl Open {
         if let Some(close) = outgoing.link.as_ref().and_then(|link| link.close) {
             return Err(close);
         }
-        if !self.send_owed(hub, out, out_bytes_max) {
-            hub.wake_on_commit(waker);
-            // The commit may have come between the two.
-            self.send_owed(hub, out, out_bytes_max);
+        // Each alarm is set before the look at what is ready: what happens in between is seen or heard.
+        if let Some(link) = outgoing.link.as_mut() {
+            link.waker.get_or_insert_with(|| waker.clone()).clone_from(waker);
         }
+        self.send_owed(hub, out, out_bytes_max);
+        let scanned =
+            outgoing.outbound.waiting() < SCAN_STEP_TOPICS && hub.scan_retained(&session, &mut outgoing, now.wall);
         let before = outgoing.outbound.bytes();
-        let mut more = false;
-        if outgoing.outbound.waiting() < SCAN_STEP_TOPICS {
-            more = hub.scan_retained(&session, &mut outgoing, now.wall);
-        }
-        let after_scan = outgoing.outbound.bytes();
         let pumped = outgoing.outbound.pump(now.wall, &mut self.link, out, out_bytes_max);
-        hub.gauges.queue_changed(after_scan, outgoing.outbound.bytes());
-        let _ = before;
+        hub.gauges.queue_changed(before, outgoing.outbound.bytes());
         tally.messages_sent += pumped.sent as u64;
         tally.messages_expired += pumped.expired as u64;
         tally.messages_oversize += pumped.oversize as u64;
@@ -124,31 +125,47 @@ impl Open {
             let dequeue = |seq| SessionOp::Dequeue { session: session.id, seq };
             hub.journal.submit(&mut pumped.ended.into_iter().map(dequeue).collect());
         }
-        more |= pumped.more || self.owed.front().is_some_and(|(ticket, _)| hub.journal.durable() >= *ticket);
-        if !more {
-            if outgoing.outbound.is_gated(self.link.receive_maximum()) || !outgoing.scans.is_empty() {
-                hub.wake_on_commit(waker);
-                more = !outgoing.outbound.is_gated(self.link.receive_maximum()) && outgoing.scans.is_empty();
-            }
-            if let Some(link) = outgoing.link.as_mut() {
-                link.waker.get_or_insert_with(|| waker.clone()).clone_from(waker);
-            }
+        let gated = outgoing.outbound.is_gated(self.link.receive_maximum());
+        if gated || !self.owed.is_empty() || !outgoing.scans.is_empty() {
+            hub.wake_on_commit(waker);
         }
-        Ok(more)
+        let durable = hub.journal.durable();
+        let scannable = outgoing.scans.front().is_some_and(|item| item.after <= durable);
+        Ok(pumped.more
+            || scanned
+            || (scannable && pumped.sent > 0)
+            || self.owed.front().is_some_and(|(ticket, _)| *ticket <= durable)
+            || outgoing.outbound.is_sendable(self.link.receive_maximum()))
     }
 
-    /// `false` if the first one left waits for the store.
-    fn send_owed(&mut self, hub: &Hub, out: &mut Vec<u8>, out_bytes_max: usize) -> bool {
+    /// Whether the hub ends this connection; and if not, has `waker` called when it does. For a connection whose
+    /// socket takes nothing, so that [`Self::transmit`] is not called.
+    pub(super) fn attend(&self, waker: &Waker) -> Result<(), Close> {
+        let mut outgoing = self.session.outgoing.lock();
+        if outgoing.connection != self.connection {
+            return Err(Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" });
+        }
+        let Some(link) = outgoing.link.as_mut() else { return Ok(()) };
+        link.waker = Some(waker.clone());
+        link.close.map_or(Ok(()), Err)
+    }
+
+    /// Writes the acknowledgements that are due, in order, up to the first that waits for the store.
+    fn send_owed(&mut self, hub: &Hub, out: &mut Vec<u8>, out_bytes_max: usize) {
         let durable = hub.journal.durable();
         while out.len() < out_bytes_max {
-            let Some((ticket, _)) = self.owed.front() else { return true };
-            if *ticket > durable {
-                return false;
-            }
-            let Some((_, owed)) = self.owed.pop_front() else { return true };
+            let Some((_, owed)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= durable) else { return };
             owed.encode(self.version, out);
         }
-        true
+    }
+
+    /// Deciding about a filter costs more than taking a message: each counts as one against the client's rate.
+    fn charge_filters(&mut self, filters: usize, now: Now) -> Result<(), End> {
+        if self.messages.take(filters as u64, now.mono_ms) {
+            return Ok(());
+        }
+        let why = "too many filters a second".into();
+        Err(End::Cut(Reason::MESSAGE_RATE_TOO_HIGH, EventKind::RateExceeded, why))
     }
 }
 
@@ -160,6 +177,7 @@ impl Owed {
             Self::SubAck(packet_id, reasons) => encode::suback(out, version, &answer(packet_id, reasons)),
             Self::UnsubAck(packet_id, reasons) => encode::unsuback(out, version, &answer(packet_id, reasons)),
             Self::Pong => encode::pingresp(out),
+            Self::ConnAck(packet) => out.extend_from_slice(&packet),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! PUBLISH and PUBREL: from a client to the hub.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use portreeve_events::Kind as EventKind;
-use portreeve_mqtt::{Ack, AckKind, Publish, Reason, Taken, Version};
+use portreeve_mqtt::{Ack, AckKind, Deliverable as _, Publish, Reason, Taken, Version};
 use portreeve_policy::{Action, Denial, DenialReason};
 use portreeve_store::{MessageRow, SessionOp, Ticket};
 use portreeve_types::{Qos, TopicName, UnixMillis};
@@ -12,7 +12,12 @@ use portreeve_types::{Qos, TopicName, UnixMillis};
 use super::{End, Now, Open, Owed, TOPICS_MAX, Topic};
 use crate::{
     Hub,
-    broker::{Tally, message::Message, session::Session, subscribe::refusal},
+    broker::{
+        Tally,
+        message::Message,
+        session::{Incoming, Session},
+        subscribe::refusal,
+    },
     limits::mark,
 };
 
@@ -26,10 +31,9 @@ impl Open {
                 "too many messages a second".into(),
             ));
         }
+        let held = self.is_held(publish);
         let topic = self.aliases.resolve(publish)?;
-        let repeats =
-            publish.qos == Qos::ExactlyOnce && self.session.incoming.lock().received.get(publish.packet_id).is_some();
-        if !repeats {
+        if !held {
             self.quota.receive(publish.qos)?;
         }
         let config = hub.config();
@@ -60,9 +64,9 @@ impl Open {
                 return self.deny(hub, publish, refusal(&denial), EventKind::PublishDenied, &why);
             }
         };
-        let message = Message::new(row(&self.session, cached.name.clone(), publish, &config, now.wall), &hub.journal);
+        let message = Message::new(row(hub, &self.session, cached.name.clone(), publish, now.wall), &hub.journal);
         if publish.qos == Qos::ExactlyOnce {
-            return self.hold(hub, publish.packet_id, &message);
+            return self.hold(hub, publish, &message);
         }
         let route = Arc::clone(&cached.route);
         let published = hub.publish(&message, &route, now.wall, Vec::new(), &mut self.wakes);
@@ -89,35 +93,40 @@ impl Open {
     }
 
     /// QoS 2, first half: the message is ours now, and goes on when PUBREL comes (§4.3.3, method A).
-    fn hold(&mut self, hub: &Hub, packet_id: u16, message: &Arc<Message>) -> Result<(), End> {
+    fn hold(&mut self, hub: &Hub, publish: &Publish<'_>, message: &Arc<Message>) -> Result<(), End> {
+        let packet_id = publish.packet_id;
         let stored = self.session.outgoing.lock().stored;
-        if stored && !hub.accepts_work() {
-            return self.answer_denial(
-                AckKind::PubRec,
-                packet_id,
-                Reason::QUOTA_EXCEEDED,
-                EventKind::LimitReached,
-                "the store takes no work",
-            );
+        let session = Arc::clone(&self.session);
+        let mut incoming = session.incoming.lock();
+        let known_bytes = incoming.received.get(packet_id).map(|held| held.cost_bytes());
+        let room = known_bytes.is_some() || has_room(hub, &incoming, message.cost_bytes());
+        if !room || (stored && !hub.accepts_work()) {
+            drop(incoming);
+            let why = if room { "the store takes no work" } else { "too many QoS 2 messages without PUBREL" };
+            return self.deny(hub, publish, Reason::QUOTA_EXCEEDED, EventKind::LimitReached, why);
         }
         let same = |a: &Arc<Message>, b: &Arc<Message>| a.row.topic == b.row.topic && a.row.payload == b.row.payload;
-        let taken = self.session.incoming.lock().received.take(packet_id, Arc::clone(message), same)?;
-        let mut ticket = Ticket::default();
-        if stored && !matches!(taken, Taken::Repeated) {
-            let mut ops = Vec::with_capacity(2);
-            let id = hub.store_body(message, &mut ops);
-            ops.push(SessionOp::PutInbound { session: self.session.id, packet_id, message: id });
-            ticket = hub.journal.submit(&mut ops);
-            message.submitted(ticket);
-        } else if stored {
-            ticket = hub.journal.submit(&mut Vec::new());
+        let taken = incoming.received.take(packet_id, Arc::clone(message), same)?;
+        let repeated = matches!(taken, Taken::Repeated);
+        let before = incoming.bytes;
+        if !repeated {
+            incoming.bytes = before + message.cost_bytes() - known_bytes.unwrap_or(0);
         }
+        hub.gauges.queue_changed(before, incoming.bytes);
+        let mut ops = Vec::new();
+        if stored && !repeated {
+            let id = hub.store_body(message, &mut ops);
+            ops.push(SessionOp::PutInbound { session: session.id, packet_id, message: id });
+        }
+        // A repetition is acknowledged no sooner than what it repeats is durable.
+        let ticket = if stored { hub.journal.submit(&mut ops) } else { Ticket::default() };
+        message.submitted(if repeated { Ticket::default() } else { ticket });
         self.owed.push_back((ticket, Owed::Ack(AckKind::PubRec, packet_id, Reason::SUCCESS)));
         Ok(())
     }
 
     pub(super) fn pubrel(&mut self, hub: &Hub, now: Now, ack: &Ack<'_>) -> Result<(), End> {
-        let Some(message) = self.session.incoming.lock().received.release(ack.packet_id) else {
+        let Some(message) = release(hub, &self.session, ack.packet_id) else {
             self.owed.push_back((Ticket::default(), Owed::Ack(AckKind::PubComp, ack.packet_id, Reason::SUCCESS)));
             return Ok(());
         };
@@ -179,27 +188,37 @@ impl Open {
             Qos::AtLeastOnce => AckKind::PubAck,
             Qos::ExactlyOnce => AckKind::PubRec,
         };
-        if self.version == Version::V5 {
-            hub.emit_for(&self.session, kind, format_args!("{why}"));
-        }
-        self.answer_denial(ack, publish.packet_id, reason, kind, why)
-    }
-
-    fn answer_denial(
-        &mut self,
-        ack: AckKind,
-        packet_id: u16,
-        reason: Reason,
-        kind: EventKind,
-        why: &str,
-    ) -> Result<(), End> {
         if self.version == Version::V311 {
             return Err(End::Cut(reason, kind, why.into()));
         }
-        self.quota.give_back();
-        self.owed.push_back((Ticket::default(), Owed::Ack(ack, packet_id, reason)));
+        hub.emit_for(&self.session, kind, format_args!("{why}"));
+        if !self.is_held(publish) {
+            self.quota.give_back();
+        }
+        self.owed.push_back((Ticket::default(), Owed::Ack(ack, publish.packet_id, reason)));
         Ok(())
     }
+
+    /// Whether this is a QoS 2 message under an identifier whose PUBREL is outstanding.
+    fn is_held(&self, publish: &Publish<'_>) -> bool {
+        publish.qos == Qos::ExactlyOnce && self.session.incoming.lock().received.get(publish.packet_id).is_some()
+    }
+}
+
+/// Takes a held message out of a session, for PUBREL.
+fn release(hub: &Hub, session: &Session, packet_id: u16) -> Option<Arc<Message>> {
+    let mut incoming = session.incoming.lock();
+    let message = incoming.received.release(packet_id)?;
+    let before = incoming.bytes;
+    incoming.bytes = before.saturating_sub(message.cost_bytes());
+    hub.gauges.queue_changed(before, incoming.bytes);
+    Some(message)
+}
+
+/// Whether a session may hold one more QoS 2 message: within its own queue bounds and the hub's.
+fn has_room(hub: &Hub, incoming: &Incoming, cost_bytes: usize) -> bool {
+    let limits = hub.queue_limits(incoming.bytes);
+    incoming.received.len() < limits.messages_max && incoming.bytes + cost_bytes <= limits.bytes_max
 }
 
 fn check_user_properties(hub: &Hub, publish: &Publish<'_>, max: usize) -> Result<(), End> {
@@ -223,48 +242,34 @@ fn topic_entry<'a>(
     publish: &Publish<'_>,
     now: UnixMillis,
 ) -> Result<&'a Topic, Denial> {
-    let generation = hub.generation();
-    let known = topics.get(topic).is_some_and(|entry| entry.generation == generation);
-    if !known {
+    let generation = hub.generation_of(session);
+    if topics.get(topic).is_none_or(|entry| entry.generation != generation) {
         let decision = hub.decide(session, Action::Publish, topic, Some(publish.qos), publish.retain, now);
         decision.verdict?;
         if topics.len() >= TOPICS_MAX {
             topics.clear();
         }
-        // `decode` checked the text; a second check costs nothing beside the decision.
-        let Ok(name) = TopicName::new(topic) else {
-            return Err(Denial { reason: DenialReason::NoPermit, policies: Vec::new() });
-        };
+        // The codec checked the text already; the second check costs nothing beside the decision.
+        let name = TopicName::new(topic).map_err(|_| NOT_A_TOPIC)?;
         mark(&hub.limits.topic_bytes, name.len());
         mark(&hub.limits.topic_levels, name.split('/').count());
-        let route = Arc::new(hub.route(&name, Some(session), now));
+        let entry = topics.entry_ref(topic).or_insert_with(|| Topic { name, generation: 0, route: Arc::default() });
         // An uncacheable decision is remembered under a generation that never is.
-        let generation = if decision.cacheable { generation } else { 0 };
-        topics.insert(topic.into(), Topic { name, generation, route });
+        entry.generation = if decision.cacheable { generation } else { 0 };
     }
-    let version = hub.trie_version();
-    let stale =
-        topics.get(topic).is_some_and(|entry| entry.route.version != version || entry.route.generation != generation);
-    if stale && let Some(entry) = topics.get_mut(topic) {
+    let entry = topics.get_mut(topic).ok_or(NOT_A_TOPIC)?;
+    if entry.route.version != hub.trie_version() || entry.route.generation != hub.generation() {
         entry.route = Arc::new(hub.route(&entry.name, Some(session), now));
     }
-    topics.get(topic).ok_or(Denial { reason: DenialReason::NoPermit, policies: Vec::new() })
+    Ok(entry)
 }
 
-fn row(
-    session: &Session,
-    topic: TopicName,
-    publish: &Publish<'_>,
-    config: &portreeve_config::Config,
-    now: UnixMillis,
-) -> MessageRow {
+/// What the codec would have refused.
+const NOT_A_TOPIC: Denial = Denial { reason: DenialReason::Malformed, policies: Vec::new() };
+
+fn row(hub: &Hub, session: &Session, topic: TopicName, publish: &Publish<'_>, now: UnixMillis) -> MessageRow {
     let mut forwarded = Vec::new();
     publish.properties.encode_forwarded(&mut forwarded);
-    let cap_s = Some(config.mqtt.message_expiry_max_s).filter(|&s| s > 0);
-    let expiry_s = match (publish.properties.expiry_s, cap_s) {
-        (Some(asked), Some(cap)) => Some(asked.min(cap)),
-        (asked, cap) => asked.or(cap),
-    };
     MessageRow {
         topic,
         publisher: Some(session.key.identity),
@@ -272,7 +277,7 @@ fn row(
         retain: publish.retain,
         forwarded: forwarded.into(),
         payload: publish.payload.into(),
-        expires: expiry_s.map(|s| now.plus(Duration::from_secs(s.into()))),
+        expires: hub.expires(publish.properties.expiry_s, now),
         received: now,
     }
 }

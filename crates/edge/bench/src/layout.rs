@@ -1,0 +1,109 @@
+//! Who does what: the clients of each scenario.
+
+use crate::{Plan, Scenario, session::Role};
+
+/// One client to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    /// `{n}`.
+    pub(crate) number: u32,
+    /// `{pair}`.
+    pub(crate) pair: u32,
+    pub(crate) role: Role,
+}
+
+/// All clients, and how publishers and receivers relate.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) publishers: u32,
+    /// Deliveries of each message.
+    pub(crate) receivers_each: u32,
+}
+
+impl Layout {
+    /// Clients are numbered so that the fixed receivers of [`crate::floor`] are found by number.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let publish = |number, pair| Seat { number, pair, role: publisher(plan, number, pair) };
+        let receive = |number, pair, filter, publishers| {
+            let role = Role { publish: None, subscribe: Some((filter, publishers)) };
+            Seat { number, pair, role }
+        };
+        let plain = |number| Seat { number, pair: number, role: Role::default() };
+        let (seats, publishers, receivers_each): (Vec<_>, _, _) = match plan.scenario {
+            Scenario::Connect | Scenario::Idle => ((0..plan.count).map(plain).collect(), 0, 0),
+            Scenario::Publish => {
+                let pair = |pair| {
+                    let number = pair * 2;
+                    let filter = plan.topic.fill(number, pair);
+                    [publish(number, pair), receive(number + 1, pair, filter, pair..pair + 1)]
+                };
+                ((0..plan.count).flat_map(pair).collect(), plan.count, 1)
+            }
+            Scenario::Fanout => {
+                let receiver = |number| receive(number, 0, plan.topic.fill(0, 0), 0..1);
+                (std::iter::once(publish(0, 0)).chain((1..=plan.count).map(receiver)).collect(), 1, plan.count)
+            }
+            Scenario::Fanin => {
+                let receiver = receive(0, 0, plan.topic.filter(), 0..plan.count);
+                let publisher = |number| publish(number, number - 1);
+                (std::iter::once(receiver).chain((1..=plan.count).map(publisher)).collect(), plan.count, 1)
+            }
+        };
+        Self { seats, publishers, receivers_each }
+    }
+
+    /// The thread of a client: a pair stays together.
+    pub(crate) fn thread(&self, plan: &Plan, seat: &Seat) -> usize {
+        let key = if plan.scenario == Scenario::Publish { seat.pair } else { seat.number };
+        (key % plan.threads) as usize
+    }
+}
+
+fn publisher(plan: &Plan, number: u32, pair: u32) -> Role {
+    Role { publish: Some((pair, plan.topic.fill(number, pair))), subscribe: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Files, Pattern};
+
+    fn layout(scenario: Scenario, count: u32) -> (Plan, Layout) {
+        let file = |name| Pattern::new(name).unwrap();
+        let mut plan = Plan::new(scenario, "127.0.0.1:1", Files { ca: file("a"), cert: file("b"), key: file("c") });
+        (plan.count, plan.threads) = (count, 2);
+        let layout = Layout::new(&plan);
+        (plan, layout)
+    }
+
+    fn roles(layout: &Layout) -> Vec<(u32, Option<(u32, String)>, Option<(String, std::ops::Range<u32>)>)> {
+        layout.seats.iter().map(|seat| (seat.number, seat.role.publish.clone(), seat.role.subscribe.clone())).collect()
+    }
+
+    #[test]
+    fn pairs() {
+        let (plan, layout) = layout(Scenario::Publish, 2);
+        let expected = [
+            (0, Some((0, "bench/0".into())), None),
+            (1, None, Some(("bench/0".into(), 0..1))),
+            (2, Some((1, "bench/1".into())), None),
+            (3, None, Some(("bench/1".into(), 1..2))),
+        ];
+        assert_eq!(roles(&layout), expected);
+        let threads: Vec<_> = layout.seats.iter().map(|seat| layout.thread(&plan, seat)).collect();
+        assert_eq!(threads, [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn one_to_many_and_many_to_one() {
+        let (_, fan_out) = layout(Scenario::Fanout, 2);
+        let receiver = |number| (number, None, Some(("bench/0".to_owned(), 0..1)));
+        assert_eq!(roles(&fan_out), [(0, Some((0, "bench/0".into())), None), receiver(1), receiver(2)]);
+        assert_eq!((fan_out.publishers, fan_out.receivers_each), (1, 2));
+        let (_, fan_in) = layout(Scenario::Fanin, 2);
+        let publisher = |number: u32| (number, Some((number - 1, format!("bench/{}", number - 1))), None);
+        assert_eq!(roles(&fan_in), [(0, None, Some(("bench/+".into(), 0..2))), publisher(1), publisher(2)]);
+        assert_eq!((fan_in.publishers, fan_in.receivers_each), (2, 1));
+    }
+}
