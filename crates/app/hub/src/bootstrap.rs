@@ -147,6 +147,7 @@ impl Hub {
             listeners: Mutex::default(),
             upkeep: Mutex::new(Upkeep::default()),
             disk_low: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
         });
         hub.watch_disk();
         hub.continue_ids(&session_contents);

@@ -85,6 +85,8 @@ pub struct Hub {
     upkeep: Mutex<Upkeep>,
     /// The disk has less than `limits.disk_reserve_bytes` left.
     disk_low: AtomicBool,
+    /// The hub stops: nobody is let in any more.
+    draining: AtomicBool,
 }
 
 impl std::fmt::Debug for Hub {
@@ -427,6 +429,7 @@ impl Hub {
             None,
             format_args!("draining {} clients", self.gauges.online.load(Relaxed)),
         );
+        self.draining.store(true, Relaxed);
         let reason = portreeve_mqtt::Reason::SERVER_SHUTTING_DOWN;
         self.close_all(Close { reason, why: "the hub shuts down" });
     }

@@ -119,7 +119,7 @@ section! {
         /// session cannot take memory. A larger one closes the connection.
         connect_bytes: usize = 16_384, in 256..=1_048_576, "bytes", reload, metered;
         /// Levels of a topic or topic filter. One with more is refused: 0x90 for a topic, 0x8F for a filter.
-        topic_levels: usize = 32, in 1..=65535, "levels", reload, metered;
+        topic_levels: usize = 32, in 1..=1000, "levels", reload, metered;
         /// Length of a topic or topic filter. A longer one is refused: 0x90 for a topic, 0x8F for a filter.
         topic_bytes: usize = 4096, in 64..=65535, "bytes", reload, metered;
         /// Length of a client identifier. A longer one is refused with CONNACK 0x85.
@@ -151,9 +151,9 @@ section! {
         retained_message_bytes: usize = 262_144, in 0..=268_435_460, "bytes", reload, metered;
         /// Sessions, connected or not. A client that would need one more is refused with CONNACK 0x97.
         sessions_total: usize = 100_000, in 1..=10_000_000, "sessions", reload, metered;
-        /// Sessions of one device or gateway. A further one is refused with CONNACK 0x97.
+        /// Sessions of one device. A further one is refused with CONNACK 0x97.
         sessions_per_device: usize = 4, in 1..=1000, "sessions", reload, metered;
-        /// Sessions of one application. A further one is refused with CONNACK 0x97.
+        /// Sessions of one gateway or application. A further one is refused with CONNACK 0x97.
         sessions_per_application: usize = 1000, in 1..=1_000_000, "sessions", reload, metered;
         /// How long one connection may last, however well it behaves. Then the client is disconnected and must show
         /// its certificate again; a connection ends with its certificate in any case.
@@ -180,19 +180,19 @@ section! {
         device_messages_burst: u32 = 20_000, in 1..=100_000_000, "messages", reload, metered;
         /// Bytes that one device may send a second, and at once. One that sends more is disconnected with 0x96.
         device_bytes_per_s: u64 = 33_554_432, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
-        /// Messages that one application may publish a second, on average. One that sends more, beyond its burst, is
+        /// Messages that one gateway or application may publish a second, on average. One that sends more, beyond its burst, is
         /// disconnected with 0x96.
         application_messages_per_s: u32 = 200_000, in 1..=100_000_000, "messages a second", reload;
-        /// Messages that one application may publish at once, on top of the average.
+        /// Messages that one gateway or application may publish at once, on top of the average.
         application_messages_burst: u32 = 400_000, in 1..=100_000_000, "messages", reload, metered;
-        /// Bytes that one application may send a second, and at once. One that sends more is disconnected with 0x96.
+        /// Bytes that one gateway or application may send a second, and at once. One that sends more is disconnected with 0x96.
         application_bytes_per_s: u64 = 268_435_456, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
         /// Messages that all clients together may publish a second. One more is refused with 0x97; QoS 0 is dropped.
         messages_per_s: u32 = 2_000_000, in 1..=1_000_000_000, "messages a second", reload, metered;
         /// Payload bytes that all clients together may publish a second. One more is refused with 0x97; QoS 0 is dropped.
         bytes_per_s: u64 = 2_147_483_648, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
         /// Bytes that wait for the disk. Beyond that what needs the disk is refused with 0x97 until some are on disk.
-        journal_pending_bytes: usize = 67_108_864, in 65_536..=1_099_511_627_776, "bytes", reload, metered;
+        journal_pending_bytes: usize = 67_108_864, in 65_536..=1_099_511_627_776, "bytes", restart, metered;
         /// Free space on the data directory's disk below which new work that must be stored is refused with 0x97.
         disk_reserve_bytes: u64 = 67_108_864, in 1_048_576..=1_099_511_627_776, "bytes", reload;
     }
@@ -204,7 +204,7 @@ section! {
         /// Memory that the store may use to keep pages of its files.
         cache_bytes: usize = 67_108_864, in 1_048_576..=1_099_511_627_776, "bytes", restart;
         /// Most entries written together.
-        commit_entries: usize = 1024, in 1..=65_536, "entries", reload;
+        commit_entries: usize = 1024, in 1..=65_536, "entries", restart;
     }
 }
 

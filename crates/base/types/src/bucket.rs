@@ -16,6 +16,13 @@ impl Bucket {
         Self { rate_per_s, level_milli: burst_milli, burst_milli, filled_ms: now_ms }
     }
 
+    /// Goes on with another rate and burst, as a changed configuration asks for.
+    pub fn adjust(&mut self, rate_per_s: u64, burst: u64) {
+        self.rate_per_s = rate_per_s;
+        self.burst_milli = burst.max(1).saturating_mul(1000);
+        self.level_milli = self.level_milli.min(self.burst_milli);
+    }
+
     /// Takes `tokens`; `false`, taking nothing, if there are fewer.
     pub fn take(&mut self, tokens: u64, now_ms: u64) -> bool {
         let elapsed_ms = now_ms.saturating_sub(self.filled_ms);

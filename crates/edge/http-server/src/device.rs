@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use portreeve_config::Config;
 use portreeve_hub::{Connection, Hub};
-use portreeve_mqtt_server::{Arrival, Arrived, TlsDoor, drive, now};
+use portreeve_mqtt_server::{Admission, Arrival, Arrived, TlsDoor, drive, now};
 use tokio::{
     net::TcpListener,
     task::{LocalSet, spawn_local},
@@ -43,10 +43,10 @@ pub(crate) struct DeviceDoor {
 
 impl DeviceDoor {
     /// Binds `device_https.listen`, within the runtime that is going to serve it.
-    pub(crate) fn open(hub: Arc<Hub>) -> Result<Self, StartError> {
+    pub(crate) fn open(hub: Arc<Hub>, admission: &Admission) -> Result<Self, StartError> {
         let address = hub.config().device_https.listen;
         let open = || -> io::Result<_> {
-            let door = TlsDoor::bind(&hub, address, &[b"http/1.1"], "websocket")?;
+            let door = TlsDoor::bind(&hub, admission, address, &[b"http/1.1"], "websocket")?;
             Ok((door.listener()?, door.local_addr()?, door))
         };
         let failed = |source| StartError::Listen { key: "device_https.listen", address, source };

@@ -26,6 +26,7 @@ use std::{
 };
 
 use portreeve_hub::Hub;
+use portreeve_mqtt_server::Admission;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -84,11 +85,16 @@ impl HttpServer {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(hub: &Arc<Hub>, pulse: Arc<Pulse>, mut listeners: Vec<(String, String)>) -> Result<Self, StartError> {
+    pub fn start(
+        hub: &Arc<Hub>,
+        admission: &Admission,
+        pulse: Arc<Pulse>,
+        mut listeners: Vec<(String, String)>,
+    ) -> Result<Self, StartError> {
         let (local_runtime, device_runtime) = (runtime()?, runtime()?);
         let device = {
             let _entered = device_runtime.enter();
-            DeviceDoor::open(Arc::clone(hub))?
+            DeviceDoor::open(Arc::clone(hub), admission)?
         };
         let (metrics, admin) = {
             let _entered = local_runtime.enter();

@@ -27,8 +27,11 @@ fn source_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Shared by all listeners of a hub.
-pub(crate) struct Admission {
+/// What all listeners of a hub share, so that a peer cannot use one against another.
+#[derive(Clone)]
+pub struct Admission(Arc<Shared>);
+
+struct Shared {
     hub: Arc<Hub>,
     state: Mutex<State>,
 }
@@ -48,50 +51,55 @@ struct Source {
 
 /// A connection's slot; gives itself back.
 pub struct Slot {
-    admission: Arc<Admission>,
+    admission: Admission,
     source: IpAddr,
     /// `None` once the handshake is over.
     half_open: Option<u64>,
     evicted: CancellationToken,
 }
 
-/// Why a connection was dropped before its handshake.
-pub(crate) enum Dropped {
-    Silently,
-}
+/// A connection was dropped before its handshake; the event says why.
+#[derive(Debug)]
+pub(crate) struct Dropped;
 
 impl Admission {
-    pub(crate) fn new(hub: Arc<Hub>, now: Now) -> Arc<Self> {
-        let rate = hub.config().limits.handshakes_per_s;
-        let handshakes = Bucket::new(rate.into(), rate.into(), now.mono_ms);
+    /// One for each hub.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        let (rate, now_ms) = (u64::from(hub.config().limits.handshakes_per_s), crate::now().mono_ms);
+        let handshakes = Bucket::new(rate, rate, now_ms);
         let state = State { sources: HashMap::new(), half_open: 0, handshakes, next_id: 0 };
-        Arc::new(Self { hub, state: state.into() })
+        Self(Arc::new(Shared { hub, state: state.into() }))
     }
 
-    /// Milliseconds to wait before accepting, while the global rate is used up: peers wait in the system's queue.
-    pub(crate) fn accept_delay_ms(&self, now: Now) -> Option<u64> {
-        let mut state = self.state.lock();
+    /// Milliseconds to wait before the next handshake, while the global rate is used up: peers wait in the system's
+    /// queue. Asked only for connections that their own source's rate admitted, so that one source cannot use it up.
+    pub(crate) fn handshake_delay_ms(&self, now: Now) -> Option<u64> {
+        let rate = u64::from(self.0.hub.config().limits.handshakes_per_s);
+        let mut state = self.0.state.lock();
+        state.handshakes.adjust(rate, rate);
         if state.handshakes.take(1, now.mono_ms) {
-            self.hub.admissions().handshakes_this_s.store(state.handshakes.used(), Relaxed);
+            self.0.hub.admissions().handshakes_this_s.store(state.handshakes.used(), Relaxed);
             return None;
         }
         Some(state.handshakes.wait_ms(1).min(1000))
     }
 
     /// Gives a connection from `address` a slot, or drops it.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, now: Now) -> Result<Slot, Dropped> {
-        let config = self.hub.config();
+    pub(crate) fn admit(&self, address: IpAddr, now: Now) -> Result<Slot, Dropped> {
+        let hub = &self.0.hub;
+        let config = hub.config();
         let limits = &config.limits;
-        let counts = self.hub.admissions();
+        let counts = hub.admissions();
         let source_key = source_of(address);
         let refuse = |why: &str| {
-            self.hub.emit(Kind::AdmissionRefused, None, None, Some(address), format_args!("{why}"));
-            Err(Dropped::Silently)
+            hub.emit(Kind::AdmissionRefused, None, None, Some(address), format_args!("{why}"));
+            Err(Dropped)
         };
         if counts.connections.load(Relaxed) >= limits.connections_total {
             return refuse("all connections are in use");
         }
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         if state.sources.len() >= SOURCES_MAX {
             state.sources.retain(|_, source| !source.half_open.is_empty());
         }
@@ -100,6 +108,7 @@ impl Admission {
             rate: Bucket::new(rate.into(), burst.into(), now.mono_ms),
             half_open: VecDeque::new(),
         });
+        source.rate.adjust(rate.into(), burst.into());
         if !source.rate.take(1, now.mono_ms) {
             drop(state);
             return refuse("too many connections a second from this source");
@@ -120,7 +129,7 @@ impl Admission {
         let heaviest = state.sources.get(&source_key).map_or(0, |source| source.half_open.len());
         counts.half_open_per_source.fetch_max(heaviest, Relaxed);
         counts.connections.fetch_add(1, Relaxed);
-        Ok(Slot { admission: Arc::clone(self), source: source_key, half_open: Some(id), evicted })
+        Ok(Slot { admission: self.clone(), source: source_key, half_open: Some(id), evicted })
     }
 }
 
@@ -150,21 +159,21 @@ impl Slot {
     /// The handshake is over: the slot counts as a connection only.
     pub(crate) fn opened(&mut self) {
         let Some(id) = self.half_open.take() else { return };
-        let mut state = self.admission.state.lock();
+        let mut state = self.admission.0.state.lock();
         let Some(source) = state.sources.get_mut(&self.source) else { return };
         let before = source.half_open.len();
         source.half_open.retain(|(other, _)| *other != id);
         if source.half_open.len() < before {
             state.half_open -= 1;
         }
-        self.admission.hub.admissions().half_open.store(state.half_open, Relaxed);
+        self.admission.0.hub.admissions().half_open.store(state.half_open, Relaxed);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.opened();
-        self.admission.hub.admissions().connections.fetch_sub(1, Relaxed);
+        self.admission.0.hub.admissions().connections.fetch_sub(1, Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -31,21 +31,19 @@ const BACKLOG: i32 = 4096;
 #[derive(Clone)]
 pub struct TlsDoor {
     hub: Arc<Hub>,
-    admission: Arc<Admission>,
+    admission: Admission,
     listener: Arc<std::net::TcpListener>,
     config: Arc<ServerConfig>,
     transport: &'static str,
 }
 
-/// A TCP connection that was admitted and has not shown who it is.
+/// A TCP connection that has not shown who it is.
 pub struct Arrival {
-    hub: Arc<Hub>,
-    /// Taken by the handshake.
-    tcp: Option<TcpStream>,
-    slot: Slot,
+    door: TlsDoor,
+    tcp: TcpStream,
+    /// `None` for a balancer's: it is counted under the address that its header tells.
+    slot: Option<Slot>,
     address: IpAddr,
-    config: Arc<ServerConfig>,
-    transport: &'static str,
 }
 
 /// A peer whose certificate the registry admitted.
@@ -65,7 +63,13 @@ impl TlsDoor {
     ///
     /// # Errors
     /// The operating system's, such as an address in use.
-    pub fn bind(hub: &Arc<Hub>, address: SocketAddr, alpn: &[&[u8]], transport: &'static str) -> io::Result<Self> {
+    pub fn bind(
+        hub: &Arc<Hub>,
+        admission: &Admission,
+        address: SocketAddr,
+        alpn: &[&[u8]],
+        transport: &'static str,
+    ) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -77,7 +81,7 @@ impl TlsDoor {
         socket.listen(BACKLOG)?;
         Ok(Self {
             hub: Arc::clone(hub),
-            admission: Admission::new(Arc::clone(hub), now()),
+            admission: admission.clone(),
             listener: Arc::new(socket.into()),
             config: hub.tls().config_with_alpn(alpn),
             transport,
@@ -106,10 +110,6 @@ impl TlsDoor {
     /// Only those that accepting again cannot cure.
     pub async fn accept(&self, listener: &TcpListener) -> io::Result<Arrival> {
         loop {
-            if let Some(delay_ms) = self.admission.accept_delay_ms(now()) {
-                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-                continue;
-            }
             let (tcp, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 // A peer that was gone before it was accepted, or descriptors that ran out: both pass.
@@ -120,9 +120,17 @@ impl TlsDoor {
                 }
             };
             let address = address.ip().to_canonical();
-            let Ok(slot) = self.admission.admit(address, now()) else { continue };
-            let (hub, config) = (Arc::clone(&self.hub), Arc::clone(&self.config));
-            return Ok(Arrival { hub, tcp: Some(tcp), slot, address, config, transport: self.transport });
+            let balancer = self.hub.config().mqtt.proxy_protocol_from.iter().any(|network| network.contains(address));
+            // A listed balancer speaks for many: its clients are counted by their own addresses, once it told them.
+            let slot = if balancer { None } else { self.admission.admit(address, now()).ok() };
+            if slot.is_none() && !balancer {
+                continue;
+            }
+            while let Some(delay_ms) = self.admission.handshake_delay_ms(now()) {
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            }
+            let door = self.clone();
+            return Ok(Arrival { door, tcp, slot, address });
         }
     }
 }
@@ -130,54 +138,50 @@ impl TlsDoor {
 impl Arrival {
     /// PROXY header where it is due, TLS, registry; all within the handshake deadline. `None` if the peer was refused:
     /// the event is emitted, the peer knows no more than that.
-    pub async fn handshake(mut self) -> Option<Arrived> {
-        let deadline = Duration::from_secs(self.hub.config().limits.handshake_deadline_s);
-        let evicted = self.slot.evicted();
-        let hub = Arc::clone(&self.hub);
-        let address = self.address;
+    pub async fn handshake(self) -> Option<Arrived> {
+        let Self { door, mut tcp, slot, mut address } = self;
+        let hub = &door.hub;
+        let deadline = Duration::from_secs(hub.config().limits.handshake_deadline_s);
+        let until = Instant::now() + deadline;
+        let late = |address| {
+            let detail = format_args!("no handshake in {deadline:?}");
+            hub.emit(Kind::HandshakeTimeout, None, None, Some(address), detail);
+        };
+        let mut slot = match slot {
+            Some(slot) => slot,
+            None => {
+                match timeout_at(until, read_proxy(&mut tcp)).await {
+                    Ok(Ok(Origin::Client(client))) => address = client.to_canonical(),
+                    Ok(Ok(Origin::Balancer)) => {}
+                    Ok(Err(error)) => return report(hub, address, &error),
+                    Err(_) => return failed(hub, || late(address)),
+                }
+                door.admission.admit(address, now()).ok()?
+            }
+        };
+        let evicted = slot.evicted();
         let outcome = tokio::select! {
-            outcome = timeout(deadline, self.try_handshake()) => outcome,
-            () = evicted.cancelled() => {
+            outcome = timeout_at(until, door.authenticate(tcp)) => outcome,
+            () = evicted.cancelled() => return failed(hub, || {
                 hub.emit(Kind::AdmissionRefused, None, None, Some(address), format_args!("half-open connection made room"));
-                hub.admissions().handshakes_failed.fetch_add(1, Relaxed);
-                return None;
-            }
+            }),
         };
-        let done = match outcome {
-            Ok(Ok(arrived)) => Some(arrived),
-            Ok(Err(error)) => {
-                report(&hub, address, &error);
-                None
-            }
-            Err(_) => {
-                hub.emit(
-                    Kind::HandshakeTimeout,
-                    None,
-                    None,
-                    Some(address),
-                    format_args!("no handshake in {deadline:?}"),
-                );
-                None
-            }
+        let (stream, identity) = match outcome {
+            Ok(Ok(authenticated)) => authenticated,
+            Ok(Err(error)) => return report(hub, address, &error),
+            Err(_) => return failed(hub, || late(address)),
         };
-        let counter =
-            if done.is_some() { &hub.admissions().handshakes_done } else { &hub.admissions().handshakes_failed };
-        counter.fetch_add(1, Relaxed);
-        let (stream, identity) = done?;
-        self.slot.opened();
-        let peer = Peer { address: self.address, transport: self.transport };
-        Some(Arrived { stream, identity, peer, slot: self.slot })
+        hub.admissions().handshakes_done.fetch_add(1, Relaxed);
+        slot.opened();
+        Some(Arrived { stream, identity, peer: Peer { address, transport: door.transport }, slot })
     }
+}
 
-    async fn try_handshake(&mut self) -> io::Result<(TlsStream<TcpStream>, DeviceIdentity)> {
-        let mut tcp = self.tcp.take().ok_or(io::ErrorKind::NotConnected)?;
+impl TlsDoor {
+    async fn authenticate(&self, tcp: TcpStream) -> io::Result<(TlsStream<TcpStream>, DeviceIdentity)> {
         tcp.set_nodelay(true)?;
         let idle = Duration::from_secs(self.hub.config().mqtt.tcp_keep_alive_s);
         socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))?;
-        let balancer = self.hub.config().mqtt.proxy_protocol_from.iter().any(|network| network.contains(self.address));
-        if balancer && let Origin::Client(client) = read_proxy(&mut tcp).await? {
-            self.address = client.to_canonical();
-        }
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp).await?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let leaf = leaf.ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
@@ -185,6 +189,12 @@ impl Arrival {
         let identity = self.hub.authenticate(leaf).map_err(io::Error::other)?;
         Ok((stream, identity))
     }
+}
+
+fn failed(hub: &Hub, tell: impl FnOnce()) -> Option<Arrived> {
+    hub.admissions().handshakes_failed.fetch_add(1, Relaxed);
+    tell();
+    None
 }
 
 /// Reads exactly the header, byte counts given by the header itself.
@@ -212,22 +222,19 @@ async fn read_proxy(tcp: &mut TcpStream) -> io::Result<Origin> {
     }
 }
 
-fn report(hub: &Hub, address: IpAddr, error: &io::Error) {
-    let refusal =
-        Refusal::from_io(error).or_else(|| error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>().cloned()));
-    let Some(refusal) = refusal else {
-        return hub.emit(Kind::HandshakeRefused, None, None, Some(address), format_args!("{error}"));
-    };
-    let Refusal::Gate(gate) = &refusal else {
-        return hub.emit(
-            Kind::HandshakeRefused,
-            None,
-            None,
-            Some(address),
-            format_args!("{}: {refusal}", refusal.code()),
-        );
-    };
-    let name = gate.identity.and_then(|id| hub.name_of(id));
-    let name = name.as_ref().map(portreeve_types::IdentityName::as_str);
-    hub.emit(Kind::IdentityRefused, name, None, Some(address), format_args!("{}", gate.reason));
+/// Tells the log why a peer was refused.
+fn report(hub: &Hub, address: IpAddr, error: &io::Error) -> Option<Arrived> {
+    let inner = || error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>().cloned());
+    failed(hub, || match Refusal::from_io(error).or_else(inner) {
+        None => hub.emit(Kind::HandshakeRefused, None, None, Some(address), format_args!("{error}")),
+        Some(Refusal::Gate(gate)) => {
+            let name = gate.identity.and_then(|id| hub.name_of(id));
+            let name = name.as_ref().map(portreeve_types::IdentityName::as_str);
+            hub.emit(Kind::IdentityRefused, name, None, Some(address), format_args!("{}", gate.reason));
+        }
+        Some(refusal) => {
+            let detail = format_args!("{}: {refusal}", refusal.code());
+            hub.emit(Kind::HandshakeRefused, None, None, Some(address), detail);
+        }
+    })
 }

@@ -24,6 +24,8 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const STEPS_MAX: usize = 8;
 /// How long a refused peer may take to read the last word, and how much it may still send meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long what is already written for a connection that is over may take to leave, milliseconds.
+const FLUSH_MS: u64 = 5000;
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
@@ -45,6 +47,7 @@ pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Con
         timer: Box::pin(sleep(Duration::ZERO)),
         timer_ms: 0,
         eof: false,
+        flush_by_ms: None,
     };
     poll_fn(|cx| driver.poll(cx)).await;
     let linger = driver.connection.ended().is_some_and(|ended| ended.linger);
@@ -68,6 +71,8 @@ struct Driver<S> {
     /// When `timer` fires; it is moved only forwards in time when it has fired, so messages cost no timer work.
     timer_ms: u64,
     eof: bool,
+    /// When the last words of an ended connection are given up.
+    flush_by_ms: Option<u64>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -92,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn step(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<Step> {
         let drained = self.poll_write(cx, now)?;
         if self.connection.ended().is_some() {
-            return Ok(if drained { Step::Done } else { self.sleep(cx, now, u64::MAX) });
+            return Ok(if drained { Step::Done } else { self.sleep_until_flushed(cx, now) });
         }
         let mut busy = false;
         if drained {
@@ -106,7 +111,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         // The socket is full: acknowledgements and DISCONNECT must still be heard, or both sides could wait for ever.
         busy |= self.output.len() - self.written < OUTPUT_BYTES_MAX && self.poll_input(cx, now)?;
-        if busy { Ok(Step::Again) } else { Ok(self.sleep(cx, now, u64::MAX)) }
+        // Nor does a socket that takes nothing keep its connection from ending.
+        let deadline_ms = self.connection.attend(now, cx.waker(), &mut self.output);
+        busy |= self.connection.ended().is_some();
+        if busy { Ok(Step::Again) } else { Ok(self.sleep(cx, now, deadline_ms)) }
     }
 
     /// `true` when nothing is left to write.
@@ -183,6 +191,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn transmit(&mut self, cx: &mut Context<'_>, now: Now) -> (bool, u64) {
         let transmit = self.connection.transmit(now, cx.waker(), &mut self.output, OUTPUT_BYTES_MAX);
         (transmit.more, transmit.deadline_ms)
+    }
+
+    /// The connection is over; its last words get a moment, however slowly the peer reads.
+    fn sleep_until_flushed(&mut self, cx: &mut Context<'_>, now: Now) -> Step {
+        let until_ms = *self.flush_by_ms.get_or_insert(now.mono_ms + FLUSH_MS);
+        if now.mono_ms >= until_ms {
+            return Step::Done;
+        }
+        self.sleep(cx, now, until_ms)
     }
 
     fn sleep(&mut self, cx: &mut Context<'_>, now: Now, deadline_ms: u64) -> Step {

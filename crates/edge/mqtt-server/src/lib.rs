@@ -21,6 +21,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+pub use admission::{Admission, Slot};
 pub use door::{Arrival, Arrived, TlsDoor};
 pub use drive::drive;
 pub use server::MqttServer;

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{TlsDoor, drive, now};
+use crate::{Admission, TlsDoor, drive, now};
 
 /// The MQTT listener and its worker threads.
 pub struct MqttServer {
@@ -30,12 +30,12 @@ impl MqttServer {
     ///
     /// # Errors
     /// The operating system's: an address in use, no threads.
-    pub fn start(hub: &Arc<Hub>) -> io::Result<Self> {
+    pub fn start(hub: &Arc<Hub>, admission: &Admission) -> io::Result<Self> {
         let (listen, count) = {
             let config = hub.config();
             (config.mqtt.listen, config.hub.workers)
         };
-        let door = TlsDoor::bind(hub, listen, &[b"mqtt"], "mqtt")?;
+        let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], "mqtt")?;
         let count = if count > 0 { count } else { thread::available_parallelism().map_or(1, usize::from) };
         let mut server = Self {
             address: door.local_addr()?,

@@ -169,6 +169,9 @@ impl Hub {
                 why: "the identity is no longer active".into(),
             });
         }
+        if self.draining.load(Relaxed) {
+            return Err(Refused::new(Reason::SERVER_SHUTTING_DOWN, "the hub shuts down"));
+        }
         let existing = table.by_key.get(&key).cloned();
         let resumable = existing.as_ref().is_some_and(|session| {
             let outgoing = session.outgoing.lock();

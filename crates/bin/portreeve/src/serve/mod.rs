@@ -22,7 +22,7 @@ use landlock::RulesetStatus;
 use portreeve_config::{Loaded, Role, Sources, load};
 use portreeve_http_server::{HttpServer, Pulse, socket_path};
 use portreeve_hub::{Actor, AdminRequest, Hub};
-use portreeve_mqtt_server::{MqttServer, now};
+use portreeve_mqtt_server::{Admission, MqttServer, now};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -101,11 +101,12 @@ struct Running {
 impl Running {
     fn start(hub: Arc<Hub>, data: &Path) -> Result<Self, Failure> {
         let listen = hub.config().mqtt.listen;
-        let mqtt = MqttServer::start(&hub)
+        let admission = Admission::new(Arc::clone(&hub));
+        let mqtt = MqttServer::start(&hub, &admission)
             .map_err(|error| Failure::Usage(format!("cannot listen on {listen} (mqtt.listen): {error}")))?;
         let pulse = Arc::new(Pulse::default());
         let mqtt_at = mqtt.local_addr().to_string();
-        let http = HttpServer::start(&hub, Arc::clone(&pulse), vec![("mqtt".into(), mqtt_at.clone())])
+        let http = HttpServer::start(&hub, &admission, Arc::clone(&pulse), vec![("mqtt".into(), mqtt_at.clone())])
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let clock = Clock::start(Arc::clone(&hub), Arc::clone(&pulse))
             .map_err(|error| Failure::Usage(format!("cannot start the clock: {error}")))?;
