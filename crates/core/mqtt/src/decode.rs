@@ -137,6 +137,8 @@ fn decode_body<'a>(
     first: u8,
     body: Reader<'a>,
 ) -> Result<Packet<'a>, Violation> {
+    // A ping with a body is not answered, whoever sent it.
+    let body = if matches!(kind, Kind::PingReq | Kind::PingResp) { ping(body)? } else { body };
     check_sender(version, from, kind)?;
     match kind {
         Kind::Connect => connect::connect(body).map(Packet::Connect),
@@ -150,8 +152,8 @@ fn decode_body<'a>(
         Kind::SubAck => suback(version, body).map(Packet::SubAck),
         Kind::Unsubscribe => unsubscribe(version, body).map(Packet::Unsubscribe),
         Kind::UnsubAck => unsuback(version, body).map(Packet::UnsubAck),
-        Kind::PingReq => ping(body).map(|()| Packet::PingReq),
-        Kind::PingResp => ping(body).map(|()| Packet::PingResp),
+        Kind::PingReq => Ok(Packet::PingReq),
+        Kind::PingResp => Ok(Packet::PingResp),
         Kind::Disconnect => disconnect(version, from, body).map(Packet::Disconnect),
         Kind::Auth => auth(from, body).map(Packet::Auth),
     }
@@ -171,9 +173,10 @@ fn check_sender(version: Version, from: Sender, kind: Kind) -> Result<(), Violat
 }
 
 /// §3.12, §3.13: no body.
-fn ping(body: Reader<'_>) -> Result<(), Violation> {
+fn ping(body: Reader<'_>) -> Result<Reader<'_>, Violation> {
     // Not answered, like every packet whose length contradicts its type.
-    body.finish().map_err(Violation::silent)
+    body.finish().map_err(Violation::silent)?;
+    Ok(Reader(&[]))
 }
 
 /// A packet identifier that must not be 0 [MQTT-2.2.1-3] [MQTT-2.2.1-4], [MQTT-2.3.1-1] of 3.1.1.

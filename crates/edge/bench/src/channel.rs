@@ -37,12 +37,10 @@ impl Default for Buffers {
 }
 
 /// Either end of a TLS connection.
-pub(crate) trait Side: std::ops::Deref<Target = CommonState> {
+pub(crate) trait Side {
     type Data;
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    fn common(&self) -> &CommonState {
-        self
-    }
+    fn common(&self) -> &CommonState;
 }
 
 impl Side for UnbufferedClientConnection {
@@ -50,12 +48,18 @@ impl Side for UnbufferedClientConnection {
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+    fn common(&self) -> &CommonState {
+        self
+    }
 }
 
 impl Side for UnbufferedServerConnection {
     type Data = ServerConnectionData;
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+    fn common(&self) -> &CommonState {
+        self
     }
 }
 

@@ -266,15 +266,6 @@ enum Flight {
     Released,
 }
 
-/// Which messages may leave now.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Due {
-    /// Those the schedule says.
-    Scheduled(Schedule),
-    /// As many as fit.
-    Always,
-}
-
 /// Makes messages: a finished packet, in which only numbers change.
 pub(crate) struct Publisher {
     pub(crate) number: u32,
@@ -322,11 +313,15 @@ impl Publisher {
     }
 
     /// Appends the messages that may leave now, up to `bytes_max` in all, or one; `limit` bounds the count ever sent.
-    pub(crate) fn fill(&mut self, batch: &mut Vec<u8>, bytes_max: usize, now_ns: u64, due: Due, limit: u64) {
-        let limit = match due {
-            Due::Always => limit,
-            Due::Scheduled(schedule) => limit.min(schedule.due_count(self.number.into(), now_ns)),
-        };
+    /// Without a schedule each is due now.
+    pub(crate) fn fill(
+        &mut self,
+        batch: &mut Vec<u8>,
+        bytes_max: usize,
+        now_ns: u64,
+        schedule: Option<&Schedule>,
+        limit: u64,
+    ) {
         while self.sent < limit && (batch.is_empty() || batch.len() + self.template.len() <= bytes_max) {
             let start = batch.len();
             if let Some(id_at) = self.id_at {
@@ -337,10 +332,7 @@ impl Publisher {
             } else {
                 batch.extend_from_slice(&self.template);
             }
-            let due_ns = match due {
-                Due::Always => now_ns,
-                Due::Scheduled(schedule) => schedule.due_ns(self.number.into(), self.sent),
-            };
+            let due_ns = schedule.map_or(now_ns, |schedule| schedule.due_ns(self.number.into(), self.sent));
             let stamp = Stamp { run: self.run, publisher: self.number, sequence: self.sent, due_ns };
             batch[start + self.stamp_at..][..Stamp::BYTES].copy_from_slice(&stamp.to_bytes());
             self.sent += 1;
@@ -400,7 +392,7 @@ mod tests {
             for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
                 let mut publisher = Publisher::new(3, "bench/3", &Speech { version, ..speech(qos, 5) });
                 let mut batch = Vec::new();
-                publisher.fill(&mut batch, 64 * 1024, 77, Due::Always, 5);
+                publisher.fill(&mut batch, 64 * 1024, 77, None, 5);
                 let ids = if qos == Qos::AtMostOnce { [0; 5] } else { [1, 2, 3, 4, 5] };
                 let expected: Vec<_> = (0..5).map(|sequence| (ids[sequence as usize], sequence, 77)).collect();
                 assert_eq!(sequences(&batch, version), expected);
@@ -412,9 +404,9 @@ mod tests {
     fn a_batch_ends_at_its_bound_but_holds_one() {
         let mut publisher = publisher(Qos::AtMostOnce, 0);
         let mut batch = Vec::new();
-        publisher.fill(&mut batch, 1, 0, Due::Always, u64::MAX);
+        publisher.fill(&mut batch, 1, 0, None, u64::MAX);
         assert_eq!(publisher.sent, 1);
-        publisher.fill(&mut batch, 300, 0, Due::Always, u64::MAX);
+        publisher.fill(&mut batch, 300, 0, None, u64::MAX);
         assert!(publisher.sent > 1 && batch.len() <= 300);
     }
 
@@ -423,7 +415,7 @@ mod tests {
         let mut publisher = publisher(Qos::AtMostOnce, 0);
         let schedule = Schedule { start_ns: 1000, rate_per_s: 1_000_000, publishers: 4 };
         let mut batch = Vec::new();
-        publisher.fill(&mut batch, 64 * 1024, 12_000, Due::Scheduled(schedule), u64::MAX);
+        publisher.fill(&mut batch, 64 * 1024, 12_000, Some(&schedule), schedule.due_count(3, 12_000));
         assert_eq!(sequences(&batch, Version::V5), [(0, 0, 4000), (0, 1, 8000), (0, 2, 12_000)]);
     }
 
@@ -431,21 +423,21 @@ mod tests {
     fn the_window_opens_with_acknowledgements_in_any_order() {
         let mut publisher = publisher(Qos::AtLeastOnce, 3);
         let mut batch = Vec::new();
-        publisher.fill(&mut batch, 64 * 1024, 0, Due::Always, u64::MAX);
+        publisher.fill(&mut batch, 64 * 1024, 0, None, u64::MAX);
         assert_eq!((publisher.sent, publisher.in_flight()), (3, 3));
         let ack = |packet_id| Ack { packet_id, reason: Reason::SUCCESS, reason_string: None };
         publisher.acknowledged(&ack(2), Flight::Sent, "").unwrap();
         assert!(publisher.acknowledged(&ack(2), Flight::Sent, "").is_err(), "acknowledged twice");
         assert!(publisher.acknowledged(&ack(900), Flight::Sent, "").is_err(), "never sent");
         batch.clear();
-        publisher.fill(&mut batch, 64 * 1024, 0, Due::Always, u64::MAX);
+        publisher.fill(&mut batch, 64 * 1024, 0, None, u64::MAX);
         assert_eq!(sequences(&batch, Version::V5), [(2, 3, 0)]);
     }
 
     #[test]
     fn exactly_once_takes_both_steps() {
         let mut publisher = publisher(Qos::ExactlyOnce, 1);
-        publisher.fill(&mut Vec::new(), 64 * 1024, 0, Due::Always, u64::MAX);
+        publisher.fill(&mut Vec::new(), 64 * 1024, 0, None, u64::MAX);
         let ack = Ack { packet_id: 1, reason: Reason::SUCCESS, reason_string: None };
         assert!(publisher.acknowledged(&ack, Flight::Released, "").is_err(), "completed before it was received");
         publisher.received(&ack).unwrap();
@@ -457,7 +449,7 @@ mod tests {
     fn the_brokers_receive_maximum_narrows_the_window() {
         let mut publisher = publisher(Qos::AtLeastOnce, 100);
         publisher.limit(7);
-        publisher.fill(&mut Vec::new(), 64 * 1024, 0, Due::Always, u64::MAX);
+        publisher.fill(&mut Vec::new(), 64 * 1024, 0, None, u64::MAX);
         assert_eq!(publisher.sent, 7);
     }
 
@@ -474,7 +466,7 @@ mod tests {
         let suback =
             portreeve_mqtt::SubAck { packet_id: SUBSCRIBE_ID, reasons: vec![Reason(1)], reason_string: None };
         encode::suback(&mut broker, Version::V5, &suback);
-        publisher(Qos::AtLeastOnce, 1).fill(&mut broker, 64 * 1024, 40, Due::Always, 1);
+        publisher(Qos::AtLeastOnce, 1).fill(&mut broker, 64 * 1024, 40, None, 1);
         // However the bytes are cut.
         for byte in broker.chunks(1) {
             let mut context = Context {
@@ -497,7 +489,7 @@ mod tests {
         let role = Role { publish: None, subscribe: Some(("bench/3".into(), 3..4)) };
         let (mut session, mut findings) = (Session::new(&role, &ours), Findings::default());
         let mut theirs = Vec::new();
-        Publisher::new(3, "bench/3", &Speech { run: 8, ..ours.clone() }).fill(&mut theirs, 9999, 0, Due::Always, 1);
+        Publisher::new(3, "bench/3", &Speech { run: 8, ..ours.clone() }).fill(&mut theirs, 9999, 0, None, 1);
         let mut context = Context {
             now_ns: 0,
             speech: &ours,

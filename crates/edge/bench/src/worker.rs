@@ -23,7 +23,7 @@ use crate::{
     channel::{Buffers, Channel, Flow},
     fault::Fault,
     poller::{Clock, Poller},
-    session::{Context, Due, Findings, Role, Session, Speech, Stage},
+    session::{Context, Findings, Role, Session, Speech, Stage},
 };
 
 /// Plaintext of one batch: what fits one TLS record.
@@ -59,6 +59,8 @@ pub(crate) struct Control {
     measured_from_ns: AtomicU64,
     measured_until_ns: AtomicU64,
     failure: Mutex<Option<BenchError>>,
+    /// Why the first connection was lost after the start.
+    first_loss: Mutex<Option<String>>,
     pub(crate) negotiated: Mutex<Option<Negotiated>>,
     /// Per publisher, if its window counts deliveries.
     pub(crate) delivered_of: Vec<AtomicU64>,
@@ -72,6 +74,7 @@ impl Control {
             measured_from_ns: AtomicU64::new(0),
             measured_until_ns: AtomicU64::new(0),
             failure: Mutex::new(None),
+            first_loss: Mutex::new(None),
             negotiated: Mutex::new(None),
             delivered_of: std::iter::repeat_with(AtomicU64::default).take(delivered_of).collect(),
         }
@@ -102,6 +105,14 @@ impl Control {
     pub(crate) fn fail(&self, error: BenchError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.enter(Phase::Stop);
+    }
+
+    fn note_loss(&self, what: String) {
+        self.first_loss.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+    }
+
+    pub(crate) fn first_loss(&self) -> Option<String> {
+        self.first_loss.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn failure(&self) -> Option<BenchError> {
@@ -165,10 +176,22 @@ struct Client {
     since_ns: u64,
 }
 
+/// What a publisher wants after its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Appetite {
+    /// To go on at once.
+    Hungry,
+    /// To go on when the socket or the window lets it.
+    Waiting,
+    /// Nothing, until more is due.
+    Sated,
+}
+
 /// One thread.
 pub(crate) struct Worker<'a> {
     orders: &'a Orders<'a>,
     counters: &'a Counters,
+    is_connect_run: bool,
     poller: Poller,
     clients: Vec<Client>,
     /// Clients that wait to be connected.
@@ -177,7 +200,13 @@ pub(crate) struct Worker<'a> {
     unsettled: usize,
     /// Connections that were begun in the run, for their schedule.
     begun: u64,
-    publishing: Vec<u32>,
+    /// Publishers that may have something to send.
+    eager: Vec<u32>,
+    /// By number of the publisher: its client, if it is one of this thread's, and whether it is in `eager`.
+    publishers: Vec<Option<(u32, bool)>>,
+    /// Messages of the schedule that were handed to their publishers, all publishers of all threads together.
+    handed_out: u64,
+    sent: u64,
     findings: Findings,
     connect_ns: Histogram,
     buffers: Buffers,
@@ -209,14 +238,25 @@ impl<'a> Worker<'a> {
         };
         let clients: Vec<_> = members.into_iter().map(client).collect();
         let numbers = || (0_u32..).take(clients.len());
-        let publishes = |&index: &u32| clients[index as usize].session.publisher.is_some();
+        let mut publishers = vec![None; usize::try_from(orders.publishers).unwrap_or(0)];
+        let mut eager = Vec::new();
+        for (index, client) in numbers().zip(&clients) {
+            let Some(publisher) = &client.session.publisher else { continue };
+            // Without a schedule everybody is eager all the time.
+            let always = orders.rate_per_s.is_none();
+            publishers[publisher.number as usize] = Some((index, always));
+            eager.extend(always.then_some(index));
+        }
         Ok(Self {
             orders,
             counters,
+            is_connect_run: orders.scenario == Scenario::Connect,
             poller: Poller::new()?,
-            // A connect run has nothing to set up.
             waiting: numbers().collect(),
-            publishing: numbers().filter(publishes).collect(),
+            eager,
+            publishers,
+            handed_out: 0,
+            sent: 0,
             unsettled: 0,
             begun: 0,
             findings: Findings::default(),
@@ -260,12 +300,8 @@ impl<'a> Worker<'a> {
         self.findings.measured_ns = control.measured_from_ns.load(Relaxed)..control.measured_until_ns.load(Relaxed);
     }
 
-    fn is_connect_run(&self) -> bool {
-        self.orders.scenario == Scenario::Connect
-    }
-
     fn schedule(&self) -> Option<Schedule> {
-        let publishers = if self.is_connect_run() { 1 } else { self.orders.publishers };
+        let publishers = if self.is_connect_run { 1 } else { self.orders.publishers };
         let start_ns = self.orders.control.start_ns.load(Relaxed);
         self.orders.rate_per_s.map(|rate_per_s| Schedule { start_ns, rate_per_s, publishers })
     }
@@ -273,33 +309,32 @@ impl<'a> Worker<'a> {
     /// Until the next message or connection is due.
     fn timeout(&self, now_ns: u64, phase: Phase) -> Duration {
         let Some(schedule) = self.schedule().filter(|_| phase == Phase::Run) else { return TURN };
-        let due_ns = if self.is_connect_run() {
+        let due_ns = if self.is_connect_run {
             schedule.due_ns(0, self.begun)
         } else {
-            // Positions of all publishers in turn: the next one is due at the next multiple of 1 s / rate.
-            let all = Schedule { publishers: 1, ..schedule };
-            all.due_ns(0, all.due_count(0, now_ns))
+            Schedule { publishers: 1, ..schedule }.due_ns(0, self.handed_out)
         };
         Duration::from_nanos(due_ns.saturating_sub(now_ns)).min(TURN)
     }
 
     fn connect_more(&mut self, now_ns: u64, phase: Phase) {
-        let now = if self.is_connect_run() { Phase::Run } else { Phase::Open };
+        let now = if self.is_connect_run { Phase::Run } else { Phase::Open };
         if phase != now {
             return;
         }
-        let limit = match self.schedule().filter(|_| self.is_connect_run()) {
+        let limit = match self.schedule().filter(|_| self.is_connect_run) {
             Some(schedule) => schedule.due_count(0, now_ns),
             None => u64::MAX,
         };
         while self.unsettled < self.orders.concurrency && self.begun < limit {
             let Some(index) = self.waiting.pop_front() else { return };
             self.unsettled += 1;
-            let due_ns = self.schedule().filter(|_| self.is_connect_run()).map(|schedule| schedule.due_ns(0, self.begun));
+            let due_ns = self.schedule().filter(|_| self.is_connect_run).map(|schedule| schedule.due_ns(0, self.begun));
             self.begun += 1;
             self.clients[index as usize].since_ns = due_ns.unwrap_or(now_ns);
             if let Err(fault) = self.connect(index) {
-                self.lost(index, fault);
+                // Not at once again: what is short now may be there in the next turn.
+                return self.lost(index, fault);
             }
         }
     }
@@ -403,7 +438,7 @@ impl<'a> Worker<'a> {
         let mut negotiated = self.orders.control.negotiated.lock().unwrap_or_else(PoisonError::into_inner);
         negotiated.get_or_insert_with(|| Negotiated::of(channel.tls()));
         drop(negotiated);
-        if !self.is_connect_run() {
+        if !self.is_connect_run {
             self.connect_ns.record(now_ns.saturating_sub(client.since_ns));
             self.unsettled -= 1;
             self.ready += 1;
@@ -430,44 +465,75 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Lets every publisher send what may leave. `true` if one could send more at once.
+    /// Lets publishers send what may leave. `true` if one could send more at once.
     fn publish(&mut self, now_ns: u64) -> bool {
         if now_ns < self.orders.control.start_ns.load(Relaxed) {
             return false;
         }
-        let due = self.schedule().map_or(Due::Always, Due::Scheduled);
-        let mut busy = false;
-        for at in 0..self.publishing.len() {
-            let index = self.publishing[at];
-            match self.publish_one(index, now_ns, due) {
-                Ok(more) => busy |= more,
-                Err(fault) => self.lost(index, fault),
-            }
+        let schedule = self.schedule();
+        if let Some(schedule) = schedule {
+            self.hand_out(&schedule, now_ns);
         }
+        let mut busy = false;
+        let mut eager = std::mem::take(&mut self.eager);
+        eager.retain(|&index| {
+            let still = self.publish_one(index, now_ns, schedule.as_ref()).unwrap_or_else(|fault| {
+                self.lost(index, fault);
+                Appetite::Sated
+            });
+            busy |= still == Appetite::Hungry;
+            still != Appetite::Sated
+        });
+        self.eager = eager;
         busy
     }
 
-    fn publish_one(&mut self, index: u32, now_ns: u64, due: Due) -> Result<bool, Fault> {
+    /// Wakes the publishers whose messages have become due.
+    fn hand_out(&mut self, schedule: &Schedule, now_ns: u64) {
+        let due = Schedule { publishers: 1, ..*schedule }.due_count(0, now_ns);
+        // Once for each publisher is enough, however long nobody looked.
+        for position in self.handed_out..due.min(self.handed_out + schedule.publishers) {
+            let number = usize::try_from(position % schedule.publishers).unwrap_or(usize::MAX);
+            let Some(Some((index, is_eager))) = self.publishers.get_mut(number) else { continue };
+            if !std::mem::replace(is_eager, true) {
+                self.eager.push(*index);
+            }
+        }
+        self.handed_out = due;
+    }
+
+    fn publish_one(&mut self, index: u32, now_ns: u64, schedule: Option<&Schedule>) -> Result<Appetite, Fault> {
         let client = &mut self.clients[index as usize];
         let (Link::Open(channel), Some(publisher)) = (&mut client.link, &mut client.session.publisher) else {
-            return Ok(false);
+            return Ok(Appetite::Sated);
         };
         if channel.is_blocked() {
-            return Ok(false);
+            return Ok(Appetite::Waiting);
         }
-        let limit = match (self.orders.control.delivered_of.get(publisher.number as usize), self.orders.speech.window) {
+        let number = publisher.number as usize;
+        let due = schedule.map_or(u64::MAX, |schedule| schedule.due_count(number as u64, now_ns));
+        let limit = match (self.orders.control.delivered_of.get(number), self.orders.speech.window) {
             (Some(delivered), Some(window)) => delivered.load(Relaxed) / self.orders.receivers_each + u64::from(window),
             _ => u64::MAX,
         };
+        let before = publisher.sent;
         self.batch.clear();
-        publisher.fill(&mut self.batch, BATCH_BYTES, now_ns, due, limit);
-        if self.batch.is_empty() {
-            return Ok(false);
+        publisher.fill(&mut self.batch, BATCH_BYTES, now_ns, schedule, due.min(limit));
+        let sent = publisher.sent - before;
+        let is_done = publisher.sent >= due;
+        if sent > 0 {
+            self.sent += sent;
+            channel.send(&mut self.buffers, &self.batch)?;
         }
-        channel.send(&mut self.buffers, &self.batch)?;
-        let more = !channel.is_blocked();
+        let is_hungry = sent > 0 && !channel.is_blocked();
         self.watch(index)?;
-        Ok(more)
+        if is_done {
+            if let Some(Some((_, is_eager))) = self.publishers.get_mut(number) {
+                *is_eager = false;
+            }
+            return Ok(Appetite::Sated);
+        }
+        Ok(if is_hungry { Appetite::Hungry } else { Appetite::Waiting })
     }
 
     /// Deadlines and keep-alive, now and then.
@@ -538,11 +604,13 @@ impl<'a> Worker<'a> {
         let client = &mut self.clients[index as usize];
         let was_ready = client.session.stage == Stage::Ready;
         client.link = Link::None;
-        let is_first = self.is_connect_run() && self.counters.connected.load(Relaxed) == 0;
+        let is_first = self.is_connect_run && self.counters.connected.load(Relaxed) == 0;
         if is_first || control.phase() == Phase::Open {
             control.fail(fault.of_client(&client.member.client_id, self.orders.broker));
+        } else {
+            control.note_loss(format!("client `{}`: {fault}", client.member.client_id));
         }
-        if self.is_connect_run() {
+        if self.is_connect_run {
             self.reopen(index);
         } else if was_ready {
             self.ready -= 1;
@@ -553,12 +621,11 @@ impl<'a> Worker<'a> {
     }
 
     fn report(&self, phase: Phase) {
-        let publishers = self.publishing.iter().filter_map(|&at| self.clients[at as usize].session.publisher.as_ref());
-        let sent = publishers.clone().map(|publisher| publisher.sent).sum();
-        self.counters.sent.store(sent, Relaxed);
+        self.counters.sent.store(self.sent, Relaxed);
         self.counters.delivered.store(self.findings.delivered, Relaxed);
         self.counters.ready.store(self.ready, Relaxed);
         if phase == Phase::Drain {
+            let publishers = self.clients.iter().filter_map(|client| client.session.publisher.as_ref());
             let in_flight = publishers.map(|publisher| publisher.in_flight() as u64).sum();
             self.counters.in_flight.store(in_flight, Relaxed);
         }

@@ -146,6 +146,25 @@ impl Hub {
         Published { ticket: self.submit_for(message, &mut ops), refused }
     }
 
+    /// Whether [`Self::publish`] would find no room somewhere now.
+    pub(crate) fn would_refuse(&self, message: &Arc<Message>, route: &Route) -> bool {
+        let accepts_work = self.accepts_work();
+        if message.row.retain && !message.row.payload.is_empty() {
+            let room = self.has_retained_room(&self.retained.read(), message);
+            if !room || !accepts_work {
+                return true;
+            }
+        }
+        let cost = message.cost_bytes();
+        route.targets.iter().any(|target| {
+            let outgoing = target.session.outgoing.lock();
+            let limits = self.queue_limits(outgoing.outbound.bytes());
+            let stored = outgoing.stored && target.qos.min(message.row.qos) != Qos::AtMostOnce;
+            let refuses = limits.overflow == Overflow::Reject && !outgoing.outbound.has_room(cost, &limits);
+            (stored && !accepts_work) || ((stored || outgoing.is_online()) && refuses)
+        })
+    }
+
     fn submit_for(&self, message: &Message, ops: &mut Vec<SessionOp>) -> Ticket {
         if ops.is_empty() && !message.is_held() {
             return message.ticket();

@@ -164,6 +164,8 @@ impl Connection {
                     self.tally.bytes_received += length as u64;
                     self.packet(now, &rest[..length], out);
                 }
+                // Before CONNECT nobody knows whether the peer speaks MQTT at all.
+                Err(violation) if self.open.is_none() => self.end(End::Violation(violation.silent()), now, out),
                 Err(violation) => self.end(End::Violation(violation), now, out),
             }
         }
@@ -407,6 +409,8 @@ impl Connection {
         };
         if let Some(open) = &mut self.open {
             self.hub.emit_for(&open.session, kind, format_args!("{why}"));
+            // What came before is answered before.
+            open.send_owed(&self.hub, out, usize::MAX);
             if open.version == Version::V5 && !silent {
                 encode::disconnect(out, Version::V5, &Disconnect { reason, ..Disconnect::default() });
             }

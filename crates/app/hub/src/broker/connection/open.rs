@@ -151,7 +151,7 @@ impl Open {
     }
 
     /// Writes the acknowledgements that are due, in order, up to the first that waits for the store.
-    fn send_owed(&mut self, hub: &Hub, out: &mut Vec<u8>, out_bytes_max: usize) {
+    pub(super) fn send_owed(&mut self, hub: &Hub, out: &mut Vec<u8>, out_bytes_max: usize) {
         let durable = hub.journal.durable();
         while out.len() < out_bytes_max {
             let Some((_, owed)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= durable) else { return };

@@ -65,10 +65,15 @@ impl Open {
             }
         };
         let message = Message::new(row(hub, &self.session, cached.name.clone(), publish, now.wall), &hub.journal);
+        let route = Arc::clone(&cached.route);
         if publish.qos == Qos::ExactlyOnce {
+            if !held && hub.would_refuse(&message, &route) {
+                // PUBCOMP knows no refusal: it must be said now.
+                let why = "a queue, the retained messages or the store have no room";
+                return self.deny(hub, publish, Reason::QUOTA_EXCEEDED, EventKind::LimitReached, why);
+            }
             return self.hold(hub, publish, &message);
         }
-        let route = Arc::clone(&cached.route);
         let published = hub.publish(&message, &route, now.wall, Vec::new(), &mut self.wakes);
         if publish.qos == Qos::AtMostOnce {
             return Ok(());
@@ -242,6 +247,10 @@ fn topic_entry<'a>(
     publish: &Publish<'_>,
     now: UnixMillis,
 ) -> Result<&'a Topic, Denial> {
+    if topic.starts_with("$share/") {
+        // A name that no subscription could ever ask for by itself.
+        return Err(Denial { reason: DenialReason::Reserved, policies: Vec::new() });
+    }
     let generation = hub.generation_of(session);
     if topics.get(topic).is_none_or(|entry| entry.generation != generation) {
         let decision = hub.decide(session, Action::Publish, topic, Some(publish.qos), publish.retain, now);
