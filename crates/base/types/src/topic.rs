@@ -95,14 +95,19 @@ impl TopicFilter {
     /// # Errors
     /// [`TopicError`] names the clause that the text breaks.
     pub fn new(text: &str) -> Result<Self, TopicError> {
-        check_filter(text)?;
+        check_text(text)?;
         let Some(rest) = text.strip_prefix("$share/") else {
+            check_filter(text)?;
             return Ok(Self { text: text.into(), start: 0 });
         };
         let (group, filter) = rest.split_once('/').ok_or(TopicError::Share)?;
-        if group.is_empty() || filter.is_empty() || group == "+" {
+        if group.contains('#') {
+            return Err(TopicError::MisplacedWildcard); // It is not in the last level, whatever the group may hold.
+        }
+        if group.is_empty() || filter.is_empty() || group.contains('+') {
             return Err(TopicError::Share);
         }
+        check_filter(filter)?;
         // `check_text` bounded the whole text to 65535 bytes.
         let start = u16::try_from(text.len() - filter.len()).map_err(|_| TopicError::TooLong)?;
         Ok(Self { text: text.into(), start })
@@ -255,10 +260,10 @@ mod tests {
         for good in ["#", "+", "/", "//", "+/+/#", "a/+/b", "/#", "$SYS/#", "$share"] {
             assert!(TopicFilter::new(good).is_ok(), "{good}");
         }
-        for bad in ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a"] {
+        for bad in ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g+/a"] {
             assert_eq!(TopicFilter::new(bad), Err(TopicError::Share), "{bad}");
         }
-        for bad in ["$share/g+/a", "$share/#/a", "$share/g#/a", "$share/g/a#"] {
+        for bad in ["$share/#/a", "$share/g#/a", "$share/g/a#"] {
             assert_eq!(TopicFilter::new(bad), Err(TopicError::MisplacedWildcard), "{bad}");
         }
     }
