@@ -242,7 +242,7 @@ fn permits(role: Role, need: Need) -> bool {
 }
 
 impl Hub {
-    /// Does what an operator asks, if its role permits (CSA-CLS-08, IIITA-N4).
+    /// Does what an operator asks, if its role permits.
     ///
     /// # Errors
     /// [`AdminError`], whose text is for the operator.
@@ -260,10 +260,10 @@ impl Hub {
             AdminRequest::DeviceEdit { name, fields } => {
                 let row = self.registry.edit(&name, &fields, now)?;
                 self.identity_changed(actor, &row, "fields changed");
-                Ok(Outcome::ok(identity_json(&row)))
+                Ok(Outcome::ok(identity_json(&self.registry, &row)))
             }
             AdminRequest::DeviceList => {
-                Ok(Outcome::ok(self.registry.list().iter().map(|row| identity_json(row)).collect()))
+                Ok(Outcome::ok(self.registry.list().iter().map(|row| identity_json(&self.registry, row)).collect()))
             }
             AdminRequest::DeviceShow { name } => self.device_show(&name),
             AdminRequest::DeviceState { name, to, reason, dry_run } => {
@@ -338,7 +338,7 @@ impl Hub {
         })?;
         self.identity_changed(actor, &row, "registered");
         let bundle = made;
-        let mut result = identity_json(&row);
+        let mut result = identity_json(&self.registry, &row);
         result["bundle"] = json!(bundle);
         Ok(Outcome::ok(result))
     }
@@ -367,7 +367,7 @@ impl Hub {
 
     fn device_show(&self, name: &IdentityName) -> Result<Outcome, AdminError> {
         let row = self.registry.find(name)?;
-        let mut result = identity_json(&row);
+        let mut result = identity_json(&self.registry, &row);
         result["certificates"] = self.registry.credentials(row.id).iter().map(|row| credential_json(row)).collect();
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
         result["sessions"] = sessions
@@ -417,7 +417,7 @@ impl Hub {
             let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
             cut = self.cut(row.id, close, forget);
         }
-        let mut result = identity_json(&row);
+        let mut result = identity_json(&self.registry, &row);
         result["connections_closed"] = json!(cut);
         Ok(Outcome::ok(result))
     }
@@ -503,7 +503,7 @@ fn policy_summary(set: &portreeve_policy::PolicySet) -> Value {
     json!({ "policies": set.len(), "files": set.sources().iter().map(|s| &s.file).collect::<Vec<_>>(), "warnings": warnings })
 }
 
-fn identity_json(row: &IdentityRow) -> Value {
+fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
     json!({
         "id": row.id.to_string(),
         "name": row.name.as_str(),
@@ -518,7 +518,7 @@ fn identity_json(row: &IdentityRow) -> Value {
         "state_reason": row.state_reason,
         "created_ms": row.created.0,
         "changed_ms": row.changed.0,
-        "last_seen_ms": row.last_seen.map(|at| at.0),
+        "last_seen_ms": registry.last_seen(row).map(|at| at.0),
     })
 }
 

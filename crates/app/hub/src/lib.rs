@@ -311,7 +311,7 @@ impl Hub {
         self.commits.wakers.lock().push(waker.clone());
     }
 
-    /// Whether the hub's message and byte rates allow one more message.
+    /// Whether the hub's message and byte rates allow one more message (CSA-COM-04: globally).
     fn admit_message(&self, payload_bytes: usize, now: Now) -> bool {
         let config = self.config();
         self.rate.admit(

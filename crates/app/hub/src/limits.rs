@@ -207,6 +207,7 @@ mod tests {
         assert_eq!(rows, keys);
     }
 
+    /// CSA-COM-04: globally.
     #[test]
     fn the_hubs_rate_is_a_window_of_a_second() {
         let window = RateWindow::default();

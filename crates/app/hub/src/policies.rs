@@ -40,7 +40,7 @@ impl Hub {
     }
 
     /// Replaces the applied policy by `sources`: stored, then in force, then every live subscription decided anew.
-    /// Returns how many subscriptions ended (ISVS-4.2.2, CSA-ACT-01).
+    /// Returns how many subscriptions ended (ISVS-4.2.2).
     pub(crate) fn apply_policy(&self, actor: &str, sources: &[PolicySource]) -> Result<usize, AdminError> {
         let _change = self.policy_change.lock();
         let set = self.compile(sources)?;

@@ -22,7 +22,7 @@ pub enum RegistryError {
     /// The name is taken.
     #[error("`{0}` is registered already; choose another name, or `portreeve device show {0}`")]
     Exists(IdentityName),
-    /// The key is somebody's already (CSA-CRD-04: one key, one identity).
+    /// The key is somebody's already: one key, one identity.
     #[error("this public key is registered already; make a new key pair")]
     KeyKnown,
     /// The life cycle has no such step.
@@ -85,7 +85,7 @@ impl Fields {
     }
 }
 
-/// A certificate holder whom the registry admitted. Only [`Registry::authenticate`] makes one (IOTSF-2.4.7.1, IIITA-N1).
+/// A certificate holder whom the registry admitted. Only [`Registry::authenticate`] makes one (IIITA-N4).
 #[derive(Clone, Debug)]
 pub struct DeviceIdentity {
     row: Arc<IdentityRow>,
@@ -315,7 +315,7 @@ impl Registry {
         self.apply(row, ops)
     }
 
-    /// Whether nobody holds this key yet (CSA-CRD-04).
+    /// Whether nobody holds this key yet.
     pub(crate) fn is_new_key(&self, key: &SubjectPublicKey) -> bool {
         !self.state.read().credentials.contains_key(&key.hash())
     }
@@ -339,6 +339,12 @@ impl Registry {
     /// Notes a contact; written to the store by [`Self::flush_seen`].
     pub(crate) fn seen(&self, id: IdentityId, now: UnixMillis) {
         self.seen.lock().insert(id, now);
+    }
+
+    /// The latest contact, written to the store or not.
+    #[must_use]
+    pub fn last_seen(&self, row: &IdentityRow) -> Option<UnixMillis> {
+        self.seen.lock().get(&row.id).copied().max(row.last_seen)
     }
 
     /// Writes the contacts since the last call, bounded by the number of identities.

@@ -1,4 +1,4 @@
-//! Who may do what, and how fast a change of it takes effect (ISVS-4.2.2, CSA-COM-01, CSA-CLS-08).
+//! Who may do what, and how fast a change of it takes effect (ISVS-4.2.2, CSA-COM-01).
 
 mod common;
 
@@ -135,6 +135,7 @@ fn a_disabled_device_is_cut_and_kept_out_until_it_is_enabled() {
     );
 }
 
+/// IIITA-N4: revocation ends sessions at once and for ever.
 #[test]
 fn a_revoked_device_never_returns_and_nothing_of_it_stays() {
     let bench = Bench::new();
@@ -290,6 +291,7 @@ fn the_hubs_total_of_queued_bytes_holds() {
     assert!(row.used <= row.limit, "{row:?}");
 }
 
+/// CSA-COM-04: the rate of one client.
 #[test]
 fn a_flood_ends_the_connection_that_sends_it() {
     let bench = Bench::with(|config| {
@@ -328,7 +330,7 @@ fn retained_messages_are_limited() {
     assert!(matches!(retain("b", b"1", 5)[..], [Got::PubAck(5, reason)] if !reason.is_error()));
 }
 
-/// No sequence of life-cycle commands lets an identity that is not active hold a session.
+/// No sequence of life-cycle commands lets an identity that is not active hold a session (IIITA-N4).
 #[test]
 fn only_the_active_are_connected_whatever_happens() {
     use LifecycleState::{Active, Disabled, Quarantined};

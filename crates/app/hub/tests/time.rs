@@ -153,7 +153,7 @@ fn a_retained_message_expires() {
     assert_eq!(row.used, 0, "the sweep frees what has expired");
 }
 
-/// A session ends with the certificate it was opened with (CSA-CLS-08).
+/// A session ends with the certificate it was opened with.
 #[test]
 fn a_connection_ends_with_its_certificate() {
     let mut bench = Bench::new();

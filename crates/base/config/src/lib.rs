@@ -9,7 +9,7 @@
 //! - Nothing is ignored: an unknown key, a value of the wrong type or out of range, and a combination that makes no sense are
 //!   refused, all of them at once, each with its place.
 //! - No key turns off TLS, client certificates or policy, or shows more than loopback what has no authentication
-//!   (`ISVS-4.1.1`, `GLOSSARY-P2`).
+//!   (`ISVS-4.1.1`, `GLOSSARY-P2`, `CSA-COM-02`).
 
 mod check;
 mod load;

@@ -227,7 +227,7 @@ fn metrics_are_never_served_beyond_loopback() {
     }
 }
 
-/// `ISVS-4.1.1`: plain listeners, anonymous clients and permissive policies cannot even be spelt.
+/// `ISVS-4.1.1`, `CSA-COM-02`: plain listeners, anonymous clients and permissive policies cannot even be spelt.
 #[test]
 fn no_key_weakens_the_hub() {
     for doc in keys() {

@@ -1,10 +1,10 @@
 //! The one schema of security events: what happened, how grave it is, who was involved and why.
 //!
 //! [`Events`] is where every event goes. It counts each (metrics read the counts), logs each with structured fields,
-//! and bounds the log: a flood of one kind cannot fill the disk nor hide the first of its kind (CSA-IMT-01).
+//! and bounds the log: a flood of one kind cannot fill the disk nor hide the first of its kind.
 //!
 //! *Invariants*
-//! - The peer never sees an event's detail (IOTSF-2.4.7.5): it gets a code, the log gets the reason.
+//! - The peer never sees an event's detail: it gets a code, the log gets the reason.
 //! - Every event is counted, also when its log line is suppressed.
 
 use std::{

@@ -7,10 +7,10 @@
 //! *Invariants*
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
 //!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list.
-//! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-N1, IIITA-J7).
+//! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7).
 //! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
 //! - A refused client learns that its certificate was not accepted and nothing else; the caller learns why from
-//!   [`Refusal`] (IOTSF-2.4.7.5).
+//!   [`Refusal`].
 //! - The gate is asked only about a certificate whose key the peer has proved to hold. So nobody can find out the state
 //!   of a stranger's certificate, or have refusals recorded against it, by presenting a copy.
 

@@ -49,8 +49,8 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     })
 });
 
-/// The one cryptographic policy behind every listener and every outgoing connection (ISVS-4.1.2, IOTSF-2.4.7.15,
-/// CSA-TSP-04): the part of aws-lc that SP 800-52r2 and FIPS 140 guidance approve, plus ML-KEM-768 (FIPS 203) in hybrid.
+/// The one cryptographic policy behind every listener and every outgoing connection (ISVS-4.1.2, IOTSF-2.4.7.15):
+/// the part of aws-lc that SP 800-52r2 (August 2019) approves, plus ML-KEM-768 (FIPS 203, August 2024) in hybrid.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)

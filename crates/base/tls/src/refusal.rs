@@ -13,7 +13,7 @@ pub struct GateRefusal {
     pub reason: &'static str,
 }
 
-/// Why a client was refused: for the ledger, never for the peer (IOTSF-2.4.7.5, CSA-CLS-08).
+/// Why a client was refused: for the ledger, never for the peer.
 ///
 /// The peer gets the same alert for all of them, `certificate_unknown`, which RFC 8446 §6.2 gives to "some other,
 /// unspecified issue" of a certificate. Only [`Refusal::NoCertificate`] is answered by `certificate_required`: it says

@@ -12,7 +12,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::{GateRefusal, Refusal, TlsError, policy::provider};
 
-/// Who has the last word on a client whose certificate is in order: the registry (CSA-CRD-11, IIITA-N1).
+/// Who has the last word on a client whose certificate is in order: the registry (IIITA-N4).
 pub trait LeafGate: Send + Sync {
     /// Called once a handshake, on the worker's thread, after chain and possession of the key are established. Must not
     /// block: it is a look-up in memory.

@@ -134,7 +134,7 @@ words!(
 );
 
 words!(
-    /// Where an identity stands in its life (CSA CRD, IIITA-N8). Only `active` may hold a session.
+    /// Where an identity stands in its life (IIITA-N4). Only `active` may hold a session.
     LifecycleState, "pending, active, quarantined, disabled, revoked, retired" {
         /// Registered, never seen.
         Pending = "pending",
@@ -173,7 +173,7 @@ impl ClientId {
         &self.0
     }
 
-    /// Whether an identity of this kind and name may use this client id (IOTSF-2.4.7.1: one identity cannot pose as another).
+    /// Whether an identity of this kind and name may use this client id: one identity cannot pose as another.
     #[must_use]
     pub fn belongs_to(&self, kind: Kind, name: &IdentityName) -> bool {
         let own = || self.0.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));

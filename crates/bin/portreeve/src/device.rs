@@ -64,7 +64,11 @@ fn become_(global: &Global, hub: &Administration, change: Change, to: LifecycleS
             return format!("{name} would become {to} (it is {from}, with {} sessions)", result["sessions"]);
         }
         let closed = result["connections_closed"].as_u64().unwrap_or(0);
-        let closed = if closed == 0 { String::new() } else { format!("; {closed} connections were closed") };
+        let closed = match closed {
+            0 => String::new(),
+            1 => "; its connection was closed".to_owned(),
+            many => format!("; {many} connections were closed"),
+        };
         format!("{} is {to}{closed}", cell(&result["name"]))
     })
 }

@@ -1,6 +1,6 @@
 //! What both specifications forbid, packet by packet: who sends what, the reason code it is owed and the clause it
 //! breaks. The notation is that of `common::bytes`. Peers that send these are cut off before anything of theirs is
-//! acted upon (IIITA-J8).
+//! acted upon.
 
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -19,7 +19,7 @@ use crate::{PkiError, SubjectPublicKey, leaf::IDENTITY_URN};
 
 /// Lifetime of a device certificate unless the operator says otherwise.
 pub const DEVICE_LIFETIME_DEFAULT: Duration = DEVICE_LIFETIME_MAX;
-/// Longest lifetime of a device certificate (CSA-CRD-02 asks for a year, CSA-CRD-09 allows three).
+/// Longest lifetime of a device certificate (CSA-CRD-09 allows three years).
 pub const DEVICE_LIFETIME_MAX: Duration = days(365);
 /// Lifetime of the hub's own certificates, and their longest; they renew by themselves.
 pub const HUB_LIFETIME_MAX: Duration = days(90);

@@ -12,9 +12,9 @@
 //!   from the profile, whatever the request asked for.
 //! - Certificates for devices cannot serve, certificates for the hub cannot connect as a device: each issuing CA is
 //!   held to its one extended key usage, and cannot make further CAs.
-//! - A device certificate carries the registry's opaque identifier and no personal or place data (CSA-PRV-02).
-//! - No operational certificate lives longer than [`DEVICE_LIFETIME_MAX`] (CSA-CRD-02, CSA-CRD-09).
-//! - Only ECDSA keys on P-256 and P-384 are accepted (ISVS-4.1.2, CSA-TSP-04).
+//! - A device certificate carries the registry's opaque identifier and no personal or place data.
+//! - No operational certificate lives longer than [`DEVICE_LIFETIME_MAX`] (CSA-CRD-09).
+//! - Only ECDSA keys on P-256 and P-384 are accepted (ISVS-4.1.2).
 
 mod authority;
 mod error;

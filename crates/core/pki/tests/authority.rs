@@ -138,7 +138,7 @@ fn an_authority_out_of_its_time_is_refused() {
     assert_eq!(load(&files, NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem" });
 }
 
-/// CSA-CRD-09, CSA-CRD-02: lifetimes are limited, and no leaf outlives the CA that signed it.
+/// CSA-CRD-09: lifetimes are limited, and no leaf outlives the CA that signed it.
 #[test]
 fn lifetimes_are_limited() {
     let made = authority();
@@ -159,7 +159,7 @@ fn lifetimes_are_limited() {
     assert_eq!(Authority::create(UnixMillis(u64::MAX)).unwrap_err(), PkiError::Time);
 }
 
-/// CSA-PRV-02: nothing but an opaque identifier; CSA-CRD-09: a device's certificate is good for connecting only.
+/// Nothing but an opaque identifier; CSA-CRD-09: a device's certificate is good for connecting only.
 #[test]
 fn a_device_certificate_follows_the_profile() {
     let (id, issued) = device(&authority());
@@ -217,6 +217,7 @@ fn the_cas_are_confined() {
     assert!(usage.client_auth && !usage.server_auth);
 }
 
+/// CSA-CLS-01: a server has an identity of its own.
 #[test]
 fn the_hub_is_named_by_dns_and_address() {
     let names: Vec<String> = ["localhost", "127.0.0.1", "::1", "Hub.Example"].map(str::to_owned).into();
@@ -278,7 +279,7 @@ fn unusable_csrs_are_refused() {
     assert_eq!(refused(certificate.as_bytes()), PkiError::BadRequest("the PEM block is not a certificate request"));
 }
 
-/// ISVS-4.1.2, CSA-SDV-07: only keys of an approved kind get a certificate.
+/// ISVS-4.1.2: only keys of an approved kind get a certificate.
 #[test]
 fn other_kinds_of_key_are_refused() {
     for algorithm in [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P521_SHA512] {

@@ -9,7 +9,7 @@ use portreeve_hub::Actor;
 const ROOT: u32 = 0;
 
 /// The peer with user id `uid`, as the kernel tells it: the hub's own user and root are administrators, other local
-/// users have the role that `admin.operators` gives to their name (CSA-CLS-08, IIITA-N4). `passwd` is the user table.
+/// users have the role that `admin.operators` gives to their name. `passwd` is the user table.
 ///
 /// # Errors
 /// The peer's name, if it has no role.
@@ -45,7 +45,7 @@ mod tests {
         actor(uid, 900, &operators, PASSWD).map(|actor| actor.role)
     }
 
-    /// CSA-CLS-08, IIITA-N4: the default row is refusal.
+    /// The default row is refusal.
     #[test]
     fn who_may_what() {
         let operators = [("ann", Role::Operator), ("carol", Role::Administrator)];

@@ -1,4 +1,4 @@
-//! Who may begin a handshake: rates and caps, per source and in all, so that no peer can shut others out.
+//! Who may begin a handshake: rates and caps, per source and in all, so that no peer can shut others out (CSA-COM-04).
 
 use std::{
     collections::VecDeque,

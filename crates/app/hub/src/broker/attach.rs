@@ -161,7 +161,7 @@ impl Hub {
     ) -> Result<Attached, Refused> {
         let mut table = self.sessions.lock();
         // A revocation writes the registry first and then closes the sessions it finds under this lock; so either it
-        // finds this one or this one finds it (CSA-CLS-08).
+        // finds this one or this one finds it (IIITA-N4).
         if self.registry.state_of(identity.id()) != Some(LifecycleState::Active) {
             return Err(Refused {
                 reason: Reason::NOT_AUTHORIZED,
@@ -507,7 +507,12 @@ impl Hub {
         for session in &sessions {
             let waker = {
                 let mut outgoing = session.outgoing.lock();
-                cut += usize::from(outgoing.is_online());
+                // A connection tells of its end itself.
+                if outgoing.is_online() {
+                    cut += 1;
+                } else {
+                    self.emit_for(session, Kind::SessionCut, format_args!("{}", close.why));
+                }
                 // A will of somebody who was cut off is not published: policy denies it from now on anyway.
                 if outgoing.will.take().is_some() && outgoing.stored {
                     self.journal.submit(&mut vec![SessionOp::DeleteWill { session: session.id }]);
@@ -518,7 +523,6 @@ impl Hub {
             if forget {
                 self.end_session(&mut table, session, &mut after);
             }
-            self.emit_for(session, Kind::SessionCut, format_args!("{}", close.why));
         }
         drop(table);
         after.wakes.into_iter().for_each(Waker::wake);

@@ -181,7 +181,7 @@ impl Hub {
     }
 
     /// Policy or an identity changed: every subscription of these sessions is decided anew. What is no longer allowed
-    /// ends at once, and its connection with it: MQTT has no other way for a server to say so (CSA-ACT-01, ISVS-4.2.2).
+    /// ends at once, and its connection with it: MQTT has no other way for a server to say so (ISVS-4.2.2).
     pub(crate) fn reauthorize(&self, sessions: &[Arc<Session>], now: UnixMillis) -> usize {
         sessions.iter().map(|session| self.reauthorize_one(session, now)).sum()
     }

@@ -120,7 +120,7 @@ fn tls_1_2_needs_the_extended_master_secret() {
     assert_eq!(error, Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired));
 }
 
-/// IOTSF-2.4.7.5: the ledger learns which, the peer learns one and the same. Also ISVS-4.2.3, IIITA-N1, CSA-CLS-08.
+/// ISVS-4.2.3: the hub learns which, the peer learns one and the same.
 #[test]
 fn every_refusal_looks_the_same_from_outside() {
     for version in BOTH {
@@ -186,7 +186,7 @@ fn a_stolen_certificate_without_its_key_never_reaches_the_gate() {
     }
 }
 
-/// A ticket would outlive a revocation: none is ever given, and a client that would resume cannot (CSA-CRD-11).
+/// A ticket would outlive a revocation: none is ever given, and a client that would resume cannot.
 #[test]
 fn sessions_cannot_be_resumed() {
     for version in BOTH {
@@ -228,7 +228,7 @@ fn a_replaced_certificate_is_served_at_once() {
     assert_eq!(served(world.server.config()), expected, "a failed replacement changes nothing");
 }
 
-/// CSA-CRD-07: anchors are replaced in service.
+/// Anchors are replaced in service.
 #[test]
 fn replaced_anchors_count_at_once() {
     let world = World::new();
@@ -270,7 +270,7 @@ fn a_chain_is_followed_to_its_anchor() {
     assert_refused(&attempt(leaf_only).unwrap_err(), &Refusal::UnknownIssuer);
 }
 
-/// ISVS-4.1.3: our client refuses a stranger, a wrong name and a device that plays the hub.
+/// ISVS-4.1.3, CSA-CLS-01: our client refuses a stranger, a wrong name and a device that plays the hub.
 #[test]
 fn our_client_checks_the_server() {
     let world = World::new();

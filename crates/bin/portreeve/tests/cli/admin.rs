@@ -34,7 +34,7 @@ fn a_bundle_is_private_and_its_key_is_nowhere_in_the_output() {
     assert!(twice.err.contains("registered already"), "{twice:?}");
 }
 
-/// IIITA-N8, CSA-CRD-04: an identity moves along its life, and never back from its end.
+/// IIITA-N4: an identity moves along its life, and never back from its end.
 #[test]
 fn a_device_goes_through_its_life() {
     let place = Place::new();
@@ -100,7 +100,7 @@ fn policies_are_checked_tested_applied_and_explained() {
     assert_eq!(place.run(&["policy", "apply", &bad]).status, 2);
 }
 
-/// CSA-CLS-08: another local user may what its role permits, and without a role nothing.
+/// Another local user may what its role permits, and without a role nothing.
 #[test]
 fn another_user_has_its_role_and_no_more() {
     const NOBODY: u32 = 65534;
