@@ -146,6 +146,17 @@ impl Hub {
         Published { ticket: self.submit_for(message, &mut ops), refused }
     }
 
+    /// Whether a refusal has to be known before anybody gets the message: who is told "refused" sends it again. At QoS 2
+    /// always, since PUBCOMP knows no refusal.
+    pub(crate) fn must_ask_first(&self, message: &Message) -> bool {
+        let rejects = || self.config().mqtt.queue_overflow == portreeve_config::QueueOverflow::Reject;
+        match message.row.qos {
+            Qos::AtMostOnce => false,
+            Qos::AtLeastOnce => message.row.retain || !self.accepts_work() || rejects(),
+            Qos::ExactlyOnce => true,
+        }
+    }
+
     /// Whether [`Self::publish`] would find no room somewhere now.
     pub(crate) fn would_refuse(&self, message: &Arc<Message>, route: &Route) -> bool {
         let accepts_work = self.accepts_work();

@@ -66,12 +66,11 @@ impl Open {
         };
         let message = Message::new(row(hub, &self.session, cached.name.clone(), publish, now.wall), &hub.journal);
         let route = Arc::clone(&cached.route);
+        if !held && hub.must_ask_first(&message) && hub.would_refuse(&message, &route) {
+            let why = "a queue, the retained messages or the store have no room";
+            return self.deny(hub, publish, Reason::QUOTA_EXCEEDED, EventKind::LimitReached, why);
+        }
         if publish.qos == Qos::ExactlyOnce {
-            if !held && hub.would_refuse(&message, &route) {
-                // PUBCOMP knows no refusal: it must be said now.
-                let why = "a queue, the retained messages or the store have no room";
-                return self.deny(hub, publish, Reason::QUOTA_EXCEEDED, EventKind::LimitReached, why);
-            }
             return self.hold(hub, publish, &message);
         }
         let published = hub.publish(&message, &route, now.wall, Vec::new(), &mut self.wakes);
