@@ -32,8 +32,8 @@ fn refusal(hub: &Hub, tls: Arc<ClientConfig>) -> AlertDescription {
 }
 
 /// The URN in a registered identity's certificate.
-fn urn(name: &str) -> String {
-    let id = hub().json(&["device", "show", name])["id"].as_str().unwrap().to_owned();
+fn urn(hub: &Hub, name: &str) -> String {
+    let id = hub.json(&["device", "show", name])["id"].as_str().unwrap().to_owned();
     format!("urn:uuid:{id}")
 }
 
@@ -74,7 +74,7 @@ fn every_bad_certificate_gets_the_same_alert() {
     // The peer learns that it was refused, not why. A hub of its own: others' floods thin out the log of a shared one.
     let hub = Hub::start(&[]);
     let owner = hub.add(&unique("owner"), "device");
-    let urn = urn(&owner.name);
+    let urn = urn(&hub, &owner.name);
     let revoked = hub.add(&unique("revoked"), "device");
     hub.device("revoke", &revoked.name);
     let disabled = hub.add(&unique("disabled"), "device");
