@@ -345,19 +345,19 @@ impl Hub {
         if due(&mut upkeep.sweep_ms, 1000) {
             self.watch_disk();
             let after = upkeep.sweep_after.take();
-            upkeep.sweep_after = self.sweep_retained(after, now.wall);
+            upkeep.sweep_after = self.sweep_retained(after.as_ref(), now.wall);
         }
         self.tell_trouble(&mut upkeep);
     }
 
     fn sweep_retained(
         &self,
-        after: Option<portreeve_types::TopicName>,
+        after: Option<&portreeve_types::TopicName>,
         now: UnixMillis,
     ) -> Option<portreeve_types::TopicName> {
         const TOPICS_A_SWEEP: usize = 4096;
         let mut retained = self.retained.write();
-        let (next, expired) = retained.sweep(after.as_ref(), TOPICS_A_SWEEP, now);
+        let (next, expired) = retained.sweep(after, TOPICS_A_SWEEP, now);
         let delete =
             |topic: &portreeve_types::TopicName| portreeve_store::SessionOp::DeleteRetained { topic: topic.clone() };
         if !expired.is_empty() {

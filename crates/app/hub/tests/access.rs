@@ -343,7 +343,7 @@ fn only_the_active_are_connected_whatever_happens() {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             let to = [Active, Disabled, Quarantined][usize::try_from(seed >> 32).unwrap() % 3];
             if bench.set_state("lamp-1", to).is_ok() {
                 state = to;

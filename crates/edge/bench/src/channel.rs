@@ -152,7 +152,7 @@ impl<T: Side> Channel<T> {
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
-                    self.alert(output);
+                    self.alert(&mut input[used + discard..], output);
                     return Err(error.into());
                 }
             };
@@ -188,10 +188,14 @@ impl<T: Side> Channel<T> {
         }
     }
 
-    /// Tells the peer why the handshake failed, if it still listens.
-    fn alert(&mut self, output: &mut [u8]) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.tls.process(&mut []).state {
+    /// Tells the peer why the handshake failed, if it still listens. rustls wants to see the input it has seen before.
+    fn alert(&mut self, input: &mut [u8], output: &mut [u8]) {
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { discard, state } = self.tls.process(&mut input[used..]);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
             let Ok(encoded) = data.encode(output) else { return };
+            used += discard;
             if self.write(&output[..encoded]).is_err() {
                 return;
             }
@@ -210,7 +214,8 @@ impl<T: Side> Channel<T> {
     fn seal(&mut self, plain: &[u8], output: &mut [u8]) -> Result<usize, Fault> {
         let mut encoded = 0;
         loop {
-            match self.tls.process(&mut []).state? {
+            // With what waits for the rest of its record: rustls may hold places in it.
+            match self.tls.process(&mut self.partial).state? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     return Ok(encoded + traffic.encrypt(plain, &mut output[encoded..]).map_err(no_key)?);
                 }

@@ -21,10 +21,14 @@ pub struct BenchArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum BenchCommand {
     /// Connect and disconnect over and over: what does a full handshake with CONNECT cost
-    #[command(after_help = "Example:\n  portreeve bench connect --bundle bundles/bench --concurrency 20 --pid $(pidof portreeve)")]
+    #[command(
+        after_help = "Example:\n  portreeve bench connect --bundle bundles/bench --concurrency 20 --pid $(pidof portreeve)"
+    )]
     Connect(ConnectArgs),
     /// Open sessions and leave them alone: what does one weigh
-    #[command(after_help = "Example:\n  portreeve bench idle --bundle bundles/dev-{n} --client-id 'dev-{n}' --count 1000 --pid $(pidof portreeve)")]
+    #[command(
+        after_help = "Example:\n  portreeve bench idle --bundle bundles/dev-{n} --client-id 'dev-{n}' --count 1000 --pid $(pidof portreeve)"
+    )]
     Idle(IdleArgs),
     /// Pairs of clients, one publishes to the other
     #[command(
@@ -35,7 +39,9 @@ enum BenchCommand {
     #[command(after_help = "Example:\n  portreeve bench fanout --bundle bundles/bench --count 500 --rate 200")]
     Fanout(MessageArgs),
     /// Many clients publish to one
-    #[command(after_help = "Example:\n  portreeve bench fanin --bundle bundles/bench --count 1000 --qos 1 --rate 10000")]
+    #[command(
+        after_help = "Example:\n  portreeve bench fanin --bundle bundles/bench --count 1000 --qos 1 --rate 10000"
+    )]
     Fanin(MessageArgs),
 }
 
@@ -163,9 +169,7 @@ impl BenchArgs {
     /// [`BenchError::Usage`].
     pub fn plan(&self) -> Result<Plan, BenchError> {
         let plan = match &self.command {
-            BenchCommand::Connect(args) => {
-                Plan { rate_per_s: args.rate, ..args.common.plan(Scenario::Connect)? }
-            }
+            BenchCommand::Connect(args) => Plan { rate_per_s: args.rate, ..args.common.plan(Scenario::Connect)? },
             BenchCommand::Idle(args) => args.common.plan(Scenario::Idle)?,
             BenchCommand::Publish(args) => args.plan(Scenario::Publish)?,
             BenchCommand::Fanout(args) => args.plan(Scenario::Fanout)?,
@@ -225,8 +229,11 @@ impl Common {
                 Pattern::new(&folder.join(name).to_string_lossy()).map_err(usage)
             }
         };
-        let files =
-            Files { ca: file(&self.ca, "ca.pem")?, cert: file(&self.cert, "cert.pem")?, key: file(&self.key, "key.pem")? };
+        let files = Files {
+            ca: file(&self.ca, "ca.pem")?,
+            cert: file(&self.cert, "cert.pem")?,
+            key: file(&self.key, "key.pem")?,
+        };
         let defaults = Plan::new(scenario, &self.broker, files);
         Ok(Plan {
             server_name: self.server_name.clone(),
@@ -285,7 +292,10 @@ mod tests {
     fn a_bundle_for_each_client() {
         let plan = plan("fanin --bundle b/dev-{n} --qos 1 --rate 10000 --size 100 --tls 1.2 --group p384").unwrap();
         assert_eq!(plan.files.cert.fill(7, 6), "b/dev-7/cert.pem");
-        assert_eq!((plan.count, plan.qos, plan.rate_per_s, plan.payload_bytes), (1000, Qos::AtLeastOnce, Some(10_000), 100));
+        assert_eq!(
+            (plan.count, plan.qos, plan.rate_per_s, plan.payload_bytes),
+            (1000, Qos::AtLeastOnce, Some(10_000), 100)
+        );
         assert_eq!((plan.tls, plan.group), (TlsVersion::Tls12, Some(Group::P384)));
     }
 
@@ -315,7 +325,10 @@ mod tests {
     #[test]
     fn times() {
         assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!((time("9"), time("9s"), time("2m")), (Ok(Duration::from_secs(9)), time("9"), Ok(Duration::from_secs(120))));
+        assert_eq!(
+            (time("9"), time("9s"), time("2m")),
+            (Ok(Duration::from_secs(9)), time("9"), Ok(Duration::from_secs(120)))
+        );
         assert!(time("").is_err() && time("s").is_err() && time("1h").is_err());
     }
 }

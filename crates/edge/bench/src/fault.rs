@@ -47,7 +47,9 @@ impl Fault {
             return BenchError::Refused(format!("client `{client_id}` at {broker}: {self}; {hint}"));
         }
         let hint = match &self {
-            Self::Tls(rustls::Error::InvalidCertificate(_)) => "is --ca (or ca.pem of the bundle) the CA of this broker, and does its certificate name the host? (--server-name)",
+            Self::Tls(rustls::Error::InvalidCertificate(_)) => {
+                "is --ca (or ca.pem of the bundle) the CA of this broker, and does its certificate name the host? (--server-name)"
+            }
             Self::Tls(_) => "does the broker speak this TLS version and group? (--tls, --group)",
             _ => "does the broker listen there? (--broker HOST:PORT)",
         };

@@ -4,7 +4,7 @@
 const STEPS: u64 = 64;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 /// What [`bucket`] yields for `u64::MAX`, and one more.
-const BUCKETS: usize = (u64::BITS as usize - STEP_BITS as usize + 1) * STEPS as usize;
+const BUCKETS: usize = (u64::BITS as usize - STEP_BITS as usize + 1) << STEP_BITS;
 
 /// How often each latency occurred, in nanoseconds. Its size is fixed and recording allocates nothing.
 ///
@@ -138,7 +138,8 @@ mod tests {
             both.record(value);
         }
         one.merge(&other);
-        let figures = |of: &Histogram| [of.total(), of.max_ns(), of.mean_ns(), of.per_mille_ns(500), of.per_mille_ns(999)];
+        let figures =
+            |of: &Histogram| [of.total(), of.max_ns(), of.mean_ns(), of.per_mille_ns(500), of.per_mille_ns(999)];
         assert_eq!(figures(&one), figures(&both));
     }
 }

@@ -7,7 +7,9 @@ pub struct Pattern(String);
 
 /// A pattern with something else in braces.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}`: write {{n}} for the number of the client or {{pair}} for that of the pair; nothing else goes in braces")]
+#[error(
+    "`{0}`: write {{n}} for the number of the client or {{pair}} for that of the pair; nothing else goes in braces"
+)]
 pub struct PatternError(String);
 
 impl Pattern {

@@ -62,8 +62,8 @@ pub struct Plan {
     pub payload_bytes: usize,
     /// Messages, or connections, per second in all; `None` is as many as the broker takes.
     pub rate_per_s: Option<u64>,
-    /// Messages of one publisher that wait for acknowledgement (QoS 0: for delivery), at most. `None` is 100 for QoS 1
-    /// and 2, and no bound but TCP's for QoS 0.
+    /// Messages of one publisher that are not acknowledged (QoS 1 and 2) or, without a rate, not delivered to every
+    /// receiver, at most. `None` is 100 for QoS 1 and 2, and no bound but TCP's for QoS 0.
     pub window: Option<u16>,
     /// Connections that are being opened at the same time.
     pub concurrency: u32,
@@ -188,7 +188,8 @@ impl Plan {
     pub(crate) fn name(&self) -> Result<ServerName<'static>, BenchError> {
         let host = self.broker.rsplit_once(':').map_or(self.broker.as_str(), |(host, _)| host);
         let host = self.server_name.as_deref().unwrap_or_else(|| host.trim_matches(['[', ']']));
-        ServerName::try_from(host.to_owned()).map_err(|error| BenchError::Usage(format!("--server-name {host}: {error}")))
+        ServerName::try_from(host.to_owned())
+            .map_err(|error| BenchError::Usage(format!("--server-name {host}: {error}")))
     }
 }
 

@@ -25,7 +25,8 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     let folder = format!("/proc/{pid}");
     let stat = fs::read_to_string(format!("{folder}/stat"))?;
     let mut usage = parse_stat(&stat).ok_or_else(|| unreadable("stat"))?;
-    usage.resident_bytes = match fs::read_to_string(format!("{folder}/smaps_rollup")).ok().as_deref().map(parse_rollup) {
+    usage.resident_bytes = match fs::read_to_string(format!("{folder}/smaps_rollup")).ok().as_deref().map(parse_rollup)
+    {
         Some(Some(bytes)) => bytes,
         // Exact figures are for the owner; the rounded ones are for everybody.
         _ => {
@@ -63,7 +64,8 @@ fn parse_stat(stat: &str) -> Option<Usage> {
 
 /// proc_pid_smaps(5): the line `Rss: … kB`.
 fn parse_rollup(rollup: &str) -> Option<u64> {
-    let kib: u64 = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let kib: u64 =
+        rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 

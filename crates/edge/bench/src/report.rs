@@ -181,11 +181,17 @@ impl Report {
     pub fn table(&self) -> String {
         let mut rows: Vec<(&str, String)> = Vec::new();
         let tls = self.tls.as_ref().map(|tls| format!("{} {} {}", tls.version, tls.suite, tls.group));
-        rows.push(("scenario", format!("{:?}, {} clients at {}", self.scenario, self.clients, self.broker).to_lowercase()));
+        rows.push((
+            "scenario",
+            format!("{:?}, {} clients at {}", self.scenario, self.clients, self.broker).to_lowercase(),
+        ));
         rows.push(("protocol", format!("MQTT {}, {}", self.mqtt, tls.unwrap_or_else(|| "no connection".into()))));
         match self.scenario {
             Scenario::Connect => {
-                rows.push(("connections", format!("{} in {:.1} s: {:.0}/s", self.connected, self.measured_s, self.connected_per_s)));
+                rows.push((
+                    "connections",
+                    format!("{} in {:.1} s: {:.0}/s", self.connected, self.measured_s, self.connected_per_s),
+                ));
             }
             Scenario::Idle => rows.push(("sessions", format!("{} for {:.1} s", self.clients, self.measured_s))),
             _ => self.traffic(&mut rows),

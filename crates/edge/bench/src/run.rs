@@ -39,7 +39,9 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchE
     plan.check()?;
     let (address, is_remote) = plan.address()?;
     if is_remote {
-        progress(&format!("warning: {address} is another machine; --allow-remote says that its owner agrees to this load"));
+        progress(&format!(
+            "warning: {address} is another machine; --allow-remote says that its owner agrees to this load"
+        ));
     }
     let layout = Layout::new(plan);
     let threads = plan.threads.min(u32::try_from(layout.seats.len()).unwrap_or(1)) as usize;
@@ -47,7 +49,8 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchE
     let members = members(plan, &layout)?;
     let before = plan.pid.map(broker_usage).transpose()?;
     let window = if plan.qos == Qos::AtMostOnce { plan.window } else { plan.window.or(Some(DEFAULT_WINDOW)) };
-    let counts_deliveries = plan.qos == Qos::AtMostOnce && window.is_some();
+    // An open loop must not wait for anybody; a closed one that waited for acknowledgements only would fill queues.
+    let counts_deliveries = window.is_some() && plan.rate_per_s.is_none();
     let control = Control::new(if counts_deliveries { layout.publishers as usize } else { 0 });
     let orders = Orders {
         scenario: plan.scenario,
@@ -91,7 +94,7 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchE
         return Err(failure);
     }
     let samples = samples.ok_or_else(|| BenchError::Usage("the run was broken off".into()))?;
-    Ok(report(plan, &layout, &orders, &samples, outcomes, before))
+    Ok(report(plan, &layout, &orders, &samples, &outcomes, before))
 }
 
 /// Tells runs of one process apart.
@@ -125,12 +128,15 @@ fn raise_descriptor_limit(clients: u64) -> Result<(), BenchError> {
     }
     setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).map_err(|_| {
         let limit = maximum.map_or_else(|| "?".into(), |maximum| maximum.to_string());
-        BenchError::Usage(format!("{clients} clients need {needed} file descriptors and {limit} are allowed: `ulimit -Hn`"))
+        BenchError::Usage(format!(
+            "{clients} clients need {needed} file descriptors and {limit} are allowed: `ulimit -Hn`"
+        ))
     })
 }
 
 fn broker_usage(pid: u32) -> Result<Usage, BenchError> {
-    process::usage(pid).map_err(|error| BenchError::Usage(format!("--pid {pid}: {error}; is the broker's process on this machine?")))
+    process::usage(pid)
+        .map_err(|error| BenchError::Usage(format!("--pid {pid}: {error}; is the broker's process on this machine?")))
 }
 
 /// All counters at one moment.
@@ -164,7 +170,9 @@ impl Lead<'_> {
         let clients = self.layout.seats.len() as u64;
         if self.plan.scenario != Scenario::Connect {
             let ready = || self.sum(|counters| &counters.ready);
-            self.watch(None, &|| ready() == clients, &mut || progress(&format!("{} of {clients} clients connected", ready())))?;
+            self.watch(None, &|| ready() == clients, &mut || {
+                progress(&format!("{} of {clients} clients connected", ready()))
+            })?;
         }
         let start_ns = self.orders.clock.now_ns() + RUN_UP_NS;
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -260,7 +268,7 @@ fn report(
     layout: &Layout,
     orders: &Orders<'_>,
     samples: &Samples,
-    outcomes: Vec<Outcome>,
+    outcomes: &[Outcome],
     before: Option<Usage>,
 ) -> Report {
     let (from, until) = (&samples.from, &samples.until);
@@ -276,7 +284,7 @@ fn report(
         _ => None,
     };
     let (mut connect, mut latency) = (Histogram::default(), Histogram::default());
-    for outcome in &outcomes {
+    for outcome in outcomes {
         connect.merge(&outcome.connect);
         latency.merge(&outcome.latency);
     }
@@ -299,10 +307,10 @@ fn report(
         delivered_per_s: delivered as f64 / measured_s,
         connected,
         connected_per_s: connected as f64 / measured_s,
-        unsent: unsent(plan, layout, &outcomes),
+        unsent: unsent(plan, layout, outcomes),
         connections_failed: samples.failed,
         first_failure,
-        integrity: integrity(layout, &outcomes),
+        integrity: integrity(layout, outcomes),
         message_latency: Latency::of(&latency),
         connect_latency: Latency::of(&connect),
         process,

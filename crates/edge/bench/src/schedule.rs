@@ -50,8 +50,16 @@ mod tests {
             for publisher in [0, publishers / 2, publishers - 1] {
                 for sequence in [0, 1, 2, 99, 12_345] {
                     let due_ns = schedule.due_ns(publisher, sequence);
-                    assert_eq!(schedule.due_count(publisher, due_ns), sequence + 1, "{schedule:?} {publisher} {sequence}");
-                    assert_eq!(schedule.due_count(publisher, due_ns - 1), sequence, "{schedule:?} {publisher} {sequence}");
+                    assert_eq!(
+                        schedule.due_count(publisher, due_ns),
+                        sequence + 1,
+                        "{schedule:?} {publisher} {sequence}"
+                    );
+                    assert_eq!(
+                        schedule.due_count(publisher, due_ns - 1),
+                        sequence,
+                        "{schedule:?} {publisher} {sequence}"
+                    );
                 }
             }
         }

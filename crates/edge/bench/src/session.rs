@@ -38,7 +38,7 @@ pub(crate) struct Speech {
     pub(crate) qos: Qos,
     pub(crate) payload_bytes: usize,
     pub(crate) keep_alive_s: u16,
-    /// Messages of a publisher that are not acknowledged, at most; for QoS 0: not delivered. `None`: no bound but TCP's.
+    /// Messages of a publisher on their way, at most. `None`: no bound but TCP's.
     pub(crate) window: Option<u16>,
     pub(crate) run: u32,
 }
@@ -463,19 +463,13 @@ mod tests {
         session.opened("bench:1", &speech, &mut reply).unwrap();
         let mut broker = Vec::new();
         encode::connack(&mut broker, Version::V5, &portreeve_mqtt::ConnAck::default());
-        let suback =
-            portreeve_mqtt::SubAck { packet_id: SUBSCRIBE_ID, reasons: vec![Reason(1)], reason_string: None };
+        let suback = portreeve_mqtt::SubAck { packet_id: SUBSCRIBE_ID, reasons: vec![Reason(1)], reason_string: None };
         encode::suback(&mut broker, Version::V5, &suback);
         publisher(Qos::AtLeastOnce, 1).fill(&mut broker, 64 * 1024, 40, None, 1);
         // However the bytes are cut.
         for byte in broker.chunks(1) {
-            let mut context = Context {
-                now_ns: 100,
-                speech: &speech,
-                findings: &mut findings,
-                delivered_of: &[],
-                reply: &mut reply,
-            };
+            let mut context =
+                Context { now_ns: 100, speech: &speech, findings: &mut findings, delivered_of: &[], reply: &mut reply };
             session.receive(byte, &mut context).unwrap();
         }
         assert_eq!((session.stage, findings.delivered, findings.foreign), (Stage::Ready, 1, 0));
@@ -490,13 +484,8 @@ mod tests {
         let (mut session, mut findings) = (Session::new(&role, &ours), Findings::default());
         let mut theirs = Vec::new();
         Publisher::new(3, "bench/3", &Speech { run: 8, ..ours.clone() }).fill(&mut theirs, 9999, 0, None, 1);
-        let mut context = Context {
-            now_ns: 0,
-            speech: &ours,
-            findings: &mut findings,
-            delivered_of: &[],
-            reply: &mut Vec::new(),
-        };
+        let mut context =
+            Context { now_ns: 0, speech: &ours, findings: &mut findings, delivered_of: &[], reply: &mut Vec::new() };
         session.receive(&theirs, &mut context).unwrap();
         assert_eq!((findings.delivered, findings.foreign), (0, 1));
     }

@@ -168,7 +168,12 @@ fn idle_sessions_are_weighed() {
 fn what_does_not_arrive_is_missed() {
     // A relay that knows only one of three receivers.
     let relay = Relay::start(Shape::Pairs);
-    let plan = Plan { rate_per_s: Some(200), window: None, ..relay.plan(Scenario::Fanout, 3) };
+    let plan = Plan {
+        rate_per_s: Some(200),
+        window: None,
+        drain: Duration::from_millis(500),
+        ..relay.plan(Scenario::Fanout, 3)
+    };
     let report = run(&plan, &mut |_| {}).unwrap();
     assert!(!report.is_intact());
     assert!(report.integrity.lost > 100 && report.integrity.lost.is_multiple_of(2), "{}", report.table());
