@@ -1,5 +1,8 @@
 //! The load generator against the floor relay, on loopback, for fractions of a second.
 
+// Helpers of tests fail like tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{
     fs,
     net::SocketAddr,
