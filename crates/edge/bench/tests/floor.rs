@@ -163,7 +163,7 @@ fn idle_sessions_are_weighed() {
     let process = report.process.unwrap();
     // Both ends of every connection live in this process.
     assert!(process.resident_bytes_per_session.unwrap() > 1000.0, "{process:?}");
-    let json = serde_json::to_value(&process).unwrap();
+    let json = serde_json::to_value(process).unwrap();
     assert_eq!(json["pid"], std::process::id());
 }
 
