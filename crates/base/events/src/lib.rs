@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_does_not_hide_the_first_of_another() {
         let events = Events::default();
-        (0..1000).for_each(|_| drop(events.admit(Kind::PublishDenied as usize, 1)));
+        (0..1000).for_each(|_| _ = events.admit(Kind::PublishDenied as usize, 1));
         assert_eq!(events.admit(Kind::WillDenied as usize, 1), Some(0));
     }
 

@@ -77,6 +77,7 @@ mod tests {
         (plan, layout)
     }
 
+    #[expect(clippy::type_complexity, reason = "one row of a test's table")]
     fn roles(layout: &Layout) -> Vec<(u32, Option<(u32, String)>, Option<(String, std::ops::Range<u32>)>)> {
         layout.seats.iter().map(|seat| (seat.number, seat.role.publish.clone(), seat.role.subscribe.clone())).collect()
     }

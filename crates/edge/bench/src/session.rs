@@ -394,7 +394,7 @@ mod tests {
                 let mut batch = Vec::new();
                 publisher.fill(&mut batch, 64 * 1024, 77, None, 5);
                 let ids = if qos == Qos::AtMostOnce { [0; 5] } else { [1, 2, 3, 4, 5] };
-                let expected: Vec<_> = (0..5).map(|sequence| (ids[sequence as usize], sequence, 77)).collect();
+                let expected: Vec<_> = (0..5).zip(&ids).map(|(sequence, id)| (*id, sequence, 77)).collect();
                 assert_eq!(sequences(&batch, version), expected);
             }
         }
