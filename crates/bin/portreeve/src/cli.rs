@@ -92,6 +92,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Measure any MQTT broker over TLS: cost, latency, loss and order
+    Bench(portreeve_bench::cli::BenchArgs),
     /// Have the running hub read configuration and certificates again
     ///
     /// What is wrong with them is said here, and the hub goes on with what it had.

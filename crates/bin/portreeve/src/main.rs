@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Policy { command } => policy::run(&global, command),
         Command::Client { command } => client::run(&global, command),
         Command::Config { command } => configuration::run(&global, command),
+        // It tells of its failures itself: a run that lost messages still has a report.
+        Command::Bench(bench) => return ExitCode::from(bench.execute(global.output == cli::Output::Json)),
         Command::Reload => status::reload(&global),
     };
     match result {

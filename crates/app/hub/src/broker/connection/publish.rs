@@ -38,15 +38,6 @@ impl Open {
         }
         let config = hub.config();
         check_user_properties(hub, publish, config.limits.user_properties)?;
-        if topic.len() > config.limits.topic_bytes || topic.split('/').count() > config.limits.topic_levels {
-            return self.deny(
-                hub,
-                publish,
-                Reason::TOPIC_NAME_INVALID,
-                EventKind::LimitReached,
-                "topic has too many levels or bytes",
-            );
-        }
         if !hub.admit_message(publish.payload.len(), now) {
             return self.deny(
                 hub,
@@ -58,7 +49,11 @@ impl Open {
         }
         let cached = match topic_entry(&mut self.topics, hub, &self.session, topic, publish, now.wall) {
             Ok(cached) => cached,
-            Err(denial) => {
+            Err(Barred::TooLong) => {
+                let why = "topic has too many levels or bytes";
+                return self.deny(hub, publish, Reason::TOPIC_NAME_INVALID, EventKind::LimitReached, why);
+            }
+            Err(Barred::Policy(denial)) => {
                 tally.publish_denied += 1;
                 let why = format!("{topic}: {denial}");
                 return self.deny(hub, publish, refusal(&denial), EventKind::PublishDenied, &why);
@@ -245,31 +240,41 @@ fn topic_entry<'a>(
     topic: &str,
     publish: &Publish<'_>,
     now: UnixMillis,
-) -> Result<&'a Topic, Denial> {
-    if topic.starts_with("$share/") {
-        // A name that no subscription could ever ask for by itself.
-        return Err(Denial { reason: DenialReason::Reserved, policies: Vec::new() });
-    }
+) -> Result<&'a Topic, Barred> {
     let generation = hub.generation_of(session);
     if topics.get(topic).is_none_or(|entry| entry.generation != generation) {
+        let config = hub.config();
+        if topic.len() > config.limits.topic_bytes || topic.split('/').count() > config.limits.topic_levels {
+            return Err(Barred::TooLong);
+        }
+        if topic.starts_with("$share/") {
+            // A name that no subscription could ever ask for by itself.
+            return Err(Barred::Policy(Denial { reason: DenialReason::Reserved, policies: Vec::new() }));
+        }
         let decision = hub.decide(session, Action::Publish, topic, Some(publish.qos), publish.retain, now);
-        decision.verdict?;
+        decision.verdict.map_err(Barred::Policy)?;
         if topics.len() >= TOPICS_MAX {
             topics.clear();
         }
         // The codec checked the text already; the second check costs nothing beside the decision.
-        let name = TopicName::new(topic).map_err(|_| NOT_A_TOPIC)?;
+        let name = TopicName::new(topic).map_err(|_| Barred::Policy(NOT_A_TOPIC))?;
         mark(&hub.limits.topic_bytes, name.len());
         mark(&hub.limits.topic_levels, name.split('/').count());
         let entry = topics.entry_ref(topic).or_insert_with(|| Topic { name, generation: 0, route: Arc::default() });
         // An uncacheable decision is remembered under a generation that never is.
         entry.generation = if decision.cacheable { generation } else { 0 };
     }
-    let entry = topics.get_mut(topic).ok_or(NOT_A_TOPIC)?;
+    let entry = topics.get_mut(topic).ok_or(Barred::Policy(NOT_A_TOPIC))?;
     if entry.route.version != hub.trie_version() || entry.route.generation != hub.generation() {
         entry.route = Arc::new(hub.route(&entry.name, Some(session), now));
     }
     Ok(entry)
+}
+
+/// Why a topic may not be published to.
+enum Barred {
+    TooLong,
+    Policy(Denial),
 }
 
 /// What the codec would have refused.
@@ -278,12 +283,14 @@ const NOT_A_TOPIC: Denial = Denial { reason: DenialReason::Malformed, policies: 
 fn row(hub: &Hub, session: &Session, topic: TopicName, publish: &Publish<'_>, now: UnixMillis) -> MessageRow {
     let mut forwarded = Vec::new();
     publish.properties.encode_forwarded(&mut forwarded);
+    // Most messages have none, and share the one empty slice.
+    let forwarded = if forwarded.is_empty() { Arc::default() } else { forwarded.into() };
     MessageRow {
         topic,
         publisher: Some(session.key.identity),
         qos: publish.qos,
         retain: publish.retain,
-        forwarded: forwarded.into(),
+        forwarded,
         payload: publish.payload.into(),
         expires: hub.expires(publish.properties.expiry_s, now),
         received: now,
