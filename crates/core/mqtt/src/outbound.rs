@@ -257,7 +257,9 @@ impl<M: Deliverable> Outbound<M> {
     /// QoS 0 goes first: nobody was promised it. What was sent before stays, its identifier is in use.
     fn drop_oldest(&mut self) -> Option<Entry<M>> {
         let victim = self.waiting_qos0.pop_front().or_else(|| {
-            let index = self.waiting.iter().position(|entry| !entry.dup)?;
+            // One that its publisher has not handed to the store yet stays: its removal would be stored before itself.
+            let droppable = |entry: &Entry<M>| !entry.dup && entry.delivery.message.is_ready(Qos::AtLeastOnce);
+            let index = self.waiting.iter().position(droppable)?;
             self.waiting.remove(index)
         })?;
         self.bytes -= victim.delivery.message.cost_bytes();
