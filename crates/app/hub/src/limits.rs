@@ -32,6 +32,9 @@ pub(crate) struct Watermarks {
     pub(crate) filters_per_packet: AtomicU64,
     pub(crate) retained_message_bytes: AtomicU64,
     pub(crate) device_messages_burst: AtomicU64,
+    pub(crate) device_messages_per_s: AtomicU64,
+    pub(crate) application_messages_per_s: AtomicU64,
+    pub(crate) connection_age_s: AtomicU64,
     pub(crate) device_bytes_per_s: AtomicU64,
     pub(crate) application_messages_burst: AtomicU64,
     pub(crate) application_bytes_per_s: AtomicU64,
@@ -54,6 +57,10 @@ pub struct Admissions {
     pub half_open: AtomicUsize,
     /// Half-open connections of the source that has most.
     pub half_open_per_source: AtomicUsize,
+    /// Most connections that one source began within a second.
+    pub connections_per_source_per_s: AtomicU64,
+    /// The longest handshake so far, begun seconds included.
+    pub handshake_s: AtomicU64,
     /// Connections that the most active source has begun beyond its average.
     pub connections_per_source: AtomicU64,
     /// Handshakes begun in the current second.
@@ -131,6 +138,19 @@ impl Hub {
                 "half_open_per_source",
                 l.half_open_per_source as u64,
                 admissions.half_open_per_source.load(Relaxed) as u64,
+            ),
+            row("connection_age_max_s", l.connection_age_max_s, high(&self.limits.connection_age_s)),
+            row("handshake_deadline_s", l.handshake_deadline_s, high(&admissions.handshake_s)),
+            row(
+                "connections_per_source_per_s",
+                l.connections_per_source_per_s.into(),
+                high(&admissions.connections_per_source_per_s),
+            ),
+            row("device_messages_per_s", l.device_messages_per_s.into(), high(&self.limits.device_messages_per_s)),
+            row(
+                "application_messages_per_s",
+                l.application_messages_per_s.into(),
+                high(&self.limits.application_messages_per_s),
             ),
             row(
                 "connections_per_source_burst",

@@ -157,7 +157,7 @@ section! {
         sessions_per_application: usize = 1000, in 1..=1_000_000, "sessions", reload, metered;
         /// How long one connection may last, however well it behaves. Then the client is disconnected and must show
         /// its certificate again; a connection ends with its certificate in any case.
-        connection_age_max_s: u64 = 2_592_000, in 60..=31_536_000, "seconds", reload;
+        connection_age_max_s: u64 = 2_592_000, in 60..=31_536_000, "seconds", reload, metered;
         /// Connections with a finished handshake. A further one is closed.
         connections_total: usize = 100_000, in 1..=10_000_000, "connections", reload, metered;
         /// Connections whose TLS handshake is not finished. When there are that many, a new one takes the place of the
@@ -166,23 +166,23 @@ section! {
         /// The same, from one source: an IPv4 address or an IPv6 /64 network.
         half_open_per_source: usize = 2048, in 1..=1_000_000, "connections", reload, metered;
         /// How long a TLS handshake may take. Then the connection is closed.
-        handshake_deadline_s: u64 = 10, in 1..=300, "seconds", reload;
+        handshake_deadline_s: u64 = 10, in 1..=300, "seconds", reload, metered;
         /// New connections from one source a second, on average. More are closed before the handshake.
-        connections_per_source_per_s: u32 = 2000, in 1..=1_000_000, "connections a second", reload;
+        connections_per_source_per_s: u32 = 2000, in 1..=1_000_000, "connections a second", reload, metered;
         /// New connections from one source at once, on top of the average.
         connections_per_source_burst: u32 = 20_000, in 1..=1_000_000, "connections", reload, metered;
         /// TLS handshakes begun a second, from all sources. More wait in the operating system's queue.
         handshakes_per_s: u32 = 20_000, in 1..=1_000_000, "handshakes a second", reload, metered;
         /// Messages that one device may publish a second, on average. One that sends more, beyond its burst, is
         /// disconnected with 0x96.
-        device_messages_per_s: u32 = 10_000, in 1..=100_000_000, "messages a second", reload;
+        device_messages_per_s: u32 = 10_000, in 1..=100_000_000, "messages a second", reload, metered;
         /// Messages that one device may publish at once, on top of the average.
         device_messages_burst: u32 = 20_000, in 1..=100_000_000, "messages", reload, metered;
         /// Bytes that one device may send a second, and at once. One that sends more is disconnected with 0x96.
         device_bytes_per_s: u64 = 33_554_432, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
         /// Messages that one gateway or application may publish a second, on average. One that sends more, beyond its burst, is
         /// disconnected with 0x96.
-        application_messages_per_s: u32 = 200_000, in 1..=100_000_000, "messages a second", reload;
+        application_messages_per_s: u32 = 200_000, in 1..=100_000_000, "messages a second", reload, metered;
         /// Messages that one gateway or application may publish at once, on top of the average.
         application_messages_burst: u32 = 400_000, in 1..=100_000_000, "messages", reload, metered;
         /// Bytes that one gateway or application may send a second, and at once. One that sends more is disconnected with 0x96.

@@ -250,7 +250,7 @@ fn combinations_are_checked_where_somebody_set_something() {
     );
     assert_eq!(
         complaint(&set(&["limits.half_open_connections=50"])),
-        "--set limits.half_open_connections=50: limits.half_open_per_source (100) must not exceed limits.half_open_connections (50)"
+        "--set limits.half_open_connections=50: limits.half_open_per_source (2048) must not exceed limits.half_open_connections (50)"
     );
     assert!(complaint(&set(&["device_https.listen=0.0.0.0:8883"])).contains("are both 0.0.0.0:8883"));
     load(&set(&["device_https.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0"])).unwrap();

@@ -45,6 +45,8 @@ struct State {
 
 struct Source {
     rate: Bucket,
+    /// The current second and the connections begun in it.
+    second: (u64, u64),
     /// Oldest first.
     half_open: VecDeque<(u64, CancellationToken)>,
 }
@@ -106,8 +108,12 @@ impl Admission {
         let (rate, burst) = (limits.connections_per_source_per_s, limits.connections_per_source_burst);
         let source = state.sources.entry(source_key).or_insert_with(|| Source {
             rate: Bucket::new(rate.into(), burst.into(), now.mono_ms),
+            second: (0, 0),
             half_open: VecDeque::new(),
         });
+        let second = now.mono_ms / 1000;
+        source.second = if source.second.0 == second { (second, source.second.1 + 1) } else { (second, 1) };
+        counts.connections_per_source_per_s.fetch_max(source.second.1, Relaxed);
         source.rate.adjust(rate.into(), burst.into());
         if !source.rate.take(1, now.mono_ms) {
             drop(state);

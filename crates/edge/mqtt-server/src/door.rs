@@ -172,6 +172,9 @@ impl Arrival {
             Err(_) => return failed(hub, || late(address)),
         };
         hub.admissions().handshakes_done.fetch_add(1, Relaxed);
+        let took_s =
+            deadline.saturating_sub(until.saturating_duration_since(Instant::now())).as_millis().div_ceil(1000);
+        hub.admissions().handshake_s.fetch_max(u64::try_from(took_s).unwrap_or(u64::MAX), Relaxed);
         slot.opened();
         Some(Arrived { stream, identity, peer: Peer { address, transport: door.transport }, slot })
     }

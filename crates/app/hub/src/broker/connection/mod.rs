@@ -84,6 +84,8 @@ struct Open {
     expiry_s: u32,
     messages: Bucket,
     bytes: Bucket,
+    /// The current second and the messages that came in it.
+    second: (u64, u64),
     wakes: Vec<Waker>,
     departure: Departure,
     departure_expiry_s: Option<u32>,
@@ -170,20 +172,37 @@ impl Connection {
             }
         }
         self.wake_others();
+        self.mark_rates(now);
         self.hub.counters.fold(&mut self.tally);
-        self.mark_rates();
         used
     }
 
-    fn mark_rates(&self) {
-        let Some(open) = &self.open else { return };
+    /// Raises the high-water marks of what one client may do.
+    fn mark_rates(&mut self, now: Now) {
+        let Some(open) = &mut self.open else { return };
+        let second = now.mono_ms / 1000;
+        if open.second.0 != second {
+            open.second = (second, 0);
+        }
+        open.second.1 += self.tally.messages_received;
         let limits = &self.hub.limits;
-        let (messages, bytes) = match self.identity.kind() {
-            Kind::Device => (&limits.device_messages_burst, &limits.device_bytes_per_s),
-            Kind::Gateway | Kind::Application => (&limits.application_messages_burst, &limits.application_bytes_per_s),
+        let (per_s, burst, bytes) = match self.identity.kind() {
+            Kind::Device => (&limits.device_messages_per_s, &limits.device_messages_burst, &limits.device_bytes_per_s),
+            Kind::Gateway | Kind::Application => (
+                &limits.application_messages_per_s,
+                &limits.application_messages_burst,
+                &limits.application_bytes_per_s,
+            ),
         };
-        mark(messages, usize::try_from(open.messages.used()).unwrap_or(usize::MAX));
-        mark(bytes, usize::try_from(open.bytes.used()).unwrap_or(usize::MAX));
+        let age_s = now.mono_ms.saturating_sub(self.opened.mono_ms) / 1000;
+        for (limit, used) in [
+            (per_s, open.second.1),
+            (burst, open.messages.used()),
+            (bytes, open.bytes.used()),
+            (&limits.connection_age_s, age_s),
+        ] {
+            mark(limit, usize::try_from(used).unwrap_or(usize::MAX));
+        }
     }
 
     fn packet_bytes_max(&self) -> u32 {
@@ -288,6 +307,7 @@ impl Connection {
             expiry_s: attached.expiry_s,
             messages: Bucket::new(messages_per_s.into(), burst.into(), now.mono_ms),
             bytes: Bucket::new(bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64), now.mono_ms),
+            second: (0, 0),
             wakes: Vec::new(),
             departure: Departure::WithWill,
             departure_expiry_s: None,
