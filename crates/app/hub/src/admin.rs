@@ -173,6 +173,9 @@ pub enum AdminError {
         /// Its role.
         role: &'static str,
     },
+    /// The public key is somebody's already (exit status 4); nothing was registered.
+    #[error("{}", RegistryError::KeyKnown)]
+    KeyKnown,
     /// The store could not keep it (exit status 4); nothing was changed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -193,6 +196,7 @@ impl From<RegistryError> for AdminError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Store(error) => Self::Store(error),
+            RegistryError::KeyKnown => Self::KeyKnown,
             RegistryError::Field(_) => Self::Invalid(error.to_string()),
             _ => Self::Refused(error.to_string()),
         }
@@ -333,11 +337,21 @@ impl Hub {
         let row = self.registry.add(name, kind, fields, now, |row| {
             let Some(days) = bundle else { return Ok(None) };
             let (issued, bundle) = self.issue_bundle(row, days, now)?;
-            made = Some(bundle);
+            made = Some((hex::encode(&issued.serial), bundle));
             Ok::<_, AdminError>(Some(issued))
+        });
+        let row = row.inspect_err(|error| {
+            if matches!(error, AdminError::KeyKnown) {
+                let detail = format_args!("by {}", actor.name);
+                self.emit(EventKind::KeyReuseRefused, Some(name.as_str()), None, None, detail);
+            }
         })?;
         self.identity_changed(actor, &row, "registered");
-        let bundle = made;
+        // Told once it is registered: before that nobody could connect with it.
+        let bundle = made.map(|(serial, bundle)| {
+            self.emit(EventKind::CertificateIssued, Some(name.as_str()), None, None, format_args!("serial {serial}"));
+            bundle
+        });
         let mut result = identity_json(&self.registry, &row);
         result["bundle"] = json!(bundle);
         Ok(Outcome::ok(result))
@@ -351,12 +365,7 @@ impl Hub {
     ) -> Result<(Issued, Bundle), AdminError> {
         let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
         let key = portreeve_pki::generate_key()?;
-        if !self.registry.is_new_key(&key.public) {
-            return Err(RegistryError::KeyKnown.into());
-        }
         let issued = self.authority.issue_device(row.id, &key.public, now, lifetime)?;
-        let serial = hex::encode(&issued.serial);
-        self.emit(EventKind::CertificateIssued, Some(row.name.as_str()), None, None, format_args!("serial {serial}"));
         let bundle = Bundle {
             ca_pem: self.authority.trust_pem(),
             cert_pem: issued.chain_pem.clone(),

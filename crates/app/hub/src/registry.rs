@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use portreeve_pki::{Issued, LeafFacts, SubjectPublicKey};
+use portreeve_pki::{Issued, LeafFacts};
 use portreeve_policy::Subject;
 use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
@@ -315,11 +315,6 @@ impl Registry {
         self.apply(row, ops)
     }
 
-    /// Whether nobody holds this key yet.
-    pub(crate) fn is_new_key(&self, key: &SubjectPublicKey) -> bool {
-        !self.state.read().credentials.contains_key(&key.hash())
-    }
-
     fn put(&self, row: IdentityRow) -> Result<Arc<IdentityRow>, RegistryError> {
         self.apply(row, Vec::new())
     }
@@ -421,5 +416,38 @@ impl LeafGate for RegistryGate {
         let facts = portreeve_pki::leaf_facts(leaf_der)
             .map_err(|_| GateRefusal { identity: None, reason: "malformed-certificate" })?;
         self.0.authenticate(&facts).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portreeve_pki::Authority;
+    use portreeve_store::MemoryRegistry;
+
+    use super::*;
+
+    /// One key, one identity: also after the first holder was revoked, and across a restart.
+    #[test]
+    fn a_key_that_is_known_is_refused_for_ever() {
+        let now = UnixMillis::from(std::time::SystemTime::now());
+        let store = Arc::new(MemoryRegistry::default());
+        let registry = Registry::new(store.clone(), RegistryContents::default());
+        let authority = Authority::create(now).unwrap();
+        let key = portreeve_pki::generate_key().unwrap();
+        let add = |registry: &Registry, name: &str| {
+            registry.add(&name.parse().unwrap(), Kind::Device, &Fields::default(), now, |row| {
+                let issued = authority.issue_device(row.id, &key.public, now, Duration::from_secs(3600));
+                Ok::<_, RegistryError>(Some(issued.unwrap()))
+            })
+        };
+        add(&registry, "first").unwrap();
+        assert!(matches!(add(&registry, "second"), Err(RegistryError::KeyKnown)));
+        assert!(registry.find(&"second".parse().unwrap()).is_err(), "nothing of it was registered");
+        registry.set_state(&"first".parse().unwrap(), LifecycleState::Revoked, "stolen", now).unwrap();
+        assert!(matches!(add(&registry, "third"), Err(RegistryError::KeyKnown)));
+        let reopened = Registry::new(store.clone(), store.load().unwrap());
+        assert!(matches!(add(&reopened, "fourth"), Err(RegistryError::KeyKnown)));
     }
 }

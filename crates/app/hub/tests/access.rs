@@ -310,6 +310,31 @@ fn a_flood_ends_the_connection_that_sends_it() {
     );
 }
 
+/// The hub's own rates, over all clients: refused with 0x97, and over when the second is.
+#[test]
+fn the_hubs_rates_hold_for_all_clients_together() {
+    for bytes in [false, true] {
+        let mut bench = Bench::with(|config| match bytes {
+            false => config.limits.messages_per_s = 2,
+            true => config.limits.bytes_per_s = 100,
+        });
+        let app = bench.application("app");
+        let (mut a, mut b) = (bench.connect(&app, connect("a")), bench.connect(&app, connect("b")));
+        let old = Connect { version: Version::V311, ..connect("old") };
+        let mut old = bench.connect(&app, old);
+        let payload = [b'x'; 50];
+        for client in [&mut a, &mut b] {
+            let got = client.publish(&bench, "t", &payload, Qos::AtLeastOnce);
+            assert_eq!(got, [Got::PubAck(1, Reason::NO_MATCHING_SUBSCRIBERS)]);
+        }
+        assert_eq!(a.publish(&bench, "t", &payload, Qos::AtLeastOnce), [Got::PubAck(2, Reason::QUOTA_EXCEEDED)]);
+        assert!(old.publish(&bench, "t", &payload, Qos::AtLeastOnce).is_empty() && old.is_over(), "no false promise");
+        bench.advance(std::time::Duration::from_secs(1));
+        let got = b.publish(&bench, "t", &payload, Qos::AtLeastOnce);
+        assert_eq!(got, [Got::PubAck(2, Reason::NO_MATCHING_SUBSCRIBERS)]);
+    }
+}
+
 #[test]
 fn retained_messages_are_limited() {
     let bench = Bench::with(|config| config.limits.retained_messages = 1);
