@@ -191,7 +191,7 @@ fn status_of(error: &AdminError) -> StatusCode {
     match error {
         AdminError::Invalid(_) => StatusCode::BAD_REQUEST,
         AdminError::Role { .. } => StatusCode::FORBIDDEN,
-        AdminError::Refused(_) => StatusCode::CONFLICT,
+        AdminError::Refused(_) | AdminError::KeyKnown => StatusCode::CONFLICT,
         AdminError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
