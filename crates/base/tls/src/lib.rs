@@ -2,7 +2,8 @@
 //!
 //! The main type is [`ServerTls`]: a rustls configuration whose certificate and trust anchors can be replaced while it
 //! is in use, and which asks a [`LeafGate`] — the registry — about every client. [`client_config`] is its counterpart
-//! for our own clients. This is the only crate that implements rustls's `danger` traits.
+//! for our own clients, and [`Records`] one connection of either. This is the only crate that implements rustls's
+//! `danger` traits.
 //!
 //! *Invariants*
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
@@ -18,6 +19,7 @@ mod client;
 mod error;
 mod material;
 mod policy;
+mod records;
 mod refusal;
 mod server;
 mod verifier;
@@ -26,6 +28,7 @@ pub use client::client_config;
 pub use error::TlsError;
 pub use material::{Credentials, certificates_from_pem, key_from_pem};
 pub use policy::provider;
+pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};
 pub use refusal::{GateRefusal, Refusal};
 pub use server::ServerTls;
 pub use verifier::LeafGate;

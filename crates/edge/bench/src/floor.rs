@@ -19,7 +19,7 @@ use std::{
 use portreeve_mqtt::{
     AckKind, ConnAck, Packet, Reason, Sender, SubAck, Version, decode, decode_connect, decode_publish, encode, frame,
 };
-use portreeve_tls::{Credentials, certificates_from_pem, provider};
+use portreeve_tls::{Credentials, Flow, certificates_from_pem, provider};
 use portreeve_types::Qos;
 use rustix::event::epoll::EventFlags;
 use rustls::{
@@ -30,7 +30,7 @@ use rustls::{
 
 use crate::{
     BenchError,
-    channel::{Buffers, Channel, Flow},
+    channel::{Buffers, Channel},
     fault::Fault,
     poller::Poller,
 };

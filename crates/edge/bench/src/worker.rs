@@ -13,6 +13,7 @@ use std::{
 };
 
 use portreeve_mqtt::encode;
+use portreeve_tls::Flow;
 use rustix::event::epoll::EventFlags;
 use rustls::{ClientConfig, client::UnbufferedClientConnection};
 use rustls_pki_types::ServerName;
@@ -20,7 +21,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     BenchError, Histogram, Negotiated, Scenario, Schedule,
-    channel::{Buffers, Channel, Flow},
+    channel::{Buffers, Channel},
     fault::Fault,
     poller::{Clock, Poller},
     session::{Context, Findings, Role, Session, Speech, Stage},

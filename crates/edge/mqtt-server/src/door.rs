@@ -16,12 +16,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, timeout_at},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     admission::{Admission, Slot},
     now,
     proxy::{self, Origin},
+    stream::TlsStream,
 };
 
 /// Connections that wait in the operating system's queue.
@@ -49,7 +49,7 @@ pub struct Arrival {
 /// A peer whose certificate the registry admitted.
 pub struct Arrived {
     /// The encrypted stream.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream,
     /// Whose it is.
     pub identity: DeviceIdentity,
     /// Where from.
@@ -181,13 +181,12 @@ impl Arrival {
 }
 
 impl TlsDoor {
-    async fn authenticate(&self, tcp: TcpStream) -> io::Result<(TlsStream<TcpStream>, DeviceIdentity)> {
+    async fn authenticate(&self, tcp: TcpStream) -> io::Result<(TlsStream, DeviceIdentity)> {
         tcp.set_nodelay(true)?;
         let idle = Duration::from_secs(self.hub.config().mqtt.tcp_keep_alive_s);
         socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))?;
-        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp).await?;
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let leaf = leaf.ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
+        let stream = TlsStream::accept(tcp, Arc::clone(&self.config)).await?;
+        let leaf = stream.peer_certificate().ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
         // Once more after the handshake: the registry may have changed meanwhile.
         let identity = self.hub.authenticate(leaf).map_err(io::Error::other)?;
         Ok((stream, identity))

@@ -1,7 +1,7 @@
 //! The loop between a byte stream and a [`Connection`].
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     io,
     pin::Pin,
@@ -20,8 +20,11 @@ use crate::now;
 
 /// Bytes read, and bytes written, in one step. One buffer of each a thread; a connection keeps only what is left over.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Steps before a busy connection lets others run.
-const STEPS_MAX: usize = 8;
+/// Steps before a busy connection lets others run. Few: what a publisher brings has to leave through its receivers before
+/// the caches forget it.
+const STEPS_MAX: usize = 2;
+/// Reads before what they brought is answered: the second finds, without a system call, that there is no more.
+const READS_MAX: usize = 2;
 /// How long a refused peer may take to read the last word, and how much it may still send meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long what is already written for a connection that is over may take to leave, milliseconds.
@@ -30,6 +33,8 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+    /// Lent to the connection that writes.
+    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Moves bytes between `stream` and `connection` until either ends, then closes the stream in order.
@@ -94,24 +99,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Pending
     }
 
+    /// Read, process, answer, write: each once, if it can be.
+    ///
+    /// Nothing is lost between the look and the sleep: the reader's waker stands since the read that found nothing, and
+    /// [`Connection::transmit`] leaves its own before it looks.
     fn step(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<Step> {
-        let drained = self.poll_write(cx, now)?;
+        if !self.poll_write(cx, now)? {
+            return self.step_blocked(cx, now);
+        }
         if self.connection.ended().is_some() {
-            return Ok(if drained { Step::Done } else { self.sleep_until_flushed(cx, now) });
+            return Ok(Step::Done);
         }
         let mut busy = false;
-        if drained {
-            busy |= self.poll_input(cx, now)?;
-            let (more, deadline_ms) = self.transmit(cx, now);
-            busy |= more || !self.output.is_empty() || self.connection.ended().is_some();
-            if !busy {
-                return Ok(self.sleep(cx, now, deadline_ms));
+        for _ in 0..READS_MAX {
+            busy = self.poll_input(cx, now)?;
+            if !busy || self.connection.ended().is_some() {
+                break;
             }
-            return Ok(Step::Again);
         }
-        // The socket is full: acknowledgements and DISCONNECT must still be heard, or both sides could wait for ever.
-        busy |= self.output.len() - self.written < OUTPUT_BYTES_MAX && self.poll_input(cx, now)?;
-        // Nor does a socket that takes nothing keep its connection from ending.
+        self.borrow_output();
+        let transmit = self.connection.transmit(now, cx.waker(), &mut self.output, OUTPUT_BYTES_MAX);
+        // What was answered may make room for packets that had to wait.
+        busy |= transmit.more || self.connection.ended().is_some();
+        busy |= !self.input.is_empty() && !self.output.is_empty();
+        if self.output.is_empty() {
+            self.return_output();
+        }
+        busy |= !self.poll_write(cx, now)?;
+        if busy { Ok(Step::Again) } else { Ok(self.sleep(cx, now, transmit.deadline_ms)) }
+    }
+
+    /// The socket is full: acknowledgements and DISCONNECT must still be heard, or both sides could wait for ever. Nor
+    /// does a socket that takes nothing keep its connection from ending.
+    fn step_blocked(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<Step> {
+        if self.connection.ended().is_some() {
+            return Ok(self.sleep_until_flushed(cx, now));
+        }
+        let mut busy = self.output.len() - self.written < OUTPUT_BYTES_MAX && self.poll_input(cx, now)?;
         let deadline_ms = self.connection.attend(now, cx.waker(), &mut self.output);
         busy |= self.connection.ended().is_some();
         if busy { Ok(Step::Again) } else { Ok(self.sleep(cx, now, deadline_ms)) }
@@ -128,13 +152,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.wrote_ms = now.mono_ms;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(false),
+                Poll::Pending => {
+                    // Its own copy of the rest, and no larger buffer, for as long as the socket takes nothing.
+                    let rest = self.output[self.written..].to_vec();
+                    self.return_output();
+                    self.output = rest;
+                    return Ok(false);
+                }
             }
         }
         if self.written > 0 {
-            self.written = 0;
-            // An idle connection keeps no buffer.
-            self.output = Vec::new();
+            self.return_output();
         }
         if self.unflushed {
             match Pin::new(&mut self.stream).poll_flush(cx) {
@@ -145,6 +173,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.wrote_ms = now.mono_ms;
         }
         Ok(true)
+    }
+
+    fn borrow_output(&mut self) {
+        if self.output.is_empty() {
+            self.output = OUTPUT.take();
+        }
+    }
+
+    /// A connection that has nothing to write keeps no buffer.
+    fn return_output(&mut self) {
+        self.written = 0;
+        let mut output = std::mem::take(&mut self.output);
+        if output.capacity() <= OUTPUT_KEPT_BYTES {
+            output.clear();
+            OUTPUT.set(output);
+        }
     }
 
     /// Reads and processes once; `true` if something happened.
@@ -186,11 +230,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.input = Vec::new();
         }
         used > 0
-    }
-
-    fn transmit(&mut self, cx: &mut Context<'_>, now: Now) -> (bool, u64) {
-        let transmit = self.connection.transmit(now, cx.waker(), &mut self.output, OUTPUT_BYTES_MAX);
-        (transmit.more, transmit.deadline_ms)
     }
 
     /// The connection is over; its last words get a moment, however slowly the peer reads.
@@ -250,6 +289,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
 /// Bytes of packets made ready at once. One TLS record holds 16 KiB; several go out in one system call.
 const OUTPUT_BYTES_MAX: usize = SCRATCH_BYTES;
+/// A buffer that had to grow beyond this, for large packets, is not kept.
+const OUTPUT_KEPT_BYTES: usize = 2 * OUTPUT_BYTES_MAX;
 /// The longest a timer is set for; it is set again when it fires.
 const TIMER_MAX_MS: u64 = 3_600_000;
 

@@ -15,6 +15,7 @@ mod door;
 mod drive;
 pub mod proxy;
 mod server;
+mod stream;
 
 use std::{
     sync::OnceLock,
@@ -25,6 +26,7 @@ pub use admission::{Admission, Slot};
 pub use door::{Arrival, Arrived, TlsDoor};
 pub use drive::drive;
 pub use server::MqttServer;
+pub use stream::TlsStream;
 
 /// Both clocks, now.
 #[must_use]
