@@ -18,6 +18,7 @@
 mod client;
 mod error;
 mod material;
+mod memo;
 mod policy;
 mod records;
 mod refusal;

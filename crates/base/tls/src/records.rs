@@ -164,16 +164,14 @@ impl<S: Side> Records<S> {
         }
     }
 
-    /// The alert for the peer, where there is one. rustls wants to see the input that it has seen before.
+    /// The alert for the peer, where there is one. Only what waits to be sent is asked for: rustls would look at the input
+    /// again otherwise, and it panics at an error that comes twice.
     fn explain(&mut self, arrived: &mut [u8], out: &mut Vec<u8>) {
-        let mut used = 0;
-        loop {
-            let UnbufferedStatus { discard, state } = self.side.process(&mut arrived[used..]);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
+        while self.side.common().wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.side.process(arrived).state else { return };
             if append(out, 0, |room| data.encode(room)).is_err() {
                 return;
             }
-            used += discard;
         }
     }
 

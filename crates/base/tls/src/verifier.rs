@@ -7,10 +7,11 @@ use rustls::{
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use smallvec::SmallVec;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::{GateRefusal, Refusal, TlsError, policy::provider};
+use crate::{GateRefusal, Refusal, TlsError, memo::Memoized, policy::provider};
 
 /// Who has the last word on a client whose certificate is in order: the registry (IIITA-N4).
 pub trait LeafGate: Send + Sync {
@@ -30,12 +31,15 @@ pub(crate) struct ClientVerifier {
     anchors: ArcSwap<Vec<TrustAnchor<'static>>>,
     gate: Arc<dyn LeafGate>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// The same algorithms for signatures on certificates, which come again with every connection.
+    certificate_algorithms: Vec<Memoized>,
 }
 
 impl ClientVerifier {
     pub(crate) fn new(anchors: &[CertificateDer<'_>], gate: Arc<dyn LeafGate>) -> Result<Self, TlsError> {
         let algorithms = provider().signature_verification_algorithms;
-        Ok(Self { anchors: ArcSwap::from_pointee(parse_anchors(anchors)?), gate, algorithms })
+        let certificate_algorithms = algorithms.all.iter().map(|&algorithm| Memoized::new(algorithm)).collect();
+        Ok(Self { anchors: ArcSwap::from_pointee(parse_anchors(anchors)?), gate, algorithms, certificate_algorithms })
     }
 
     pub(crate) fn replace_anchors(&self, anchors: &[CertificateDer<'_>]) -> Result<(), TlsError> {
@@ -50,9 +54,11 @@ impl ClientVerifier {
         now: UnixTime,
     ) -> Result<(), Refusal> {
         // Anchors are tried before the certificates that the client sent along, so a leaf of our own issuing CA costs
-        // one signature check.
+        // one signature check, and that once.
+        let algorithms: SmallVec<[&dyn SignatureVerificationAlgorithm; 16]> =
+            self.certificate_algorithms.iter().map(|algorithm| algorithm as _).collect();
         EndEntityCert::try_from(leaf)?.verify_for_usage(
-            self.algorithms.all,
+            &algorithms,
             &self.anchors.load(),
             others,
             now,

@@ -4,4 +4,5 @@
 
 mod handshake;
 mod material;
+mod records;
 mod support;
