@@ -13,12 +13,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_events::Kind;
 use portreeve_mqtt::{Connect, Reason, Version};
 use portreeve_policy::Action;
-use portreeve_store::{MessageRow, SessionId, SessionOp, Ticket, WillRow};
+use portreeve_store::{SessionId, SessionOp, Ticket, WillRow};
 use portreeve_types::{ClientId, IdentityId, LifecycleState, TopicName, UnixMillis};
 use uuid::Uuid;
 
 use super::{
-    message::Message,
+    message::{Envelope, Message, expires},
     session::{Close, Incoming, LinkSlot, Outgoing, Peer, Session, SessionKey},
 };
 use crate::{DeviceIdentity, Hub};
@@ -448,18 +448,16 @@ impl Hub {
             self.journal.submit(&mut ops);
             return self.emit_for(session, Kind::WillDenied, format_args!("will to {}: {denial}", will.topic));
         }
-        let row = MessageRow {
+        let envelope = Envelope {
             topic: will.topic.clone(),
             publisher: Some(session.key.identity),
             qos: will.qos,
             retain: will.retain,
-            forwarded: Arc::clone(&will.forwarded),
-            payload: Arc::clone(&will.payload),
-            expires: self.expires(will.expiry_s, now),
+            expires: expires(&self.config(), will.expiry_s, now),
             received: now,
         };
         self.counters.wills_published.fetch_add(1, Relaxed);
-        self.publish_detached(&Message::new(row, &self.journal), Some(session), now, ops);
+        self.publish_detached(&Message::new(envelope, &will.forwarded, &will.payload), Some(session), now, ops);
     }
 
     /// Wills and sessions whose time has come. The shell calls this several times a second.
