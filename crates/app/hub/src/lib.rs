@@ -12,8 +12,8 @@
 //!   threads exceed them by at most what one turn of every other thread brings in. All other bounds are exact.
 //! - A change of policy or identity raises the access generation; what was decided before is decided again before the
 //!   next message, and live sessions are looked at before the change is acknowledged.
-//! - Lock order: session table, then a session's `outgoing`, then trie and share groups, then retained, then the journal. No lock is
-//!   held while another session's connection is woken.
+//! - Lock order: session table, then a session's `outgoing`, then trie and share groups, then retained, then the journal.
+//!   No lock is held while another session's connection is woken.
 
 mod admin;
 mod bootstrap;

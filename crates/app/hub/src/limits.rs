@@ -210,6 +210,10 @@ impl Hub {
             let table = self.sessions.lock();
             let mut fullest = Fullest { sessions: table.by_id.len() as u64, ..Fullest::default() };
             for (id, held) in &table.by_identity {
+                // Everybody who connects waits for this lock: nearly all need no look into the registry.
+                if held.len() as u64 <= fullest.of_device.min(fullest.of_application) {
+                    continue;
+                }
                 let device = self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Device);
                 let slot = if device { &mut fullest.of_device } else { &mut fullest.of_application };
                 *slot = (*slot).max(held.len() as u64);

@@ -238,12 +238,13 @@ impl Hub {
 
     /// A client is back, perhaps from elsewhere: what policy reads of a connection may have changed. A subscription
     /// that is not granted from here stays without a permit, so that each message is asked about.
-    pub(crate) fn regrant(&self, session: &Arc<Session>, outgoing: &Outgoing, now: UnixMillis) {
+    ///
+    /// No lock is held meanwhile: until a subscription has its new grant, each message is asked about.
+    pub(crate) fn regrant(&self, session: &Arc<Session>, now: UnixMillis) {
         let generation = self.generation_of(session);
-        for subscription in outgoing.subscriptions.values() {
-            if subscription.grant.load().generation == generation {
-                continue;
-            }
+        let is_old = |subscription: &&Arc<Subscription>| subscription.grant.load().generation != generation;
+        let old: Vec<_> = session.outgoing.lock().subscriptions.values().filter(is_old).cloned().collect();
+        for subscription in old {
             let permit = self.permit_filter(session, &subscription.filter, now).ok();
             subscription.grant.store(Arc::new(Grant { generation, permit }));
         }
