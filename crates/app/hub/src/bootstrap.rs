@@ -132,7 +132,7 @@ impl Hub {
             journal,
             commits,
             trie: RwLock::default(),
-            trie_version: AtomicU64::new(1),
+            changes: crate::Changes::default(),
             retained: RwLock::default(),
             sessions: Mutex::default(),
             timers: Mutex::default(),

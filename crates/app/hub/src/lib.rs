@@ -7,11 +7,13 @@
 //! - A publication needs a [`DeviceIdentity`], which only the registry makes, and a permit, which only the policy
 //!   engine makes (ISVS-4.2.2).
 //! - An acknowledgement goes out after what it promises is durable: every one waits in its connection's queue for its
-//!   journal ticket.
+//!   journal ticket, which it has when the turn that made it ends.
+//! - The hub's own bounds on rates and queue bytes are exact within a turn and from turn to turn; turns on several
+//!   threads exceed them by at most what one turn of every other thread brings in. All other bounds are exact.
 //! - A change of policy or identity raises the access generation; what was decided before is decided again before the
 //!   next message, and live sessions are looked at before the change is acknowledged.
-//! - Lock order: session table, then a session's `outgoing`, then trie, then retained, then the journal. No lock is
-//!   held while another session's connection is woken.
+//! - Lock order: session table, then a session's `outgoing`, then trie and share groups, then retained, then the journal.
+//!   No lock is held while another session's connection is woken.
 
 mod admin;
 mod bootstrap;
@@ -51,7 +53,7 @@ pub use broker::{Close, Connection, Counters, Ended, Gauges, Now, Peer, Tally, T
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
 
-use broker::{Access, Retained, Session, SessionTable, Trie};
+use broker::{Access, Changes, Retained, Session, SessionTable, Trie};
 
 /// The hub. Shared by all workers; see the crate's documentation.
 pub struct Hub {
@@ -69,7 +71,7 @@ pub struct Hub {
     journal: Arc<Journal>,
     commits: Arc<CommitWatch>,
     trie: RwLock<Trie>,
-    trie_version: AtomicU64,
+    changes: Changes,
     retained: RwLock<Retained>,
     sessions: Mutex<SessionTable>,
     timers: Mutex<BTreeSet<(UnixMillis, SessionId)>>,
@@ -215,10 +217,6 @@ impl Hub {
         self.generation.load(Acquire)
     }
 
-    fn trie_version(&self) -> u64 {
-        self.trie_version.load(Acquire)
-    }
-
     /// The generation in which decisions about this session are made: the hub's and its own. Never 0.
     fn generation_of(&self, session: &Session) -> u64 {
         (self.generation() << 32) | (session.epoch.load(Acquire) & u64::from(u32::MAX))
@@ -232,7 +230,8 @@ impl Hub {
     /// What was decided about this session is decided again, and so is who receives what.
     fn raise_epoch(&self, session: &Session) {
         session.epoch.fetch_add(1, AcqRel);
-        self.trie_version.fetch_add(1, AcqRel);
+        let outgoing = session.outgoing.lock();
+        outgoing.subscriptions.values().for_each(|subscription| self.changes.note(subscription.filter.plain()));
     }
 
     /// The policies that apply to a session's identity now.
@@ -296,30 +295,9 @@ impl Hub {
         self.access(session).slice.decide(action, resource, &context)
     }
 
-    /// When a message with this expiry interval, received now, expires. `mqtt.message_expiry_max_s` caps it.
-    fn expires(&self, expiry_s: Option<u32>, now: UnixMillis) -> Option<UnixMillis> {
-        let cap_s = Some(self.config().mqtt.message_expiry_max_s).filter(|&s| s > 0);
-        let expiry_s = match (expiry_s, cap_s) {
-            (Some(asked), Some(cap)) => Some(asked.min(cap)),
-            (asked, cap) => asked.or(cap),
-        };
-        expiry_s.map(|s| now.plus(std::time::Duration::from_secs(s.into())))
-    }
-
     /// Has `waker` called after the next commit.
     fn wake_on_commit(&self, waker: &Waker) {
         self.commits.wakers.lock().push(waker.clone());
-    }
-
-    /// Whether the hub's message and byte rates allow one more message (CSA-COM-04: globally).
-    fn admit_message(&self, payload_bytes: usize, now: Now) -> bool {
-        let config = self.config();
-        self.rate.admit(
-            payload_bytes as u64,
-            now.mono_ms,
-            config.limits.messages_per_s.into(),
-            config.limits.bytes_per_s,
-        )
     }
 
     /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
@@ -361,7 +339,7 @@ impl Hub {
         let delete =
             |topic: &portreeve_types::TopicName| portreeve_store::SessionOp::DeleteRetained { topic: topic.clone() };
         if !expired.is_empty() {
-            self.journal.submit(&mut expired.iter().map(|message| delete(&message.row.topic)).collect());
+            self.journal.submit(&mut expired.iter().map(|message| delete(&message.envelope.topic)).collect());
         }
         drop(retained);
         // Bodies go behind the slots that named them.

@@ -71,7 +71,8 @@ pub struct Admissions {
     pub handshakes_failed: AtomicU64,
 }
 
-/// The hub's own rate, over windows of a second. Approximate by design: two relaxed additions a message, no lock.
+/// The hub's own rate, over windows of a second. A turn looks at it once and is charged once, so that messages share no
+/// memory: exact for turns that follow each other, and exceeded by at most what the turns that run meanwhile bring in.
 #[derive(Debug, Default)]
 pub(crate) struct RateWindow {
     second: AtomicU64,
@@ -79,16 +80,48 @@ pub(crate) struct RateWindow {
     bytes: AtomicU64,
 }
 
+/// What one turn may take of the hub's rate, and what it took.
+#[derive(Debug)]
+pub(crate) struct RateShare {
+    messages_left: u64,
+    bytes_left: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+impl RateShare {
+    /// Whether one more message is within the rates. Those that are refused count as well.
+    pub(crate) fn admit(&mut self, bytes: u64) -> bool {
+        self.messages += 1;
+        self.bytes += bytes;
+        self.messages <= self.messages_left && self.bytes <= self.bytes_left
+    }
+}
+
 impl RateWindow {
-    pub(crate) fn admit(&self, bytes: u64, mono_ms: u64, messages_max: u64, bytes_max: u64) -> bool {
+    /// What is left of this second.
+    pub(crate) fn share(&self, mono_ms: u64, messages_max: u64, bytes_max: u64) -> RateShare {
         let second = mono_ms / 1000;
-        if self.second.swap(second, Relaxed) != second {
+        // A thread that read the clock earlier does not turn it back.
+        if self.second.load(Relaxed) < second && self.second.fetch_max(second, Relaxed) < second {
             self.messages.store(0, Relaxed);
             self.bytes.store(0, Relaxed);
         }
-        let messages = self.messages.fetch_add(1, Relaxed);
-        let total = self.bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        messages < messages_max && total <= bytes_max
+        let (messages, bytes) = self.now();
+        RateShare {
+            messages_left: messages_max.saturating_sub(messages),
+            bytes_left: bytes_max.saturating_sub(bytes),
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Counts what a turn took.
+    pub(crate) fn charge(&self, share: &RateShare) {
+        if share.messages > 0 {
+            self.messages.fetch_add(share.messages, Relaxed);
+            self.bytes.fetch_add(share.bytes, Relaxed);
+        }
     }
 
     fn now(&self) -> (u64, u64) {
@@ -125,7 +158,7 @@ impl Hub {
             row("inflight_per_session", l.inflight_per_session.into(), fullest.in_flight),
             row("queue_messages_per_session", l.queue_messages_per_session as u64, fullest.messages),
             row("queue_bytes_per_session", l.queue_bytes_per_session as u64, fullest.bytes),
-            row("queue_bytes_total", l.queue_bytes_total as u64, self.gauges.queue_bytes.load(Relaxed) as u64),
+            row("queue_bytes_total", l.queue_bytes_total as u64, self.gauges.queue_bytes() as u64),
             row("retained_messages", l.retained_messages as u64, retained_messages),
             row("retained_bytes", l.retained_bytes as u64, retained_bytes),
             row("retained_message_bytes", l.retained_message_bytes as u64, high(&self.limits.retained_message_bytes)),
@@ -177,6 +210,10 @@ impl Hub {
             let table = self.sessions.lock();
             let mut fullest = Fullest { sessions: table.by_id.len() as u64, ..Fullest::default() };
             for (id, held) in &table.by_identity {
+                // Everybody who connects waits for this lock: nearly all need no look into the registry.
+                if held.len() as u64 <= fullest.of_device.min(fullest.of_application) {
+                    continue;
+                }
                 let device = self.registry.row(*id).is_some_and(|row| row.kind == portreeve_types::Kind::Device);
                 let slot = if device { &mut fullest.of_device } else { &mut fullest.of_application };
                 *slot = (*slot).max(held.len() as u64);
@@ -231,8 +268,29 @@ mod tests {
     #[test]
     fn the_hubs_rate_is_a_window_of_a_second() {
         let window = RateWindow::default();
-        assert_eq!((0..10).filter(|_| window.admit(1, 0, 4, 100)).count(), 4);
-        assert!(window.admit(1, 1000, 4, 100));
-        assert!(!window.admit(100, 1000, 4, 100));
+        let turn = |mono_ms, bytes: &[u64]| {
+            let mut share = window.share(mono_ms, 4, 100);
+            let admitted = bytes.iter().filter(|&&bytes| share.admit(bytes)).count();
+            window.charge(&share);
+            admitted
+        };
+        // However the messages come in turns, those of a second are counted exactly.
+        assert_eq!((turn(0, &[1]), turn(0, &[1, 1]), turn(999, &[1, 1, 1]), turn(999, &[1])), (1, 2, 1, 0));
+        assert_eq!((turn(1000, &[1]), turn(1000, &[100]), turn(1001, &[50])), (1, 0, 0));
+        // A turn that began in the second before neither opens that again nor a new one.
+        assert_eq!((turn(2000, &[1, 1, 1, 1]), turn(1999, &[1]), turn(2000, &[1])), (4, 0, 0));
+    }
+
+    /// What [`RateWindow`] promises of turns at the same time: each admits no more than was left when it began.
+    #[test]
+    fn turns_at_the_same_time_exceed_the_rate_by_no_more_than_themselves() {
+        let window = RateWindow::default();
+        let (mut one, mut other) = (window.share(0, 4, 100), window.share(0, 4, 100));
+        assert_eq!((0..10).filter(|_| one.admit(1)).count(), 4);
+        assert_eq!((0..10).filter(|_| other.admit(1)).count(), 4);
+        window.charge(&one);
+        window.charge(&other);
+        assert!(!window.share(0, 4, 100).admit(1));
+        assert_eq!(window.now(), (20, 20));
     }
 }

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
 use portreeve_config::QueueOverflow;
+use portreeve_hub::{AdminRequest, Fields};
 use portreeve_mqtt::{Connect, Packet, Publish, Reason, Version};
 use portreeve_types::{Kind, LifecycleState, Qos};
 
@@ -378,5 +379,51 @@ fn only_the_active_are_connected_whatever_happens() {
         let admitted = matches!(got[..], [Got::ConnAck { reason: Reason::SUCCESS, .. }]);
         assert_eq!(admitted, state == Active, "seed {seed:#x}, {state}");
         assert_eq!(bench.hub.authenticate(&leaf).is_ok(), state == Active);
+    }
+}
+
+/// ISVS-4.2.2: policy is asked before the lock that every CONNECT waits for is taken. Whoever is let in while it changes, be
+/// it the policies or what they read of the identity, is found by the change.
+#[test]
+fn nobody_slips_in_while_policy_changes() {
+    let forbid = |condition: &str| format!(r#"forbid (principal, action == Action::"connect", resource) {condition};"#);
+    let bench = Bench::with(|config| config.limits.sessions_per_application = 1_000_000);
+    let app = bench.application("app");
+    let place = |location: &str| {
+        let fields = Fields { location: Some(location.into()), ..Fields::default() };
+        bench.administer(AdminRequest::DeviceEdit { name: "app".parse().unwrap(), fields }).unwrap();
+    };
+    for round in 0..60 {
+        let (open, close): (&dyn Fn(), &dyn Fn()) = match round % 2 {
+            0 => (&|| bench.policy(""), &|| bench.policy(&forbid(""))),
+            _ => (
+                &|| {
+                    place("inside");
+                    bench.policy(&forbid(r#"when { principal.location == "outside" }"#));
+                },
+                &|| place("outside"),
+            ),
+        };
+        open();
+        let clients = std::thread::scope(|scope| {
+            let storm: Vec<_> = (0..4)
+                .map(|number| {
+                    let (bench, app) = (&bench, &app);
+                    scope.spawn(move || {
+                        let names = (0..).map(|index| format!("{round}-{number}-{index}"));
+                        let clients = names.map(|name| bench.try_connect(app, connect(&name)));
+                        let let_in = |got: &[Got]| matches!(got[0], Got::ConnAck { reason: Reason::SUCCESS, .. });
+                        clients.take_while(|(_, got)| let_in(got)).map(|(client, _)| client).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            close();
+            storm.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        for mut client in clients {
+            client.recv(&bench);
+            assert!(client.is_over(), "round {round}");
+        }
     }
 }

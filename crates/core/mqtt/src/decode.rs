@@ -115,8 +115,22 @@ pub fn decode_connect(packet: &[u8]) -> Result<Connect<'_>, Violation> {
 /// # Errors
 /// As [`decode`], and for any other packet.
 pub fn decode_publish(version: Version, from: Sender, packet: &[u8]) -> Result<Publish<'_>, Violation> {
+    decode_publish_to(version, from, packet, "")
+}
+
+/// As [`decode_publish`], for a sender that is likely to name `known` again, a topic name that was checked before. Then
+/// the result's topic *is* `known`, the same place in memory, and is not checked anew.
+///
+/// # Errors
+/// As [`decode_publish`].
+pub fn decode_publish_to<'a>(
+    version: Version,
+    from: Sender,
+    packet: &'a [u8],
+    known: &'a str,
+) -> Result<Publish<'a>, Violation> {
     let decoded = split(packet).and_then(|(kind, first, body)| match kind {
-        Kind::Publish => publish(version, from, first, body),
+        Kind::Publish => publish(version, from, first, body, known),
         _ => Err(Violation::protocol("", "not a PUBLISH")),
     });
     decoded.map_err(|violation| in_words_of(version, violation))
@@ -143,7 +157,7 @@ fn decode_body<'a>(
     match kind {
         Kind::Connect => connect::connect(body).map(Packet::Connect),
         Kind::ConnAck => connack(version, body).map(Packet::ConnAck),
-        Kind::Publish => publish(version, from, first, body).map(Packet::Publish),
+        Kind::Publish => publish(version, from, first, body, "").map(Packet::Publish),
         Kind::PubAck => ack(version, body, "MQTT-3.4.2-1", is_delivery_reason).map(Packet::PubAck),
         Kind::PubRec => ack(version, body, "MQTT-3.5.2-1", is_delivery_reason).map(Packet::PubRec),
         Kind::PubRel => ack(version, body, "MQTT-3.6.2-1", is_release_reason).map(Packet::PubRel),
@@ -187,12 +201,21 @@ fn packet_id(body: &mut Reader<'_>, zero: Reason) -> Result<u16, Violation> {
     }
 }
 
-fn publish<'a>(version: Version, from: Sender, first: u8, mut body: Reader<'a>) -> Result<Publish<'a>, Violation> {
+fn publish<'a>(
+    version: Version,
+    from: Sender,
+    first: u8,
+    mut body: Reader<'a>,
+    known: &'a str,
+) -> Result<Publish<'a>, Violation> {
     // `check_first_byte` refused QoS 3.
     let qos = Qos::from_bits(first >> 1 & 3).unwrap_or_default();
     // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
     let wildcard = Violation::malformed("MQTT-3.3.2-2", "the topic name holds a wildcard");
-    let topic = wire::topic(body.binary()?, wildcard)?;
+    let topic = match body.binary()? {
+        same if same == known.as_bytes() => known,
+        other => wire::topic(other, wildcard)?,
+    };
     let packet_id = match qos {
         Qos::AtMostOnce => 0,
         _ => packet_id(&mut body, Reason::PROTOCOL_ERROR)?,

@@ -86,6 +86,11 @@ impl<M> Received<M> {
         self.held.remove(&packet_id).map(|held| held.message)
     }
 
+    /// Everything held, when the session ends.
+    pub fn drain(&mut self) -> impl Iterator<Item = M> + '_ {
+        self.held.drain().map(|(_, held)| held.message)
+    }
+
     /// Messages held.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -31,10 +31,12 @@ mod reason;
 mod violation;
 mod wire;
 
-pub use decode::{Sender, decode, decode_connect, decode_publish, frame};
+pub use decode::{Sender, decode, decode_connect, decode_publish, decode_publish_to, frame};
 pub use encode::{AckKind, EncodeError, PublishHeader};
 pub use inbound::{InboundAliases, REPEATS_MAX, ReceiveQuota, Received, Taken};
-pub use outbound::{Acked, Deliverable, Delivery, Link, Outbound, Overflow, Pumped, QueueLimits, Queued, packet_id};
+pub use outbound::{
+    Acked, Deliverable, Delivery, Link, Outbound, Overflow, Pumped, QueueLimits, Queued, Removed, packet_id,
+};
 pub use packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, MessageProperties, Packet, Publish, RetainHandling, SubAck, Subscribe,
     SubscriptionOptions, SubscriptionRequest, Unsubscribe, Version, Will,

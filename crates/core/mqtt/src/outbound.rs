@@ -108,19 +108,29 @@ pub enum Overflow {
 }
 
 /// What became of a delivery.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Queued {
-    /// It waits under this sequence number (0 for QoS 0).
-    Accepted {
-        /// Sequence number, the store's key.
-        seq: u64,
-        /// Messages that made room, oldest first: sequence number (QoS > 0 only) of each.
-        dropped: SmallVec<[u64; 2]>,
-        /// How many were dropped in all, QoS 0 included.
-        dropped_count: usize,
-    },
-    /// The queue is full.
-    Rejected,
+#[derive(Debug)]
+pub struct Queued<M> {
+    /// The sequence number under which it waits (0 at QoS 0), the store's key; `None` if the queue is full.
+    pub accepted: Option<u64>,
+    /// What made room, oldest first.
+    pub dropped: Vec<Removed<M>>,
+}
+
+/// A delivery that left the queue. Its message is handed out, so that whoever stored it can delete the row that names it
+/// before the message itself goes.
+#[derive(Debug)]
+pub struct Removed<M> {
+    /// Sequence number, the store's key; `None` at QoS 0, which has none.
+    pub seq: Option<u64>,
+    /// The message.
+    pub message: M,
+}
+
+impl<M> From<Entry<M>> for Removed<M> {
+    fn from(entry: Entry<M>) -> Self {
+        let seq = (entry.delivery.qos != Qos::AtMostOnce).then_some(entry.seq);
+        Self { seq, message: entry.delivery.message }
+    }
 }
 
 /// The packet identifier that belongs to a sequence number.
@@ -133,10 +143,10 @@ pub fn packet_id(seq: u64) -> u16 {
 }
 
 /// What an acknowledgement did.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Acked {
-    /// The delivery with this sequence number is complete.
-    Complete(u64),
+#[derive(Debug)]
+pub enum Acked<M> {
+    /// This delivery is complete.
+    Complete(Removed<M>),
     /// PUBREC: send PUBREL once this release is durable.
     Release(u64),
     /// A repeated PUBREC: send PUBREL again.
@@ -178,18 +188,24 @@ impl<M> Default for Outbound<M> {
 }
 
 /// What one [`Outbound::pump`] did besides writing bytes.
-#[derive(Debug, Default)]
-pub struct Pumped {
+#[derive(Debug)]
+pub struct Pumped<M> {
     /// Messages written.
     pub sent: usize,
-    /// Sequence numbers of QoS > 0 messages that ended without being sent: expired, or larger than the client takes.
-    pub ended: SmallVec<[u64; 4]>,
+    /// Messages that ended without being sent: expired, or larger than the client takes.
+    pub ended: Vec<Removed<M>>,
     /// Expired messages, QoS 0 included.
     pub expired: usize,
     /// Messages larger than the client's Maximum Packet Size [MQTT-3.1.2-25].
     pub oversize: usize,
     /// Stopped because the output was full, not for want of messages.
     pub more: bool,
+}
+
+impl<M> Default for Pumped<M> {
+    fn default() -> Self {
+        Self { sent: 0, ended: Vec::new(), expired: 0, oversize: 0, more: false }
+    }
 }
 
 impl<M: Deliverable> Outbound<M> {
@@ -224,34 +240,29 @@ impl<M: Deliverable> Outbound<M> {
     }
 
     /// Queues a delivery, or decides what happens when there is no room.
-    pub fn push(&mut self, delivery: Delivery<M>, limits: &QueueLimits) -> Queued {
+    pub fn push(&mut self, delivery: Delivery<M>, limits: &QueueLimits) -> Queued<M> {
         let cost = delivery.message.cost_bytes();
-        let (mut dropped, mut dropped_count) = (SmallVec::new(), 0);
+        let mut dropped = Vec::new();
         // What cannot fit even beside what must stay drives nothing out.
         if self.sent_count >= limits.messages_max || self.sent_bytes + cost > limits.bytes_max {
-            return Queued::Rejected;
+            return Queued { accepted: None, dropped };
         }
         while self.len() >= limits.messages_max || self.bytes + cost > limits.bytes_max {
-            if limits.overflow == Overflow::Reject {
-                return Queued::Rejected;
-            }
-            let Some(victim) = self.drop_oldest() else { return Queued::Rejected };
-            dropped_count += 1;
-            if victim.delivery.qos != Qos::AtMostOnce {
-                dropped.push(victim.seq);
-            }
+            let victim = if limits.overflow == Overflow::Reject { None } else { self.drop_oldest() };
+            let Some(victim) = victim else { return Queued { accepted: None, dropped } };
+            dropped.push(victim.into());
         }
         self.bytes += cost;
         let order = self.next_order;
         self.next_order += 1;
         if delivery.qos == Qos::AtMostOnce {
             self.waiting_qos0.push_back(Entry { delivery, order, seq: 0, dup: false });
-            return Queued::Accepted { seq: 0, dropped, dropped_count };
+            return Queued { accepted: Some(0), dropped };
         }
         let seq = self.next_seq;
         self.next_seq += 1;
         self.waiting.push_back(Entry { delivery, order, seq, dup: false });
-        Queued::Accepted { seq, dropped, dropped_count }
+        Queued { accepted: Some(seq), dropped }
     }
 
     /// QoS 0 goes first: nobody was promised it. What was sent before stays, its identifier is in use.
@@ -311,23 +322,17 @@ impl<M: Deliverable> Outbound<M> {
         }
     }
 
-    /// Drops messages that were not sent yet and that `keep` no longer wants; the sequence numbers of those at QoS > 0.
-    pub fn retain_unsent(&mut self, mut keep: impl FnMut(&Delivery<M>) -> bool) -> Vec<u64> {
-        let (mut dropped, mut bytes) = (Vec::new(), 0);
-        let mut decide = |entry: &Entry<M>| {
-            let stays = entry.dup || keep(&entry.delivery);
-            if !stays {
-                bytes += entry.delivery.message.cost_bytes();
-                if entry.delivery.qos != Qos::AtMostOnce {
-                    dropped.push(entry.seq);
-                }
-            }
-            stays
-        };
-        self.waiting.retain(&mut decide);
-        self.waiting_qos0.retain(&mut decide);
-        self.bytes -= bytes;
-        dropped
+    /// Takes out messages that were not sent yet and that `keep` no longer wants.
+    pub fn retain_unsent(&mut self, mut keep: impl FnMut(&Delivery<M>) -> bool) -> Vec<Removed<M>> {
+        let mut removed = Vec::new();
+        for queue in [&mut self.waiting, &mut self.waiting_qos0] {
+            let (kept, dropped): (VecDeque<_>, VecDeque<_>) =
+                queue.drain(..).partition(|entry| entry.dup || keep(&entry.delivery));
+            *queue = kept;
+            removed.extend(dropped.into_iter().map(Removed::from));
+        }
+        self.bytes -= removed.iter().map(|removed| removed.message.cost_bytes()).sum::<usize>();
+        removed
     }
 
     /// Whether another message of `cost_bytes` fits without driving one out. An empty queue takes any.
@@ -373,7 +378,7 @@ impl<M: Deliverable> Outbound<M> {
     }
 
     /// Writes as many PUBLISH packets as the window, the gate and `out_bytes_max` allow.
-    pub fn pump(&mut self, now: UnixMillis, link: &mut Link, out: &mut Vec<u8>, out_bytes_max: usize) -> Pumped {
+    pub fn pump(&mut self, now: UnixMillis, link: &mut Link, out: &mut Vec<u8>, out_bytes_max: usize) -> Pumped<M> {
         let mut pumped = Pumped::default();
         loop {
             if out.len() >= out_bytes_max {
@@ -384,12 +389,12 @@ impl<M: Deliverable> Outbound<M> {
             let delivery = &entry.delivery;
             if !entry.dup && delivery.message.expires().is_some_and(|at| at <= now) {
                 pumped.expired += 1;
-                self.end(&entry, &mut pumped);
+                pumped.ended.push(self.end(entry));
                 continue;
             }
             if !link.publish(now, &entry, out) {
                 pumped.oversize += 1;
-                self.end(&entry, &mut pumped);
+                pumped.ended.push(self.end(entry));
                 continue;
             }
             pumped.sent += 1;
@@ -401,20 +406,29 @@ impl<M: Deliverable> Outbound<M> {
                 self.sent_bytes += entry.delivery.message.cost_bytes();
                 self.sent_count += 1;
             }
-            let index = self.in_flight.partition_point(|item| item.entry.seq < entry.seq);
-            self.in_flight.insert(index, InFlight { entry, released: false });
+            self.fly(entry);
         }
     }
 
-    fn end(&mut self, entry: &Entry<M>, pumped: &mut Pumped) {
-        self.bytes -= entry.delivery.message.cost_bytes();
+    /// Nearly always behind all others; what was released before a crash may have a later number.
+    fn fly(&mut self, entry: Entry<M>) {
+        let is_latest = self.in_flight.back().is_none_or(|last| last.entry.seq < entry.seq);
+        let index = if is_latest {
+            self.in_flight.len()
+        } else {
+            self.in_flight.partition_point(|item| item.entry.seq < entry.seq)
+        };
+        self.in_flight.insert(index, InFlight { entry, released: false });
+    }
+
+    fn end(&mut self, entry: Entry<M>) -> Removed<M> {
+        let cost = entry.delivery.message.cost_bytes();
+        self.bytes -= cost;
         if entry.dup {
-            self.sent_bytes -= entry.delivery.message.cost_bytes();
+            self.sent_bytes -= cost;
             self.sent_count -= 1;
         }
-        if entry.delivery.qos != Qos::AtMostOnce {
-            pumped.ended.push(entry.seq);
-        }
+        entry.into()
     }
 
     /// The next message in order; a full window holds back QoS > 0 only.
@@ -438,12 +452,12 @@ impl<M: Deliverable> Outbound<M> {
     }
 
     /// PUBACK for a QoS 1 message.
-    pub fn puback(&mut self, id: u16) -> Acked {
+    pub fn puback(&mut self, id: u16) -> Acked<M> {
         self.complete(id, |item| item.entry.delivery.qos == Qos::AtLeastOnce)
     }
 
     /// PUBREC for a QoS 2 message; an error reason ends the delivery [MQTT-4.3.3-4].
-    pub fn pubrec(&mut self, id: u16, reason: Reason) -> Acked {
+    pub fn pubrec(&mut self, id: u16, reason: Reason) -> Acked<M> {
         let Some(index) = self.find(id) else { return Acked::Unknown };
         let item = &mut self.in_flight[index];
         if item.entry.delivery.qos != Qos::ExactlyOnce {
@@ -460,23 +474,28 @@ impl<M: Deliverable> Outbound<M> {
     }
 
     /// PUBCOMP for a released QoS 2 message.
-    pub fn pubcomp(&mut self, id: u16) -> Acked {
+    pub fn pubcomp(&mut self, id: u16) -> Acked<M> {
         self.complete(id, |item| item.released)
     }
 
-    fn complete(&mut self, id: u16, fits: impl Fn(&InFlight<M>) -> bool) -> Acked {
+    fn complete(&mut self, id: u16, fits: impl Fn(&InFlight<M>) -> bool) -> Acked<M> {
         let Some(index) = self.find(id).filter(|&index| fits(&self.in_flight[index])) else { return Acked::Unknown };
-        let Some(item) = self.in_flight.remove(index) else { return Acked::Unknown };
+        // Most clients acknowledge in order, for which there is a shorter way than `remove`.
+        let item = if index == 0 { self.in_flight.pop_front() } else { self.in_flight.remove(index) };
+        let Some(item) = item else { return Acked::Unknown };
         let cost = item.entry.delivery.message.cost_bytes();
         self.bytes -= cost;
         self.sent_bytes -= cost;
         self.sent_count -= 1;
-        Acked::Complete(item.entry.seq)
+        Acked::Complete(item.entry.into())
     }
 
     /// In flight spans fewer than 65,535 sequence numbers, so an identifier names at most one of them.
     fn find(&self, id: u16) -> Option<usize> {
         let base = self.in_flight.front()?.entry.seq;
+        if packet_id(base) == id {
+            return Some(0);
+        }
         let offset = (65_535 + u64::from(id) - u64::from(packet_id(base))) % 65_535;
         self.in_flight.binary_search_by_key(&(base + offset), |item| item.entry.seq).ok()
     }

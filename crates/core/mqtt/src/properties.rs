@@ -307,6 +307,14 @@ impl<'a> MessageProperties<'a> {
     ///
     /// A field that no sender could have encoded (longer than 65535 bytes) is left out.
     pub fn encode_forwarded(&self, out: &mut Vec<u8>) {
+        let is_bare = self.payload_is_utf8.is_none()
+            && self.content_type.is_none()
+            && self.response_topic.is_none()
+            && self.correlation_data.is_none();
+        // Most messages have none.
+        if is_bare && self.user_properties.is_empty() {
+            return;
+        }
         // A copy whose fields are taken as they are written: first in the order of arrival, then what is left.
         let mut left = MessageProperties { user_properties: UserProperties::default(), ..self.clone() };
         let mut reader = Reader(self.user_properties.block);

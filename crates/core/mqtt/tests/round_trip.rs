@@ -367,6 +367,25 @@ fn what_5_0_adds_is_left_out_of_3_1_1() {
     assert_eq!(written(|out| encode::publish(out, V4, &header, b"")), bytes("30 | s'a'"));
 }
 
+/// A topic that is known is not copied or checked again, and nothing but that topic is taken for it.
+#[test]
+fn a_known_topic_is_recognized_and_no_other() {
+    let known = "a/b";
+    let to = |wire: &str| {
+        let wire = bytes(wire);
+        let topic =
+            |publish: portreeve_mqtt::Publish<'_>| (publish.topic.to_owned(), std::ptr::eq(publish.topic, known));
+        portreeve_mqtt::decode_publish_to(V5, CLIENT, &wire, known).map(topic)
+    };
+    assert_eq!(to("30 | s'a/b' { } 'x'"), Ok(("a/b".to_owned(), true)));
+    for other in ["a/", "a/bc", "b"] {
+        assert_eq!(to(&format!("30 | s'{other}' {{ }} 'x'")), Ok((other.to_owned(), false)));
+    }
+    assert_eq!(to("30 | s'' { 23 0001 } 'x'"), Ok((String::new(), false)));
+    assert_eq!(to("30 | s'a/+' { } 'x'").unwrap_err().clause, "MQTT-3.3.2-2");
+    assert!(to("30 | s'' { } 'x'").is_err());
+}
+
 /// [MQTT-3.3.2-17] [MQTT-3.3.2-18]: receivers get what was sent, in the order in which it was sent.
 #[test]
 fn forwarded_properties_keep_their_order() {

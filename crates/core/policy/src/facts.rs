@@ -10,9 +10,9 @@ use cedar_policy::pst::{
     BinaryOp, Clause, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, ResourceConstraint, Template, UnaryOp, Var,
 };
 
-/// A set of fields of the context and the resource.
+/// A set of fields of the context, the resource and the principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reads(u16);
+pub(crate) struct Reads(u32);
 
 impl Reads {
     pub(crate) const NOW: Self = Self(1);
@@ -28,6 +28,18 @@ impl Reads {
     pub(crate) const VOLATILE: Self = Self(Self::NOW.0 | Self::QOS.0 | Self::RETAIN.0);
     const CONTEXT: Self = Self(0x3f);
     const RESOURCE: Self = Self(0x1c0);
+    /// The principal's attributes, each with its place in the set.
+    pub(crate) const PRINCIPAL: [(&'static str, Self); 8] = [
+        ("id", Self(1 << 9)),
+        ("kind", Self(1 << 10)),
+        ("group", Self(1 << 11)),
+        ("owner", Self(1 << 12)),
+        ("location", Self(1 << 13)),
+        ("model", Self(1 << 14)),
+        ("firmware", Self(1 << 15)),
+        ("state", Self(1 << 16)),
+    ];
+    const WHOLE_PRINCIPAL: Self = Self(0x1_fe00);
 
     pub(crate) fn contains(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -90,21 +102,37 @@ impl Facts {
             Expr::Literal(Literal::EntityUID(uid)) => self.topic(uid),
             Expr::Var(Var::Context) => self.reads |= Reads::CONTEXT,
             Expr::Var(Var::Resource) => self.reads |= Reads::RESOURCE,
-            Expr::Var(Var::Principal) => self.reads_principal = true,
+            Expr::Var(Var::Principal) => {
+                self.reads_principal = true;
+                self.reads |= Reads::WHOLE_PRINCIPAL;
+            }
             Expr::GetAttr { expr, attr } => self.attribute(expr, attr),
             Expr::HasAttr { expr, attrs } => self.attribute(expr, &attrs.head),
-            // Comparing the resource as a whole reads none of its attributes.
+            // Comparing an entity as a whole reads none of its attributes.
             Expr::BinaryOp { op: BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::In, left, right } => {
-                [left, right].into_iter().filter(|side| !is_resource(side)).for_each(|side| self.walk(side));
+                [left, right].into_iter().for_each(|side| self.operand(side));
             }
-            Expr::Is { .. } => {
-                children(expr).into_iter().filter(|side| !is_resource(side)).for_each(|side| self.walk(side))
-            }
+            Expr::Is { .. } => children(expr).into_iter().for_each(|side| self.operand(side)),
             _ => children(expr).into_iter().for_each(|child| self.walk(child)),
         }
     }
 
+    /// A part of which only the identity counts, if it is an entity.
+    fn operand(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Var(Var::Principal) => self.reads_principal = true,
+            Expr::Var(Var::Resource) => {}
+            _ => self.walk(expr),
+        }
+    }
+
     fn attribute(&mut self, object: &Expr, attribute: &str) {
+        if let Expr::Var(Var::Principal) = object {
+            self.reads_principal = true;
+            let place = Reads::PRINCIPAL.iter().find(|(name, _)| *name == attribute);
+            self.reads |= place.map_or(Reads::WHOLE_PRINCIPAL, |(_, place)| *place);
+            return;
+        }
         self.reads |= match (object, attribute) {
             (Expr::Var(Var::Context), "now") => Reads::NOW,
             (Expr::Var(Var::Context), "source") => Reads::SOURCE,

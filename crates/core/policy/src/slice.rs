@@ -36,13 +36,17 @@ pub(crate) struct Parts {
     connect: Vec<Arc<Rule>>,
     publish: Vec<Arc<Rule>>,
     subscribe: Vec<Arc<Rule>>,
+    /// What any of them reads.
+    reads: Reads,
 }
 
 impl Parts {
     pub(crate) fn new<'a>(rules: impl Iterator<Item = &'a Arc<Rule>>) -> Self {
         let rules: Vec<&Arc<Rule>> = rules.collect();
+        let reads = rules.iter().fold(Reads::default(), |reads, rule| reads | rule.facts.reads);
         let part = |action| rules.iter().filter(|rule| rule.applies_to(action)).map(|rule| Arc::clone(rule)).collect();
-        Self { connect: part(Action::Connect), publish: part(Action::Publish), subscribe: part(Action::Subscribe) }
+        let (connect, publish, subscribe) = (part(Action::Connect), part(Action::Publish), part(Action::Subscribe));
+        Self { connect, publish, subscribe, reads }
     }
 
     fn of(&self, action: Action) -> &[Arc<Rule>] {
@@ -66,7 +70,7 @@ struct Outcome<'a> {
 impl Slice {
     pub(crate) fn new(epoch: Epoch, subject: &Subject, parts: Arc<Parts>) -> Self {
         let principal = VOCABULARY.identity(subject.name.as_str());
-        let entity = VOCABULARY.principal(subject);
+        let entity = VOCABULARY.principal(subject, parts.reads);
         let entities = entity.and_then(|entity| Entities::from_entities([entity], None).ok());
         Self { epoch, state: subject.state, principal, entities, parts }
     }

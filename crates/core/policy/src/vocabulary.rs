@@ -68,19 +68,20 @@ impl Vocabulary {
         EntityUid::from_type_name_and_id(self.topic.clone(), EntityId::new(path))
     }
 
-    /// The principal with all its attributes; it lives as long as a slice.
-    pub(crate) fn principal(&self, subject: &Subject) -> Option<Entity> {
-        let text = |value: &str| Value::new_string(value.to_owned());
-        let attributes = HashMap::from([
-            ("id".to_owned(), text(&subject.id.to_string())),
-            ("kind".to_owned(), text(subject.kind.as_str())),
-            ("group".to_owned(), text(&subject.group)),
-            ("owner".to_owned(), text(&subject.owner)),
-            ("location".to_owned(), text(&subject.location)),
-            ("model".to_owned(), text(&subject.model)),
-            ("firmware".to_owned(), text(&subject.firmware)),
-            ("state".to_owned(), text(subject.state.as_str())),
-        ]);
+    /// The principal with only those attributes that `reads` holds; it lives as long as a slice.
+    pub(crate) fn principal(&self, subject: &Subject, reads: Reads) -> Option<Entity> {
+        let value = |name| match name {
+            "id" => subject.id.to_string(),
+            "kind" => subject.kind.as_str().to_owned(),
+            "group" => subject.group.clone(),
+            "owner" => subject.owner.clone(),
+            "location" => subject.location.clone(),
+            "model" => subject.model.clone(),
+            "firmware" => subject.firmware.clone(),
+            _ => subject.state.as_str().to_owned(),
+        };
+        let read = Reads::PRINCIPAL.into_iter().filter(|(_, place)| reads.contains(*place));
+        let attributes = read.map(|(name, _)| (name.to_owned(), Value::new_string(value(name)))).collect();
         let group = |name| EntityUid::from_type_name_and_id(self.group.clone(), EntityId::new(name));
         let parents = (!subject.group.is_empty()).then(|| group(&subject.group)).into_iter().collect();
         Entity::new(self.identity(subject.name.as_str()), attributes, parents).ok()

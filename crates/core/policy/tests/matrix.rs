@@ -382,3 +382,40 @@ fn actions_are_read_as_they_are_written() {
     }
     assert!("Publish".parse::<Action>().is_err());
 }
+
+/// Of the principal a decision loads what its policies read, and so it must be all that they read, however they say it.
+#[test]
+fn every_attribute_of_the_principal_is_there_when_a_policy_reads_it() {
+    let subject = common::member("lamp-1", "lights");
+    let values = [
+        ("id", subject.id.to_string()),
+        ("kind", "device".into()),
+        ("group", "lights".into()),
+        ("owner", "facilities".into()),
+        ("location", "hall-2".into()),
+        ("model", "L1".into()),
+        ("firmware", "1.0.0".into()),
+        ("state", "active".into()),
+    ];
+    for (name, value) in &values {
+        for (condition, holds) in [
+            (format!(r#"principal.{name} == "{value}""#), true),
+            (format!(r#"principal.{name} == "other""#), false),
+            (format!(r#"principal has {name} && principal.{name} like "{value}*""#), true),
+            (format!(r#"["{value}", "x"].contains(principal.{name})"#), true),
+            (format!(r#"{{ who: principal }}.who.{name} == "{value}""#), true),
+            (format!(r#"(if context.transport == "mqtt" then principal else principal).{name} == "other""#), false),
+            (format!(r#"principal == Identity::"lamp-1" && !(principal.{name} == "other")"#), true),
+        ] {
+            let text = format!(r#"permit (principal, action == Action::"publish", resource) when {{ {condition} }};"#);
+            let set = common::compile(&text);
+            assert_eq!(common::allows(&set, &subject, portreeve_policy::Action::Publish, "x"), holds, "{text}");
+        }
+    }
+    // Two policies of one slice that read different attributes each have theirs.
+    let set = common::compile(
+        r#"permit (principal, action == Action::"publish", resource) when { principal.model == "L1" };
+           forbid (principal, action == Action::"publish", resource) when { principal.firmware == "1.0.0" };"#,
+    );
+    assert!(!common::allows(&set, &subject, portreeve_policy::Action::Publish, "x"));
+}

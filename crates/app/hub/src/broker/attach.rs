@@ -10,15 +10,16 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::MutexGuard;
 use portreeve_events::Kind;
 use portreeve_mqtt::{Connect, Reason, Version};
 use portreeve_policy::Action;
-use portreeve_store::{MessageRow, SessionId, SessionOp, Ticket, WillRow};
+use portreeve_store::{SessionId, SessionOp, Ticket, WillRow};
 use portreeve_types::{ClientId, IdentityId, LifecycleState, TopicName, UnixMillis};
 use uuid::Uuid;
 
 use super::{
-    message::Message,
+    message::{Envelope, Message, expires},
     session::{Close, Incoming, LinkSlot, Outgoing, Peer, Session, SessionKey},
 };
 use crate::{DeviceIdentity, Hub};
@@ -55,6 +56,14 @@ pub(crate) struct Attached {
     pub(crate) accepted: Ticket,
 }
 
+/// A CONNECT that policy lets in, as long as the table is locked.
+struct Admitted<'a> {
+    table: MutexGuard<'a, SessionTable>,
+    /// The session of this name, or one that was not in the table yet.
+    session: Arc<Session>,
+    is_new: bool,
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Departure {
@@ -68,6 +77,9 @@ pub(crate) enum Departure {
 #[derive(Default)]
 struct Aftermath {
     wakes: Vec<Waker>,
+    taken_over: Option<Arc<Session>>,
+    /// What ended sessions held. Bodies go after the rows that named them.
+    owed: Vec<Arc<Message>>,
     /// Wills to publish, each with what the store must learn in the same commit.
     wills: Vec<(Arc<Session>, Arc<WillRow>, Vec<SessionOp>)>,
 }
@@ -89,11 +101,55 @@ impl Hub {
         let key = SessionKey { identity: identity.id(), client_id };
 
         let mut after = Aftermath::default();
-        let attached = self.attach_locked(identity, request, key, peer, expiry_s, will, now, &mut after);
+        let admitted = self.admit(identity, &key, request.clean_start, peer, will.as_deref(), now)?;
+        let attached = self.attach_locked(identity, request, admitted, peer, expiry_s, will, &mut after, now);
+        self.see_to(after, now);
+        let attached = attached?;
+        if attached.present {
+            self.regrant(&attached.session, now);
+        }
+        Ok(Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
+    }
+
+    /// Asks policy before the lock that all connections share is taken, and returns with that lock, under policies
+    /// and an identity that are still those which were asked: what changes later finds the session in the table.
+    fn admit(
+        &self,
+        identity: &DeviceIdentity,
+        key: &SessionKey,
+        clean_start: bool,
+        peer: Peer,
+        will: Option<&WillRow>,
+        now: UnixMillis,
+    ) -> Result<Admitted<'_>, Refused> {
+        let basis = || (self.generation(), self.registry.row(identity.id()));
+        loop {
+            let (generation, row) = basis();
+            self.check_active(identity)?;
+            let known = self.sessions.lock().by_key.get(key).filter(|_| !clean_start).cloned();
+            let is_new = known.is_none();
+            let session = known.unwrap_or_else(|| self.new_session(identity, key.clone(), peer, now));
+            self.check_connect_policy(&session, peer, will, now)?;
+            let table = self.sessions.lock();
+            let (generation_now, row_now) = basis();
+            if generation_now == generation && row_now.as_ref().map(Arc::as_ptr) == row.as_ref().map(Arc::as_ptr) {
+                return Ok(Admitted { table, session, is_new });
+            }
+        }
+    }
+
+    /// What is left to do once no lock is held.
+    fn see_to(&self, after: Aftermath, now: UnixMillis) {
         after.wakes.into_iter().for_each(Waker::wake);
+        if let Some(session) = after.taken_over {
+            self.emit_for(&session, Kind::SessionTakenOver, format_args!("a newer connection took the session"));
+        }
         self.publish_wills(after.wills, now);
-        attached
-            .map(|attached| Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
+        let mut ops = Vec::new();
+        after.owed.into_iter().for_each(|message| message.release(&mut ops));
+        if !ops.is_empty() {
+            self.journal.submit(&mut ops);
+        }
     }
 
     fn client_id(&self, identity: &DeviceIdentity, request: &Connect<'_>) -> Result<(ClientId, bool), Refused> {
@@ -152,36 +208,31 @@ impl Hub {
         &self,
         identity: &DeviceIdentity,
         request: &Connect<'_>,
-        key: SessionKey,
+        admitted: Admitted<'_>,
         peer: Peer,
         expiry_s: u32,
         will: Option<Arc<WillRow>>,
-        now: UnixMillis,
         after: &mut Aftermath,
+        now: UnixMillis,
     ) -> Result<Attached, Refused> {
-        let mut table = self.sessions.lock();
+        let Admitted { mut table, session, is_new } = admitted;
         // A revocation writes the registry first and then closes the sessions it finds under this lock; so either it
         // finds this one or this one finds it (IIITA-N4).
-        if self.registry.state_of(identity.id()) != Some(LifecycleState::Active) {
-            return Err(Refused {
-                reason: Reason::NOT_AUTHORIZED,
-                kind: Kind::IdentityRefused,
-                why: "the identity is no longer active".into(),
-            });
-        }
+        self.check_active(identity)?;
         if self.draining.load(Relaxed) {
             return Err(Refused::new(Reason::SERVER_SHUTTING_DOWN, "the hub shuts down"));
         }
-        let existing = table.by_key.get(&key).cloned();
+        let existing = table.by_key.get(&session.key).cloned();
         let resumable = existing.as_ref().is_some_and(|session| {
             let outgoing = session.outgoing.lock();
             !request.clean_start && outgoing.expiry_s > 0 && outgoing.expires().is_none_or(|at| at > now)
         });
-        let probe = match &existing {
-            Some(session) if resumable => Arc::clone(session),
-            _ => self.new_session(identity, key, peer, now),
+        let session = match &existing {
+            Some(existing) if resumable => Arc::clone(existing),
+            _ if is_new => session,
+            // It ended meanwhile.
+            _ => self.new_session(identity, session.key.clone(), peer, now),
         };
-        self.check_connect_policy(&probe, peer, will.as_deref(), now)?;
         if !resumable {
             if expiry_s > 0 && !self.accepts_work() {
                 return Err(Refused::new(Reason::QUOTA_EXCEEDED, "the store takes no work: no new persistent session"));
@@ -194,17 +245,17 @@ impl Hub {
             accepted = self.end_session(&mut table, &old, after);
         }
         if !resumable {
-            table.insert(Arc::clone(&probe));
+            table.insert(Arc::clone(&session));
         }
         if resumable {
-            self.move_to(&probe, peer);
-            probe.incoming.lock().received.resume();
+            self.move_to(&session, peer);
+            session.incoming.lock().received.resume();
         }
-        let (connection, releases, released) = self.link(&probe, request, expiry_s, will, resumable, now, after);
+        let (connection, releases, released) = self.link(&session, request, expiry_s, will, resumable, now, after);
         drop(table);
         self.gauges.online.fetch_add(1, Relaxed);
         let present = resumable;
-        Ok(Attached { session: probe, connection, present, assigned: None, expiry_s, releases, released, accepted })
+        Ok(Attached { session, connection, present, assigned: None, expiry_s, releases, released, accepted })
     }
 
     /// The session's client is at `peer` now. What was decided by its old address is decided again.
@@ -227,6 +278,14 @@ impl Hub {
             outgoing: Outgoing::default().into(),
             incoming: Incoming::default().into(),
         })
+    }
+
+    fn check_active(&self, identity: &DeviceIdentity) -> Result<(), Refused> {
+        if self.registry.state_of(identity.id()) == Some(LifecycleState::Active) {
+            return Ok(());
+        }
+        let why = "the identity is no longer active".into();
+        Err(Refused { reason: Reason::NOT_AUTHORIZED, kind: Kind::IdentityRefused, why })
     }
 
     fn check_connect_policy(
@@ -285,7 +344,7 @@ impl Hub {
     ) -> (u64, Vec<u16>, Ticket) {
         let mut outgoing = session.outgoing.lock();
         if outgoing.is_online() {
-            self.emit_for(session, Kind::SessionTakenOver, format_args!("a newer connection took the session"));
+            after.taken_over = Some(Arc::clone(session));
             let close = Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" };
             after.wakes.extend(outgoing.close(close));
             self.gauges.online.fetch_sub(1, Relaxed);
@@ -302,7 +361,6 @@ impl Hub {
         outgoing.will_due = None;
         outgoing.will = will;
         self.disarm(session, &mut outgoing);
-        self.regrant(session, &outgoing, now);
         let releases = if resumed { outgoing.outbound.resume() } else { Vec::new() };
         let mut ops = Vec::new();
         if outgoing.stored {
@@ -368,7 +426,7 @@ impl Hub {
             drop(outgoing);
         }
         drop(table);
-        self.publish_wills(after.wills, now);
+        self.see_to(after, now);
     }
 
     /// The session stays without a connection: note when its will is due and when it ends.
@@ -413,14 +471,15 @@ impl Hub {
         let subscriptions: Vec<_> = outgoing.subscriptions.drain().map(|(_, subscription)| subscription).collect();
         outgoing.scans.clear();
         let before = outgoing.outbound.bytes();
-        let owed: Vec<_> = outgoing.outbound.drain().collect();
+        after.owed.extend(outgoing.outbound.drain().map(|delivery| delivery.message));
         self.gauges.queue_changed(before, 0);
         self.disarm(session, &mut outgoing);
         let will = outgoing.will.take();
         let stored = outgoing.stored;
         drop(outgoing);
-        let held = std::mem::take(&mut *session.incoming.lock());
+        let mut held = std::mem::take(&mut *session.incoming.lock());
         self.gauges.queue_changed(held.bytes, 0);
+        after.owed.extend(held.received.drain());
         subscriptions.iter().for_each(|subscription| self.uninstall(subscription));
         table.remove(session);
         let mut ops = if stored { vec![SessionOp::DeleteSession { id: session.id }] } else { Vec::new() };
@@ -430,8 +489,6 @@ impl Hub {
             None if stored => ended = self.journal.submit(&mut ops),
             None => {}
         }
-        // Bodies go after the rows that name them.
-        drop((owed, held));
         ended
     }
 
@@ -448,18 +505,16 @@ impl Hub {
             self.journal.submit(&mut ops);
             return self.emit_for(session, Kind::WillDenied, format_args!("will to {}: {denial}", will.topic));
         }
-        let row = MessageRow {
+        let envelope = Envelope {
             topic: will.topic.clone(),
             publisher: Some(session.key.identity),
             qos: will.qos,
             retain: will.retain,
-            forwarded: Arc::clone(&will.forwarded),
-            payload: Arc::clone(&will.payload),
-            expires: self.expires(will.expiry_s, now),
+            expires: expires(&self.config(), will.expiry_s, now),
             received: now,
         };
         self.counters.wills_published.fetch_add(1, Relaxed);
-        self.publish_detached(&Message::new(row, &self.journal), Some(session), now, ops);
+        self.publish_detached(&Message::new(envelope, &will.forwarded, &will.payload), Some(session), now, ops);
     }
 
     /// Wills and sessions whose time has come. The shell calls this several times a second.
@@ -495,7 +550,7 @@ impl Hub {
             drop(outgoing);
         }
         drop(table);
-        self.publish_wills(after.wills, now);
+        self.see_to(after, now);
     }
 
     /// Ends the connections of an identity, and with `forget` its sessions too.
@@ -525,7 +580,7 @@ impl Hub {
             }
         }
         drop(table);
-        after.wakes.into_iter().for_each(Waker::wake);
+        self.see_to(after, self.wall_clock());
         cut
     }
 

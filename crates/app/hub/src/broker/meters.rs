@@ -1,6 +1,6 @@
 //! What is counted. Counters are folded in once a batch, gauges where the thing they count changes.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {
@@ -53,8 +53,8 @@ counters! {
 /// What is in use now, each against its limit.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Queued and in-flight message bytes over all sessions.
-    pub queue_bytes: AtomicUsize,
+    /// Queued and in-flight message bytes over all sessions. What is taken out may be counted before what was put in.
+    queue_bytes: AtomicIsize,
     /// Subscriptions over all sessions.
     pub subscriptions: AtomicUsize,
     /// Clients connected at MQTT level.
@@ -64,10 +64,19 @@ pub struct Gauges {
 impl Gauges {
     /// A session's queue went from `before` to `after` bytes.
     pub fn queue_changed(&self, before: usize, after: usize) {
-        if after >= before {
-            self.queue_bytes.fetch_add(after - before, Relaxed);
-        } else {
-            self.queue_bytes.fetch_sub(before - after, Relaxed);
+        self.add_queue_bytes(after.wrapping_sub(before).cast_signed());
+    }
+
+    /// Some queues took this many bytes more than left them.
+    pub fn add_queue_bytes(&self, bytes: isize) {
+        if bytes != 0 {
+            self.queue_bytes.fetch_add(bytes, Relaxed);
         }
+    }
+
+    /// Queued and in-flight message bytes over all sessions.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        usize::try_from(self.queue_bytes.load(Relaxed)).unwrap_or(0)
     }
 }

@@ -1,6 +1,7 @@
 //! The message path: sessions, subscriptions, retained messages, and the connection that drives them.
 
 mod attach;
+mod changes;
 mod connection;
 mod message;
 mod meters;
@@ -12,8 +13,10 @@ mod subscribe;
 mod subscription;
 mod sys;
 mod trie;
+mod turn;
 
 pub(crate) use attach::SessionTable;
+pub(crate) use changes::Changes;
 pub use connection::{Connection, Ended, Now, Transmit};
 pub use meters::{Counters, Gauges, Tally};
 pub(crate) use retained::Retained;

@@ -27,13 +27,12 @@ const NOWHERE: Peer = Peer { address: std::net::IpAddr::V4(std::net::Ipv4Addr::U
 impl Hub {
     /// Rebuilds sessions, queues and retained messages. Sessions whose identity is gone are not taken over.
     pub(crate) fn recover(&self, contents: SessionContents, now: UnixMillis) {
-        let restored = |(id, row): (MessageId, Arc<portreeve_store::MessageRow>)| {
-            (id, Message::restored(id, Arc::unwrap_or_clone(row), &self.journal))
-        };
+        let restored =
+            |(id, row): (MessageId, Arc<portreeve_store::MessageRow>)| (id, Message::restored(id, &row, &self.journal));
         let messages: HashMap<MessageId, Arc<Message>> = contents.messages.into_iter().map(restored).collect();
         for (topic, id) in contents.retained {
             let Some(message) = messages.get(&id) else { continue };
-            if message.row.topic == topic {
+            if message.envelope.topic == topic {
                 self.retained.write().set(Arc::clone(message));
             }
         }

@@ -63,7 +63,7 @@ impl Retained {
     /// Makes `message` its topic's retained one; returns the one it replaces.
     pub(crate) fn set(&mut self, message: Arc<Message>) -> Option<Arc<Message>> {
         self.bytes += message.cost_bytes();
-        let old = self.topics.insert(message.row.topic.clone(), message);
+        let old = self.topics.insert(message.envelope.topic.clone(), message);
         self.bytes -= old.as_ref().map_or(0, |old| old.cost_bytes());
         old
     }
@@ -87,7 +87,7 @@ impl Retained {
         let mut seen = 0;
         for (topic, message) in self.topics.range::<TopicName, _>((from, Unbounded)).take(topics_max) {
             seen += 1;
-            if message.row.expires.is_some_and(|at| at <= now) {
+            if message.envelope.expires.is_some_and(|at| at <= now) {
                 expired.push(topic.clone());
             }
             last = Some(topic.clone());
@@ -115,7 +115,7 @@ impl Retained {
             if !topic.starts_with(prefix) {
                 return true;
             }
-            if scan.filter.matches(topic) && message.row.expires.is_none_or(|at| at > now) {
+            if scan.filter.matches(topic) && message.envelope.expires.is_none_or(|at| at > now) {
                 found.push(Arc::clone(message));
             }
             looked += 1;
@@ -128,6 +128,6 @@ impl Retained {
     }
 
     fn live(&self, topic: &str, now: UnixMillis) -> Option<&Arc<Message>> {
-        self.topics.get(topic).filter(|message| message.row.expires.is_none_or(|at| at > now))
+        self.topics.get(topic).filter(|message| message.envelope.expires.is_none_or(|at| at > now))
     }
 }

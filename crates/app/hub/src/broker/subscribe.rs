@@ -1,9 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what a policy change does to subscriptions that exist.
 
-use std::sync::{
-    Arc,
-    atomic::Ordering::{Relaxed, Release},
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -150,13 +147,13 @@ impl Hub {
             self.gauges.subscriptions.fetch_add(1, Relaxed);
         }
         self.trie.write().insert(subscription);
-        self.trie_version.fetch_add(1, Release);
+        self.changes.note(subscription.filter.plain());
     }
 
     /// Takes a subscription out of the trie; the caller has taken it out of its session.
     pub(crate) fn uninstall(&self, subscription: &Subscription) {
         self.trie.write().remove(subscription);
-        self.trie_version.fetch_add(1, Release);
+        self.changes.note(subscription.filter.plain());
         self.gauges.subscriptions.fetch_sub(1, Relaxed);
     }
 
@@ -220,25 +217,34 @@ impl Hub {
             return;
         }
         let before = outgoing.outbound.bytes();
-        let dropped = outgoing.outbound.retain_unsent(|delivery| {
-            let topic = &delivery.message.row.topic;
+        let removed = outgoing.outbound.retain_unsent(|delivery| {
+            let topic = &delivery.message.envelope.topic;
             *decided.entry(topic.clone()).or_insert_with(|| self.may_receive_now(session, topic, now))
         });
         self.gauges.queue_changed(before, outgoing.outbound.bytes());
-        if outgoing.stored && !dropped.is_empty() {
+        let stored = outgoing.stored;
+        drop(outgoing);
+        if stored && !removed.is_empty() {
+            // A turn that queued one of them may not have submitted it yet: its row would come after its deletion.
+            while removed.iter().any(|removed| removed.message.is_held()) {
+                std::thread::yield_now();
+            }
             let dequeue = |seq| SessionOp::Dequeue { session: session.id, seq };
-            self.journal.submit(&mut dropped.into_iter().map(dequeue).collect());
+            self.journal.submit(&mut removed.iter().filter_map(|removed| removed.seq.map(dequeue)).collect());
         }
+        // Bodies go behind the rows that named them.
+        drop(removed);
     }
 
     /// A client is back, perhaps from elsewhere: what policy reads of a connection may have changed. A subscription
     /// that is not granted from here stays without a permit, so that each message is asked about.
-    pub(crate) fn regrant(&self, session: &Arc<Session>, outgoing: &Outgoing, now: UnixMillis) {
+    ///
+    /// No lock is held meanwhile: until a subscription has its new grant, each message is asked about.
+    pub(crate) fn regrant(&self, session: &Arc<Session>, now: UnixMillis) {
         let generation = self.generation_of(session);
-        for subscription in outgoing.subscriptions.values() {
-            if subscription.grant.load().generation == generation {
-                continue;
-            }
+        let is_old = |subscription: &&Arc<Subscription>| subscription.grant.load().generation != generation;
+        let old: Vec<_> = session.outgoing.lock().subscriptions.values().filter(is_old).cloned().collect();
+        for subscription in old {
             let permit = self.permit_filter(session, &subscription.filter, now).ok();
             subscription.grant.store(Arc::new(Grant { generation, permit }));
         }

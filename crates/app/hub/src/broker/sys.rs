@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use portreeve_store::MessageRow;
 use portreeve_types::{Qos, TopicName, UnixMillis};
 
-use super::message::Message;
+use super::message::{Envelope, Message};
 use crate::Hub;
 
 impl Hub {
@@ -19,7 +18,7 @@ impl Hub {
             ("$SYS/broker/clients/total", self.sessions.lock().by_id.len().to_string()),
             ("$SYS/broker/subscriptions/count", self.gauges.subscriptions.load(Relaxed).to_string()),
             ("$SYS/broker/retained messages/count", self.retained.read().len().to_string()),
-            ("$SYS/broker/store/queue/bytes", self.gauges.queue_bytes.load(Relaxed).to_string()),
+            ("$SYS/broker/store/queue/bytes", self.gauges.queue_bytes().to_string()),
             ("$SYS/broker/messages/received", self.counters.messages_received.load(Relaxed).to_string()),
             ("$SYS/broker/messages/sent", self.counters.messages_sent.load(Relaxed).to_string()),
             ("$SYS/broker/bytes/received", self.counters.bytes_received.load(Relaxed).to_string()),
@@ -32,17 +31,9 @@ impl Hub {
     }
 
     fn publish_state(&self, topic: TopicName, value: &str, now: UnixMillis) {
-        let row = MessageRow {
-            topic,
-            publisher: None,
-            qos: Qos::AtMostOnce,
-            retain: false,
-            forwarded: Arc::from([]),
-            payload: value.as_bytes().into(),
-            expires: None,
-            received: now,
-        };
-        let message = Message::new(row, &self.journal);
+        let (qos, retain) = (Qos::AtMostOnce, false);
+        let envelope = Envelope { topic, publisher: None, qos, retain, expires: None, received: now };
+        let message = Message::new(envelope, &[], value.as_bytes());
         let replaced = self.retained.write().set(Arc::clone(&message));
         drop(replaced);
         self.publish_detached(&message, None, now, Vec::new());

@@ -1,6 +1,9 @@
 //! The subscription trie: which subscriptions match a topic, in time that does not grow with their number.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -29,25 +32,32 @@ struct Leaf {
 #[derive(Debug)]
 pub(crate) struct ShareGroup {
     name: Box<str>,
-    members: Mutex<Members>,
+    /// Copied when it changes while a message goes round, and only then.
+    members: Mutex<Arc<Members>>,
+    next: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct Members {
-    list: Vec<Arc<Subscription>>,
-    next: usize,
-}
+type Members = Vec<Arc<Subscription>>;
 
 impl ShareGroup {
     /// The members in the order in which this message is to be offered to them: round robin.
-    pub(crate) fn rota(&self) -> Vec<Arc<Subscription>> {
-        let mut members = self.members.lock();
-        if members.list.is_empty() {
-            return Vec::new();
-        }
-        let start = members.next % members.list.len();
-        members.next = start + 1;
-        members.list[start..].iter().chain(&members.list[..start]).cloned().collect()
+    pub(crate) fn rota(&self) -> Rota {
+        let members = Arc::clone(&self.members.lock());
+        let start = self.next.fetch_add(1, Relaxed) % members.len().max(1);
+        Rota { members, start }
+    }
+}
+
+/// The members of a group as they were, from one of them on.
+pub(crate) struct Rota {
+    members: Arc<Members>,
+    start: usize,
+}
+
+impl Rota {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        let (first, last) = self.members.split_at(self.start);
+        last.iter().chain(first)
     }
 }
 
@@ -153,11 +163,16 @@ impl Leaf {
         let group = match self.shared.iter().find(|group| &*group.name == name) {
             Some(group) => group,
             None => {
-                self.shared.push(Arc::new(ShareGroup { name: name.into(), members: Mutex::default() }));
+                self.shared.push(Arc::new(ShareGroup {
+                    name: name.into(),
+                    members: Mutex::default(),
+                    next: AtomicUsize::new(0),
+                }));
                 &self.shared[self.shared.len() - 1]
             }
         };
-        let list = &mut group.members.lock().list;
+        let mut members = group.members.lock();
+        let list = Arc::make_mut(&mut members);
         match list.iter_mut().find(|member| member.session.id == subscription.session.id) {
             Some(member) => *member = Arc::clone(subscription),
             None => list.push(Arc::clone(subscription)),
@@ -173,7 +188,8 @@ impl Leaf {
             if &*group.name != name {
                 return true;
             }
-            let list = &mut group.members.lock().list;
+            let mut members = group.members.lock();
+            let list = Arc::make_mut(&mut members);
             list.retain(|member| member.session.id != subscription.session.id);
             !list.is_empty()
         });

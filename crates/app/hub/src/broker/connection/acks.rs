@@ -1,36 +1,33 @@
 //! PUBACK, PUBREC and PUBCOMP: a client acknowledges what it was sent.
 
+use std::sync::Arc;
+
 use portreeve_mqtt::{Ack, AckKind, Acked, Reason, Violation};
 use portreeve_store::{SessionOp, Ticket};
 
 use super::{End, Open, Owed};
 use crate::{
     Hub,
-    broker::session::{Outgoing, Session},
+    broker::{message::Message, session::Outgoing, turn::Turn},
 };
 
 impl Open {
-    pub(super) fn puback(&mut self, hub: &Hub, ack: &Ack<'_>) -> Result<(), End> {
+    pub(super) fn puback(&mut self, turn: &mut Turn<'_>, ack: &Ack<'_>) -> Result<(), End> {
         let mut outgoing = self.session.outgoing.lock();
         let before = outgoing.outbound.bytes();
-        match outgoing.outbound.puback(ack.packet_id) {
-            Acked::Complete(seq) => complete(hub, &self.session, &outgoing, before, seq),
-            _ if outgoing.outbound.is_in_flight(ack.packet_id) => return Err(wrong_ack()),
-            _ => {}
-        }
-        Ok(())
+        let acked = outgoing.outbound.puback(ack.packet_id);
+        self.completed(turn, &outgoing, before, acked, ack)
     }
 
-    pub(super) fn pubrec(&mut self, hub: &Hub, ack: &Ack<'_>) -> Result<(), End> {
+    pub(super) fn pubrec(&mut self, hub: &Hub, turn: &mut Turn<'_>, ack: &Ack<'_>) -> Result<(), End> {
         let mut outgoing = self.session.outgoing.lock();
         let before = outgoing.outbound.bytes();
         let ticket = match outgoing.outbound.pubrec(ack.packet_id, ack.reason) {
-            Acked::Complete(seq) => {
-                complete(hub, &self.session, &outgoing, before, seq);
-                return Ok(());
-            }
+            acked @ Acked::Complete(_) => return self.completed(turn, &outgoing, before, acked, ack),
+            // Submitted under the lock: a connection that takes the session over relies on what it finds released.
             Acked::Release(seq) if outgoing.stored => {
-                hub.journal.submit(&mut vec![SessionOp::Release { session: self.session.id, seq }])
+                turn.ops.push(SessionOp::Release { session: self.session.id, seq });
+                turn.submit(hub)
             }
             Acked::AlreadyReleased if outgoing.stored => hub.journal.submit(&mut Vec::new()),
             Acked::Unknown if outgoing.outbound.is_in_flight(ack.packet_id) => return Err(wrong_ack()),
@@ -42,22 +39,31 @@ impl Open {
         Ok(())
     }
 
-    pub(super) fn pubcomp(&mut self, hub: &Hub, ack: &Ack<'_>) -> Result<(), End> {
+    pub(super) fn pubcomp(&mut self, turn: &mut Turn<'_>, ack: &Ack<'_>) -> Result<(), End> {
         let mut outgoing = self.session.outgoing.lock();
         let before = outgoing.outbound.bytes();
-        match outgoing.outbound.pubcomp(ack.packet_id) {
-            Acked::Complete(seq) => complete(hub, &self.session, &outgoing, before, seq),
-            _ if outgoing.outbound.is_in_flight(ack.packet_id) => return Err(wrong_ack()),
-            _ => {}
-        }
-        Ok(())
+        let acked = outgoing.outbound.pubcomp(ack.packet_id);
+        self.completed(turn, &outgoing, before, acked, ack)
     }
-}
 
-fn complete(hub: &Hub, session: &Session, outgoing: &Outgoing, bytes_before: usize, seq: u64) {
-    hub.gauges.queue_changed(bytes_before, outgoing.outbound.bytes());
-    if outgoing.stored {
-        hub.journal.submit(&mut vec![SessionOp::Dequeue { session: session.id, seq }]);
+    /// What an acknowledgement that ends a delivery leads to.
+    fn completed(
+        &self,
+        turn: &mut Turn<'_>,
+        outgoing: &Outgoing,
+        bytes_before: usize,
+        acked: Acked<Arc<Message>>,
+        ack: &Ack<'_>,
+    ) -> Result<(), End> {
+        match acked {
+            Acked::Complete(removed) => {
+                turn.queue_changed(bytes_before, outgoing.outbound.bytes());
+                turn.dequeue(self.session.id, outgoing.stored, removed);
+                Ok(())
+            }
+            _ if outgoing.outbound.is_in_flight(ack.packet_id) => Err(wrong_ack()),
+            _ => Ok(()),
+        }
     }
 }
 

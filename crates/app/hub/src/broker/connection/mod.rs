@@ -3,10 +3,10 @@
 mod acks;
 mod open;
 mod publish;
+mod topics;
 
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
-use hashbrown::HashMap;
 use portreeve_config::Config;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::{
@@ -14,13 +14,14 @@ use portreeve_mqtt::{
     encode,
 };
 use portreeve_store::Ticket;
-use portreeve_types::{Bucket, Kind, TopicName, UnixMillis};
+use portreeve_types::{Bucket, Kind, UnixMillis};
 
+use self::{open::send_owed, topics::Topics};
 use super::{
     Close, Peer, Tally,
     attach::{Attached, Departure, Refused},
-    publish::Route,
     session::Session,
+    turn::Turn,
 };
 use crate::{DeviceIdentity, Hub, limits::mark};
 
@@ -51,8 +52,6 @@ pub struct Transmit {
 
 /// Acknowledgements that may wait for the store; above it the client is not read from.
 const ACKS_MAX: usize = 4096;
-/// Topics a connection remembers the decision and route of.
-const TOPICS_MAX: usize = 512;
 
 /// The server's end of one connection. Give it an authenticated identity, feed it bytes, send what it writes.
 #[derive(Debug)]
@@ -77,7 +76,9 @@ struct Open {
     quota: ReceiveQuota,
     /// Acknowledgements in the order of what they acknowledge [MQTT-4.6.0-2], each with when it may go out.
     owed: VecDeque<(Ticket, Owed)>,
-    topics: HashMap<Box<str>, Topic>,
+    /// How many of these bear [`Turn::PENDING`].
+    pending: usize,
+    topics: Topics,
     keep_alive_ms: u64,
     last_packet_ms: u64,
     /// What CONNECT was granted, for the rule on DISCONNECT [MQTT-3.14.2-2].
@@ -86,17 +87,8 @@ struct Open {
     bytes: Bucket,
     /// The current second and the messages that came in it.
     second: (u64, u64),
-    wakes: Vec<Waker>,
     departure: Departure,
     departure_expiry_s: Option<u32>,
-}
-
-/// What is decided once for a topic, and asked again when policy, identity or subscriptions change.
-#[derive(Debug)]
-struct Topic {
-    name: TopicName,
-    generation: u64,
-    route: Arc<Route>,
 }
 
 #[derive(Debug)]
@@ -107,6 +99,12 @@ enum Owed {
     Pong,
     /// Encoded; it waits where a stored session had to be ended for it.
     ConnAck(Box<[u8]>),
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Cut(close.reason, EventKind::SessionCut, close.why.into())
+    }
 }
 
 /// Why a packet ends the connection.
@@ -121,6 +119,13 @@ enum End {
 impl From<Violation> for End {
     fn from(violation: Violation) -> Self {
         Self::Violation(violation)
+    }
+}
+
+impl Open {
+    /// When the client has been silent for too long.
+    fn silent_ms(&self) -> u64 {
+        if self.keep_alive_ms > 0 { self.last_packet_ms + self.keep_alive_ms } else { u64::MAX }
     }
 }
 
@@ -152,29 +157,44 @@ impl Connection {
     /// Takes the whole packets at the start of `input` and returns their length; the rest is for the next call.
     /// Answers go to `out` here (CONNACK, the last word) or with the next [`Self::transmit`].
     pub fn receive(&mut self, now: Now, input: &[u8], out: &mut Vec<u8>) -> usize {
+        let config = self.hub.config();
+        let mut turn = Turn::new(&self.hub, &config, now);
         let mut used = 0;
         while self.ended.is_none() {
             if self.open.as_ref().is_some_and(|open| open.owed.len() >= ACKS_MAX) {
                 break;
             }
             let rest = &input[used..];
-            let packet_bytes_max = self.packet_bytes_max();
-            match portreeve_mqtt::frame(rest, packet_bytes_max) {
+            match portreeve_mqtt::frame(rest, self.packet_bytes_max(&config)) {
                 Ok(None) => break,
                 Ok(Some(length)) => {
                     used += length;
                     self.tally.bytes_received += length as u64;
-                    self.packet(now, &rest[..length], out);
+                    self.packet(&mut turn, &rest[..length], out);
                 }
-                // Before CONNECT nobody knows whether the peer speaks MQTT at all.
-                Err(violation) if self.open.is_none() => self.end(End::Violation(violation.silent()), now, out),
-                Err(violation) => self.end(End::Violation(violation), now, out),
+                Err(violation) => {
+                    // Before CONNECT nobody knows whether the peer speaks MQTT at all.
+                    let violation = if self.open.is_none() { violation.silent() } else { violation };
+                    self.settle(&mut turn);
+                    self.end(violation.into(), now, out);
+                }
+            }
+            if turn.is_full() {
+                self.settle(&mut turn);
             }
         }
-        self.wake_others();
+        self.settle(&mut turn);
+        turn.finish(&self.hub);
         self.mark_rates(now);
         self.hub.counters.fold(&mut self.tally);
         used
+    }
+
+    /// The store learns what the turn has for it, before anybody is told of it.
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        if let Some(open) = &mut self.open {
+            open.settle(&self.hub, turn);
+        }
     }
 
     /// Raises the high-water marks of what one client may do.
@@ -205,38 +225,33 @@ impl Connection {
         }
     }
 
-    fn packet_bytes_max(&self) -> u32 {
-        let config = self.hub.config();
+    fn packet_bytes_max(&self, config: &Config) -> u32 {
         let limit = if self.open.is_some() { config.limits.packet_bytes } else { config.limits.connect_bytes };
         u32::try_from(limit).unwrap_or(u32::MAX)
     }
 
-    fn wake_others(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.wakes.drain(..).for_each(Waker::wake);
-        }
-    }
-
-    fn packet(&mut self, now: Now, packet: &[u8], out: &mut Vec<u8>) {
+    fn packet(&mut self, turn: &mut Turn<'_>, packet: &[u8], out: &mut Vec<u8>) {
         let result = match &mut self.open {
-            None => return self.connect(now, packet, out),
-            Some(open) => open.packet(&self.hub, now, packet, &mut self.tally),
+            None => return self.connect(turn, packet, out),
+            Some(open) => open.packet(&self.hub, turn, packet, &mut self.tally),
         };
         if let Err(end) = result {
-            self.end(end, now, out);
+            self.settle(turn);
+            self.end(end, turn.now, out);
         }
     }
 
-    fn connect(&mut self, now: Now, packet: &[u8], out: &mut Vec<u8>) {
+    fn connect(&mut self, turn: &mut Turn<'_>, packet: &[u8], out: &mut Vec<u8>) {
+        let now = turn.now;
         let request = match portreeve_mqtt::decode_connect(packet) {
             Ok(request) => request,
-            Err(violation) => return self.end(End::Violation(violation), now, out),
+            Err(violation) => return self.end(violation.into(), now, out),
         };
         match self.hub.attach(&self.identity, &request, self.peer, now.wall) {
             Ok(attached) => {
                 mark(&self.hub.limits.connect_bytes, packet.len());
                 mark(&self.hub.limits.client_id_bytes, attached.session.key.client_id.as_str().len());
-                self.accept(now, &request, attached);
+                self.accept(turn, &request, attached);
             }
             Err(refused) => self.refuse(now, &request, &refused, out),
         }
@@ -254,15 +269,15 @@ impl Connection {
         self.finish(now, true);
     }
 
-    fn accept(&mut self, now: Now, request: &Connect<'_>, attached: Attached) {
-        let config = self.hub.config();
+    fn accept(&mut self, turn: &Turn<'_>, request: &Connect<'_>, attached: Attached) {
+        let (config, now) = (turn.config, turn.now);
         let (mqtt, limits) = (&config.mqtt, &config.limits);
         let keep_alive_s = match request.version {
             Version::V5 if request.keep_alive_s > 0 => request.keep_alive_s.min(mqtt.server_keep_alive_s),
             Version::V5 => 0,
             Version::V311 => request.keep_alive_s.min(mqtt.keep_alive_v311_max_s),
         };
-        let connack = encode_connack(request, &attached, keep_alive_s, &config);
+        let connack = encode_connack(request, &attached, keep_alive_s, config);
         if request.maximum_packet_bytes.is_some_and(|max| connack.len() > max as usize) {
             // The client cannot be told that it is connected; a session that it had stays.
             let expiry_s = if attached.present { None } else { Some(0) };
@@ -301,14 +316,14 @@ impl Connection {
                 Version::V311 => u16::MAX,
             }),
             owed,
-            topics: HashMap::new(),
+            pending: 0,
+            topics: Topics::new(self.identity.kind()),
             keep_alive_ms: u64::from(keep_alive_s) * 1500,
             last_packet_ms: now.mono_ms,
             expiry_s: attached.expiry_s,
             messages: Bucket::new(messages_per_s.into(), burst.into(), now.mono_ms),
             bytes: Bucket::new(bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64), now.mono_ms),
             second: (0, 0),
-            wakes: Vec::new(),
             departure: Departure::WithWill,
             departure_expiry_s: None,
             session: attached.session,
@@ -319,27 +334,28 @@ impl Connection {
     /// Writes what may go out now, up to about `out_bytes_max`, and sleeps under `waker` if nothing more is ready.
     pub fn transmit(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>, out_bytes_max: usize) -> Transmit {
         let before = out.len();
+        let deadline_ms = self.deadline_ms(now);
         let mut more = false;
-        if self.ended.is_none() {
-            match self.check_deadlines(now) {
-                Some(end) => self.end(end, now, out),
-                None => more = self.pump(now, waker, out, out_bytes_max),
-            }
+        if now.mono_ms >= deadline_ms {
+            self.expire(now, out);
+        } else {
+            more = self.pump(now, waker, out, out_bytes_max);
         }
         self.tally.bytes_sent += (out.len() - before) as u64;
         self.hub.counters.fold(&mut self.tally);
-        Transmit { more, deadline_ms: self.deadline_ms(now) }
+        Transmit { more, deadline_ms }
     }
 
     /// For a connection whose socket takes nothing: ends it if its time is over or the hub says so, and has `waker`
     /// called if the hub says so later. Returns when to look again, as [`Self::transmit`] does.
     pub fn attend(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>) -> u64 {
-        let closed = self.open.as_ref().and_then(|open| open.attend(waker).err());
-        let cut = |close: Close| End::Cut(close.reason, EventKind::SessionCut, close.why.into());
-        if let Some(end) = self.check_deadlines(now).or_else(|| closed.map(cut)) {
-            self.end(end, now, out);
+        let deadline_ms = self.deadline_ms(now);
+        if now.mono_ms >= deadline_ms {
+            self.expire(now, out);
+        } else if let Some(close) = self.open.as_ref().and_then(|open| open.attend(waker).err()) {
+            self.end(close.into(), now, out);
         }
-        self.deadline_ms(now)
+        deadline_ms
     }
 
     fn pump(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>, out_bytes_max: usize) -> bool {
@@ -347,48 +363,38 @@ impl Connection {
         match open.transmit(&self.hub, now, waker, out, out_bytes_max, &mut self.tally) {
             Ok(more) => more,
             Err(close) => {
-                self.end(End::Cut(close.reason, EventKind::SessionCut, close.why.into()), now, out);
+                self.end(close.into(), now, out);
                 false
             }
         }
     }
 
-    fn check_deadlines(&self, now: Now) -> Option<End> {
-        let config = self.hub.config();
+    /// Ends a connection whose deadline has come.
+    fn expire(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.ended.is_some() {
+            return;
+        }
         let Some(open) = &self.open else {
-            let late = now.mono_ms >= self.opened.mono_ms + config.mqtt.connect_timeout_s * 1000;
             let violation = Violation::protocol("MQTT-3.1.0-1", "no CONNECT in time").silent();
-            return late.then_some(End::Violation(violation));
+            return self.end(violation.into(), now, out);
         };
-        if open.keep_alive_ms > 0 && now.mono_ms >= open.last_packet_ms + open.keep_alive_ms {
-            return Some(End::Cut(
-                Reason::KEEP_ALIVE_TIMEOUT,
-                EventKind::KeepAliveExpired,
-                "keep alive expired".into(),
-            ));
-        }
-        if now.wall >= self.identity.not_after() {
-            let why = "the client's certificate expired".into();
-            return Some(End::Cut(Reason::MAXIMUM_CONNECT_TIME, EventKind::SessionCut, why));
-        }
-        if now.mono_ms >= self.opened.mono_ms + config.limits.connection_age_max_s * 1000 {
-            return Some(End::Cut(
-                Reason::MAXIMUM_CONNECT_TIME,
-                EventKind::SessionCut,
-                "maximum connection age".into(),
-            ));
-        }
-        None
+        let (reason, kind, why) = if now.mono_ms >= open.silent_ms() {
+            (Reason::KEEP_ALIVE_TIMEOUT, EventKind::KeepAliveExpired, "keep alive expired")
+        } else if now.wall >= self.identity.not_after() {
+            (Reason::MAXIMUM_CONNECT_TIME, EventKind::SessionCut, "the client's certificate expired")
+        } else {
+            (Reason::MAXIMUM_CONNECT_TIME, EventKind::SessionCut, "maximum connection age")
+        };
+        self.end(End::Cut(reason, kind, why.into()), now, out);
     }
 
+    /// When this connection is over by itself, as a [`Now::mono_ms`].
     fn deadline_ms(&self, now: Now) -> u64 {
         let config = self.hub.config();
         let Some(open) = &self.open else { return self.opened.mono_ms + config.mqtt.connect_timeout_s * 1000 };
-        let alive = if open.keep_alive_ms > 0 { open.last_packet_ms + open.keep_alive_ms } else { u64::MAX };
         let aged = self.opened.mono_ms + config.limits.connection_age_max_s * 1000;
-        let left_ms = self.identity.not_after().since(now.wall).as_millis();
-        let expires = now.mono_ms.saturating_add(u64::try_from(left_ms).unwrap_or(u64::MAX));
-        alive.min(aged).min(expires)
+        let left_ms = self.identity.not_after().0.saturating_sub(now.wall.0);
+        open.silent_ms().min(aged).min(now.mono_ms.saturating_add(left_ms))
     }
 
     /// The socket is gone, or did not take bytes in time.
@@ -430,7 +436,7 @@ impl Connection {
         if let Some(open) = &mut self.open {
             self.hub.emit_for(&open.session, kind, format_args!("{why}"));
             // What came before is answered before.
-            open.send_owed(&self.hub, out, usize::MAX);
+            send_owed(&mut open.owed, self.hub.journal.durable(), open.version, out, usize::MAX);
             if open.version == Version::V5 && !silent {
                 encode::disconnect(out, Version::V5, &Disconnect { reason, ..Disconnect::default() });
             }
@@ -452,7 +458,6 @@ impl Connection {
 
     fn finish(&mut self, now: Now, linger: bool) {
         self.ended = Some(Ended { linger });
-        self.wake_others();
         if let Some(open) = self.open.take() {
             self.hub.detach(&open.session, open.connection, open.departure, open.departure_expiry_s, now.wall);
         }

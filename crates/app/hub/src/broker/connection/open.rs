@@ -1,21 +1,28 @@
 //! What an accepted connection does with packets other than PUBLISH and acknowledgements, and what it sends.
 
-use std::{sync::Arc, task::Waker};
+use std::{collections::VecDeque, task::Waker};
 
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::{Disconnect, Packet, Reason, Sender, Version, Violation, encode};
 use portreeve_store::{SessionOp, Ticket};
-use portreeve_types::{TopicError, TopicFilter};
+use portreeve_types::{TopicError, TopicFilter, TopicName};
 
 use super::{Departure, End, Now, Open, Owed};
 use crate::{
     Hub,
-    broker::{Close, Tally, retained::SCAN_STEP_TOPICS},
+    broker::{Close, Tally, retained::SCAN_STEP_TOPICS, turn::Turn},
     limits::mark,
 };
 
 impl Open {
-    pub(super) fn packet(&mut self, hub: &Hub, now: Now, packet: &[u8], tally: &mut Tally) -> Result<(), End> {
+    pub(super) fn packet(
+        &mut self,
+        hub: &Hub,
+        turn: &mut Turn<'_>,
+        packet: &[u8],
+        tally: &mut Tally,
+    ) -> Result<(), End> {
+        let now = turn.now;
         self.last_packet_ms = now.mono_ms;
         mark(&hub.limits.packet_bytes, packet.len());
         if !self.bytes.take(packet.len() as u64, now.mono_ms) {
@@ -26,20 +33,22 @@ impl Open {
             ));
         }
         if packet[0] >> 4 == 3 {
-            let publish = portreeve_mqtt::decode_publish(self.version, Sender::Client, packet)?;
-            return self.publish(hub, now, &publish, tally);
+            let known = self.topics.last().cloned();
+            let known = known.as_ref().map_or("", TopicName::as_str);
+            let publish = portreeve_mqtt::decode_publish_to(self.version, Sender::Client, packet, known)?;
+            return self.publish(hub, turn, &publish, tally);
         }
         match portreeve_mqtt::decode(self.version, Sender::Client, packet)? {
-            Packet::PubAck(ack) => self.puback(hub, &ack),
-            Packet::PubRec(ack) => self.pubrec(hub, &ack),
-            Packet::PubRel(ack) => self.pubrel(hub, now, &ack),
-            Packet::PubComp(ack) => self.pubcomp(hub, &ack),
+            Packet::PubAck(ack) => self.puback(turn, &ack),
+            Packet::PubRec(ack) => self.pubrec(hub, turn, &ack),
+            Packet::PubRel(ack) => self.pubrel(hub, turn, &ack),
+            Packet::PubComp(ack) => self.pubcomp(turn, &ack),
             Packet::Subscribe(subscribe) => {
                 let mut requests = Vec::with_capacity(subscribe.requests.len());
                 for request in &subscribe.requests {
                     requests.push((request.parse().map_err(bad_filter)?, request.options));
                 }
-                self.check_filters(hub, requests.len())?;
+                self.check_filters(hub, turn, requests.len())?;
                 self.charge_filters(requests.len(), now)?;
                 let answered = hub.subscribe(&self.session, &requests, subscribe.subscription_id, now.wall);
                 self.owed.push_back((answered.ticket, Owed::SubAck(subscribe.packet_id, answered.reasons)));
@@ -48,7 +57,7 @@ impl Open {
             Packet::Unsubscribe(unsubscribe) => {
                 let filters = unsubscribe.filters.iter().map(|text| TopicFilter::new(text).map_err(bad_filter));
                 let filters = filters.collect::<Result<Vec<_>, _>>()?;
-                self.check_filters(hub, filters.len())?;
+                self.check_filters(hub, turn, filters.len())?;
                 self.charge_filters(filters.len(), now)?;
                 let answered = hub.unsubscribe(&self.session, &filters);
                 self.owed.push_back((answered.ticket, Owed::UnsubAck(unsubscribe.packet_id, answered.reasons)));
@@ -70,8 +79,8 @@ impl Open {
         }
     }
 
-    fn check_filters(&self, hub: &Hub, filters: usize) -> Result<(), End> {
-        if filters <= hub.config().limits.filters_per_packet {
+    fn check_filters(&self, hub: &Hub, turn: &Turn<'_>, filters: usize) -> Result<(), End> {
+        if filters <= turn.config.limits.filters_per_packet {
             mark(&hub.limits.filters_per_packet, filters);
             return Ok(());
         }
@@ -90,6 +99,16 @@ impl Open {
         Err(End::Departed)
     }
 
+    /// Submits what the turn has to tell the store, and notes which acknowledgements wait for that.
+    pub(super) fn settle(&mut self, hub: &Hub, turn: &mut Turn<'_>) {
+        let submitted = turn.submit(hub);
+        // Behind the last that waited before this turn nothing else waits for it.
+        let pending = self.owed.iter_mut().rev().filter(|(ticket, _)| *ticket == Turn::PENDING);
+        for (ticket, _) in pending.take(std::mem::take(&mut self.pending)) {
+            *ticket = submitted;
+        }
+    }
+
     /// Acknowledgements whose promise is kept, then deliveries.
     pub(super) fn transmit(
         &mut self,
@@ -100,42 +119,58 @@ impl Open {
         out_bytes_max: usize,
         tally: &mut Tally,
     ) -> Result<bool, Close> {
-        let session = Arc::clone(&self.session);
+        let Self { session, owed, link: client, .. } = self;
         let mut outgoing = session.outgoing.lock();
         if outgoing.connection != self.connection {
             return Err(Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" });
         }
-        if let Some(close) = outgoing.link.as_ref().and_then(|link| link.close) {
-            return Err(close);
-        }
         // Each alarm is set before the look at what is ready: what happens in between is seen or heard.
         if let Some(link) = outgoing.link.as_mut() {
-            link.waker.get_or_insert_with(|| waker.clone()).clone_from(waker);
+            if let Some(close) = link.close {
+                return Err(close);
+            }
+            match &mut link.waker {
+                Some(old) => old.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
         }
-        self.send_owed(hub, out, out_bytes_max);
-        let scanned =
-            outgoing.outbound.waiting() < SCAN_STEP_TOPICS && hub.scan_retained(&session, &mut outgoing, now.wall);
+        let durable = hub.journal.durable();
+        send_owed(owed, durable, self.version, out, out_bytes_max);
+        if owed.is_empty() && outgoing.outbound.waiting() == 0 && outgoing.scans.is_empty() {
+            return Ok(false);
+        }
+        let mut scanned = false;
+        if !outgoing.scans.is_empty() && outgoing.outbound.waiting() < SCAN_STEP_TOPICS {
+            let config = hub.config();
+            let mut turn = Turn::new(hub, &config, now);
+            scanned = hub.scan_retained(&mut turn, session, &mut outgoing);
+            // Under the lock, but it wakes nobody: what was queued is for this connection.
+            turn.finish(hub);
+        }
         let before = outgoing.outbound.bytes();
-        let pumped = outgoing.outbound.pump(now.wall, &mut self.link, out, out_bytes_max);
+        let pumped = outgoing.outbound.pump(now.wall, client, out, out_bytes_max);
         hub.gauges.queue_changed(before, outgoing.outbound.bytes());
         tally.messages_sent += pumped.sent as u64;
         tally.messages_expired += pumped.expired as u64;
         tally.messages_oversize += pumped.oversize as u64;
         if outgoing.stored && !pumped.ended.is_empty() {
             let dequeue = |seq| SessionOp::Dequeue { session: session.id, seq };
-            hub.journal.submit(&mut pumped.ended.into_iter().map(dequeue).collect());
+            let mut ops: Vec<_> = pumped.ended.iter().filter_map(|removed| removed.seq.map(dequeue)).collect();
+            pumped.ended.into_iter().for_each(|removed| removed.message.release(&mut ops));
+            hub.journal.submit(&mut ops);
         }
-        let gated = outgoing.outbound.is_gated(self.link.receive_maximum());
-        if gated || !self.owed.is_empty() || !outgoing.scans.is_empty() {
+        let gated = outgoing.outbound.is_gated(client.receive_maximum());
+        if gated || !owed.is_empty() || !outgoing.scans.is_empty() {
             hub.wake_on_commit(waker);
         }
+        // Looked at again: what became durable before that alarm was set has woken nobody.
         let durable = hub.journal.durable();
         let scannable = outgoing.scans.front().is_some_and(|item| item.after <= durable);
         Ok(pumped.more
             || scanned
             || (scannable && pumped.sent > 0)
-            || self.owed.front().is_some_and(|(ticket, _)| *ticket <= durable)
-            || outgoing.outbound.is_sendable(self.link.receive_maximum()))
+            || owed.front().is_some_and(|(ticket, _)| *ticket <= durable)
+            || outgoing.outbound.is_sendable(client.receive_maximum()))
     }
 
     /// Whether the hub ends this connection; and if not, has `waker` called when it does. For a connection whose
@@ -150,15 +185,6 @@ impl Open {
         link.close.map_or(Ok(()), Err)
     }
 
-    /// Writes the acknowledgements that are due, in order, up to the first that waits for the store.
-    pub(super) fn send_owed(&mut self, hub: &Hub, out: &mut Vec<u8>, out_bytes_max: usize) {
-        let durable = hub.journal.durable();
-        while out.len() < out_bytes_max {
-            let Some((_, owed)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= durable) else { return };
-            owed.encode(self.version, out);
-        }
-    }
-
     /// Deciding about a filter costs more than taking a message: each counts as one against the client's rate.
     fn charge_filters(&mut self, filters: usize, now: Now) -> Result<(), End> {
         if self.messages.take(filters as u64, now.mono_ms) {
@@ -166,6 +192,20 @@ impl Open {
         }
         let why = "too many filters a second".into();
         Err(End::Cut(Reason::MESSAGE_RATE_TOO_HIGH, EventKind::RateExceeded, why))
+    }
+}
+
+/// Writes the acknowledgements that are due, in order, up to the first that waits for the store.
+pub(super) fn send_owed(
+    owed: &mut VecDeque<(Ticket, Owed)>,
+    durable: Ticket,
+    version: Version,
+    out: &mut Vec<u8>,
+    out_bytes_max: usize,
+) {
+    while out.len() < out_bytes_max {
+        let Some((_, owed)) = owed.pop_front_if(|(ticket, _)| *ticket <= durable) else { return };
+        owed.encode(version, out);
     }
 }
 

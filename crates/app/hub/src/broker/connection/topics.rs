@@ -1,0 +1,157 @@
+//! What a connection remembers of the topics it publishes to.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use portreeve_mqtt::Publish;
+use portreeve_policy::{Action, Denial, DenialReason};
+use portreeve_types::{Kind, TopicName};
+
+use crate::{
+    Hub,
+    broker::{changes::Watch, publish::Route, session::Session, turn::Turn},
+    limits::mark,
+};
+
+/// Topics that a device's connection remembers.
+const DEVICE_TOPICS_MAX: usize = 512;
+/// Topics that others' connections remember: an application may command thousands of devices, and a decision costs
+/// thirty times what the rest of a message does. A few hundred bytes each, once they are used.
+const APPLICATION_TOPICS_MAX: usize = 16_384;
+
+/// What is decided once for a topic, and asked again when policy, identity or subscriptions change.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: TopicName,
+    pub(super) route: Route,
+    watch: Watch,
+    /// In which access generation publishing was permitted; 0 if that is to be asked for each message.
+    permitted: u64,
+    /// In which access generation, and at which count of [`Self::watch`], the route was made.
+    routed: (u64, u64),
+}
+
+/// The topics of one connection, each with its decision and route. Where there are too many, one makes room that is
+/// chosen at random: so a client that goes round more topics than fit still finds most of those that do.
+#[derive(Debug)]
+pub(super) struct Topics {
+    entries: Vec<Topic>,
+    places: HashMap<TopicName, usize>,
+    /// The place of the topic last published to, which most often is the next one as well.
+    last: usize,
+    max: usize,
+    evicted: u64,
+}
+
+/// Why a topic may not be published to.
+pub(super) enum Barred {
+    TooLong,
+    Policy(Denial),
+}
+
+/// What the codec would have refused.
+const NOT_A_TOPIC: Denial = Denial { reason: DenialReason::Malformed, policies: Vec::new() };
+
+impl Topics {
+    pub(super) fn new(kind: Kind) -> Self {
+        let max = match kind {
+            Kind::Device => DEVICE_TOPICS_MAX,
+            Kind::Gateway | Kind::Application => APPLICATION_TOPICS_MAX,
+        };
+        Self { entries: Vec::new(), places: HashMap::new(), last: 0, max, evicted: 0 }
+    }
+
+    /// The topic last published to.
+    pub(super) fn last(&self) -> Option<&TopicName> {
+        self.entries.get(self.last).map(|entry| &entry.name)
+    }
+
+    /// The decision and route for a topic, made anew where either is out of date.
+    pub(super) fn resolve(
+        &mut self,
+        hub: &Hub,
+        turn: &Turn<'_>,
+        session: &Arc<Session>,
+        topic: &str,
+        publish: &Publish<'_>,
+    ) -> Result<&Topic, Barred> {
+        let generation = hub.generation_of(session);
+        let mut place = self.find(topic);
+        if place.is_none_or(|place| self.entries[place].permitted != generation) {
+            let is_lasting = may_publish(hub, turn, session, topic, publish)?;
+            let at = match place {
+                Some(place) => place,
+                None => {
+                    // The codec checked the text already; the second check costs nothing beside the decision.
+                    let name = TopicName::new(topic).map_err(|_| Barred::Policy(NOT_A_TOPIC))?;
+                    mark(&hub.limits.topic_bytes, name.len());
+                    mark(&hub.limits.topic_levels, name.split('/').count());
+                    self.insert(hub, name)
+                }
+            };
+            self.entries[at].permitted = if is_lasting { generation } else { 0 };
+            place = Some(at);
+        }
+        self.last = place.unwrap_or_default();
+        let entry = &mut self.entries[self.last];
+        // Read before the route is made: what changes meanwhile makes it be made again.
+        let routed = (generation, hub.changes.count(&entry.watch));
+        if entry.routed != routed {
+            entry.route = hub.route(&entry.name, Some(session), turn.now.wall);
+            entry.routed = routed;
+        }
+        Ok(entry)
+    }
+
+    fn find(&self, topic: &str) -> Option<usize> {
+        // The decoder gave the very text that `last` holds, if it is the same.
+        if self.last().is_some_and(|last| std::ptr::eq(last.as_str(), topic)) {
+            return Some(self.last);
+        }
+        self.places.get(topic).copied()
+    }
+
+    fn insert(&mut self, hub: &Hub, name: TopicName) -> usize {
+        let watch = hub.changes.watch(&name);
+        let entry = Topic { name: name.clone(), route: Route::default(), watch, permitted: 0, routed: (0, 0) };
+        let place = if self.entries.len() < self.max {
+            self.entries.push(entry);
+            self.entries.len() - 1
+        } else {
+            let place = self.victim();
+            let old = std::mem::replace(&mut self.entries[place], entry);
+            self.places.remove(&old.name);
+            place
+        };
+        self.places.insert(name, place);
+        place
+    }
+
+    /// Random enough to follow no client's order of topics.
+    fn victim(&mut self) -> usize {
+        self.evicted += 1;
+        let scattered = self.evicted.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        usize::try_from(scattered).unwrap_or_default() % self.entries.len()
+    }
+}
+
+/// Whether the identity may publish there, and if so, whether that holds for later messages too.
+fn may_publish(
+    hub: &Hub,
+    turn: &Turn<'_>,
+    session: &Arc<Session>,
+    topic: &str,
+    publish: &Publish<'_>,
+) -> Result<bool, Barred> {
+    let limits = &turn.config.limits;
+    if topic.len() > limits.topic_bytes || topic.split('/').count() > limits.topic_levels {
+        return Err(Barred::TooLong);
+    }
+    if topic.starts_with("$share/") {
+        // A name that no subscription could ever ask for by itself.
+        return Err(Barred::Policy(Denial { reason: DenialReason::Reserved, policies: Vec::new() }));
+    }
+    let decision = hub.decide(session, Action::Publish, topic, Some(publish.qos), publish.retain, turn.now.wall);
+    decision.verdict.map_err(Barred::Policy)?;
+    Ok(decision.cacheable)
+}

@@ -1,0 +1,122 @@
+//! One turn: what a batch of packets looks up once, and what it hands on once at its end.
+
+use std::{sync::Arc, task::Waker};
+
+use portreeve_config::{Config, QueueOverflow};
+use portreeve_mqtt::{Overflow, QueueLimits, Removed};
+use portreeve_store::{SessionId, SessionOp, Ticket};
+use smallvec::SmallVec;
+
+use super::{connection::Now, message::Message};
+use crate::{Hub, limits::RateShare};
+
+/// Operations after which a turn submits in the middle, so that one turn stays far below the journal's bounds.
+const OPS_MAX: usize = 4096;
+
+/// The state of one turn. [`Turn::finish`] hands on what it gathered, in this order: operations to the journal,
+/// deletions of bodies that nobody needs any more behind them, then the use of shared bounds, and last the wake-ups.
+///
+/// Two bounds are looked at when a turn begins and charged when it ends, the hub's queue bytes and its rates. Turns of
+/// other threads do not see each other, so each may be exceeded by what one turn of every other thread brings in.
+pub(crate) struct Turn<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) now: Now,
+    /// Connections to wake once everything is submitted and no lock is held.
+    pub(crate) wakes: SmallVec<[Waker; 4]>,
+    /// What the store is to learn, in order.
+    pub(crate) ops: Vec<SessionOp>,
+    /// Messages that `ops` speak of; they must not go out before those are submitted.
+    held: Vec<Arc<Message>>,
+    /// Messages whose rows `ops` delete; they must not go before those are submitted.
+    gone: Vec<Arc<Message>>,
+    /// Where the journal stood behind the last submission.
+    submitted: Ticket,
+    /// Bytes that queues may still take in all, as of the beginning.
+    queue_bytes_left: usize,
+    /// What queues took since, less what left them.
+    queue_bytes: isize,
+    pub(crate) rate: RateShare,
+}
+
+impl Turn<'_> {
+    /// The ticket of what this turn has not submitted yet; never durable.
+    pub(crate) const PENDING: Ticket = Ticket::from_raw(u64::MAX);
+
+    pub(crate) fn new<'a>(hub: &Hub, config: &'a Config, now: Now) -> Turn<'a> {
+        let limits = &config.limits;
+        Turn {
+            config,
+            now,
+            wakes: SmallVec::new(),
+            ops: Vec::new(),
+            held: Vec::new(),
+            gone: Vec::new(),
+            submitted: Ticket::default(),
+            queue_bytes_left: limits.queue_bytes_total.saturating_sub(hub.gauges.queue_bytes()),
+            queue_bytes: 0,
+            rate: hub.rate.share(now.mono_ms, limits.messages_per_s.into(), limits.bytes_per_s),
+        }
+    }
+
+    /// One session's bounds; when the hub's total is used up, a queue that holds `bytes` may not grow.
+    pub(crate) fn queue_limits(&self, bytes: usize) -> QueueLimits {
+        let limits = &self.config.limits;
+        let left = self.queue_bytes_left.saturating_add_signed(-self.queue_bytes);
+        QueueLimits {
+            messages_max: limits.queue_messages_per_session,
+            bytes_max: limits.queue_bytes_per_session.min(bytes.saturating_add(left)),
+            overflow: match self.config.mqtt.queue_overflow {
+                QueueOverflow::DropOldest => Overflow::DropOldest,
+                QueueOverflow::Reject => Overflow::Reject,
+            },
+        }
+    }
+
+    /// A session's queue went from `before` to `after` bytes.
+    pub(crate) fn queue_changed(&mut self, before: usize, after: usize) {
+        // Neither is near the largest `isize`: both are in memory.
+        self.queue_bytes = self.queue_bytes.wrapping_add_unsigned(after).wrapping_sub_unsigned(before);
+    }
+
+    /// A stored message is on its way into the stream, with `ops`.
+    pub(crate) fn hold(&mut self, message: Arc<Message>) {
+        self.held.push(message);
+    }
+
+    /// A delivery left a queue. If the queue is stored, its row is deleted, and its message goes behind that.
+    #[inline]
+    pub(crate) fn dequeue(&mut self, session: SessionId, stored: bool, removed: Removed<Arc<Message>>) {
+        if !stored {
+            return;
+        }
+        self.ops.extend(removed.seq.map(|seq| SessionOp::Dequeue { session, seq }));
+        self.gone.push(removed.message);
+    }
+
+    /// Whether enough is pending to be submitted now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ops.len() >= OPS_MAX
+    }
+
+    /// Submits what is pending; where that is nothing, the position of the last submission of this turn.
+    pub(crate) fn submit(&mut self, hub: &Hub) -> Ticket {
+        if !self.ops.is_empty() {
+            // A message that is held too has a holder left, and is not deleted here.
+            self.gone.drain(..).for_each(|message| message.release(&mut self.ops));
+            self.submitted = hub.journal.submit(&mut self.ops);
+        }
+        for message in self.held.drain(..) {
+            message.submitted(self.submitted);
+        }
+        self.gone.clear();
+        self.submitted
+    }
+
+    /// The end of the turn; no lock may be held.
+    pub(crate) fn finish(mut self, hub: &Hub) {
+        self.submit(hub);
+        hub.gauges.add_queue_bytes(self.queue_bytes);
+        hub.rate.charge(&self.rate);
+        self.wakes.drain(..).for_each(Waker::wake);
+    }
+}
