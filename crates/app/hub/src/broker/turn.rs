@@ -99,7 +99,14 @@ impl Turn<'_> {
     }
 
     /// Submits what is pending; where that is nothing, the position of the last submission of this turn.
+    #[inline]
     pub(crate) fn submit(&mut self, hub: &Hub) -> Ticket {
+        // As most turns have.
+        let nothing = self.ops.is_empty() && self.held.is_empty() && self.gone.is_empty();
+        if nothing { self.submitted } else { self.submit_all(hub) }
+    }
+
+    fn submit_all(&mut self, hub: &Hub) -> Ticket {
         if !self.ops.is_empty() {
             // A message that is held too has a holder left, and is not deleted here.
             self.gone.drain(..).for_each(|message| message.release(&mut self.ops));
@@ -117,6 +124,8 @@ impl Turn<'_> {
         self.submit(hub);
         hub.gauges.add_queue_bytes(self.queue_bytes);
         hub.rate.charge(&self.rate);
-        self.wakes.drain(..).for_each(Waker::wake);
+        if !self.wakes.is_empty() {
+            self.wakes.drain(..).for_each(Waker::wake);
+        }
     }
 }
