@@ -129,3 +129,69 @@ impl Turn<'_> {
         }
     }
 }
+
+impl Drop for Turn<'_> {
+    /// A turn that ended in a panic promised nobody anything; what it has queued must not hold up what comes behind.
+    fn drop(&mut self) {
+        self.held.drain(..).for_each(|message| message.submitted(Ticket::default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_store::MessageId;
+    use portreeve_types::{Qos, TopicName, UnixMillis};
+
+    use super::*;
+    use crate::broker::message::Envelope;
+
+    fn message() -> Arc<Message> {
+        let topic = TopicName::new("t").unwrap();
+        let (expires, received) = (None, UnixMillis::default());
+        Message::new(
+            Envelope { topic, publisher: None, qos: Qos::AtLeastOnce, retain: false, expires, received },
+            &[],
+            b"x",
+        )
+    }
+
+    #[test]
+    fn what_a_turn_holds_goes_on_when_it_is_submitted_or_given_up() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let hub = Hub::open(&data.path().join("hub"), config.clone(), UnixMillis::default()).unwrap();
+        let (submitted, given_up) = (message(), message());
+        let mut turn = Turn::new(&hub, &config, Now::default());
+        for message in [&submitted, &given_up] {
+            hub.store_body(message, &mut turn.ops);
+            assert!(message.is_held());
+        }
+        turn.hold(Arc::clone(&submitted));
+        let ticket = turn.submit(&hub);
+        assert!(!submitted.is_held() && given_up.is_held() && ticket > Ticket::default());
+        assert_eq!(turn.submit(&hub), ticket, "nothing more to submit");
+        turn.hold(Arc::clone(&given_up));
+        drop(turn);
+        assert!(!given_up.is_held());
+    }
+
+    /// Bodies go behind the rows that named them, in one submission, and only with their last holder.
+    #[test]
+    fn bodies_are_deleted_behind_the_rows_that_named_them() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let hub = Hub::open(&data.path().join("hub"), config.clone(), UnixMillis::default()).unwrap();
+        let mut turn = Turn::new(&hub, &config, Now::default());
+        let (last, shared) = (message(), message());
+        let ids = [&last, &shared].map(|message| hub.store_body(message, &mut Vec::new()));
+        for (seq, message) in [(1, last), (2, Arc::clone(&shared))] {
+            turn.dequeue(SessionId(7), true, Removed { seq: Some(seq), message });
+        }
+        let gone = std::mem::take(&mut turn.gone);
+        gone.into_iter().for_each(|message| message.release(&mut turn.ops));
+        let is_row = |op: &SessionOp, number| matches!(op, SessionOp::Dequeue { seq, .. } if *seq == number);
+        let is_body = |op: &SessionOp, of: MessageId| matches!(op, SessionOp::DeleteMessage { id } if *id == of);
+        assert!(is_row(&turn.ops[0], 1) && is_row(&turn.ops[1], 2) && is_body(&turn.ops[2], ids[0]), "{:?}", turn.ops);
+        assert_eq!((turn.ops.len(), shared.stored_id()), (3, Some(ids[1])));
+    }
+}
