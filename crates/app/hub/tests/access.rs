@@ -393,7 +393,7 @@ fn nobody_slips_in_while_policy_changes() {
         let fields = Fields { location: Some(location.into()), ..Fields::default() };
         bench.administer(AdminRequest::DeviceEdit { name: "app".parse().unwrap(), fields }).unwrap();
     };
-    for round in 0..60 {
+    for round in 0..30 {
         let (open, close): (&dyn Fn(), &dyn Fn()) = match round % 2 {
             0 => (&|| bench.policy(""), &|| bench.policy(&forbid(""))),
             _ => (

@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use portreeve_config::Config;
 use portreeve_mqtt::Deliverable;
 use portreeve_store::{Journal, MessageId, MessageRow, SessionOp, Ticket};
 use portreeve_types::{IdentityId, Qos, TopicName, UnixMillis};
-use smallvec::SmallVec;
 
 /// To be stored, not yet submitted.
 const UNSUBMITTED: u64 = u64::MAX;
@@ -46,11 +46,42 @@ pub(crate) fn expires(config: &Config, expiry_s: Option<u32>, now: UnixMillis) -
     expiry_s.map(|s| now.plus(Duration::from_secs(s.into())))
 }
 
+/// The forwarded properties, encoded, then the payload.
+#[derive(Clone)]
+enum Content {
+    /// In the message itself, so many bytes of it.
+    Here([u8; INLINE_BYTES], u8),
+    /// Shared by copies of the message.
+    Apart(Bytes),
+}
+
+impl Content {
+    fn new(forwarded: &[u8], payload: &[u8]) -> Self {
+        let length = forwarded.len() + payload.len();
+        match u8::try_from(length) {
+            Ok(length_here) if length <= INLINE_BYTES => {
+                let mut here = [0; INLINE_BYTES];
+                here[..forwarded.len()].copy_from_slice(forwarded);
+                here[forwarded.len()..length].copy_from_slice(payload);
+                Self::Here(here, length_here)
+            }
+            _ if forwarded.is_empty() => Self::Apart(Bytes::copy_from_slice(payload)),
+            _ => Self::Apart([forwarded, payload].concat().into()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Here(bytes, length) => &bytes[..usize::from(*length)],
+            Self::Apart(bytes) => bytes,
+        }
+    }
+}
+
 /// A published message. When the last holder lets go of a stored one, its body is deleted from the store.
 pub(crate) struct Message {
     pub(crate) envelope: Envelope,
-    /// The forwarded properties, encoded, then the payload.
-    content: SmallVec<[u8; INLINE_BYTES]>,
+    content: Content,
     forwarded_bytes: usize,
     /// Set once the message is to be stored; most never are.
     stored: OnceLock<Stored>,
@@ -72,10 +103,7 @@ impl std::fmt::Debug for Message {
 
 impl Message {
     pub(crate) fn new(envelope: Envelope, forwarded: &[u8], payload: &[u8]) -> Arc<Self> {
-        let mut content = SmallVec::from_slice(if forwarded.is_empty() { payload } else { forwarded });
-        if !forwarded.is_empty() {
-            content.extend_from_slice(payload);
-        }
+        let content = Content::new(forwarded, payload);
         Arc::new(Self { envelope, content, forwarded_bytes: forwarded.len(), stored: OnceLock::new() })
     }
 
@@ -96,7 +124,8 @@ impl Message {
 
     /// The same message as another body, to be stored by itself.
     pub(crate) fn copy(&self) -> Arc<Self> {
-        Self::new(self.envelope.clone(), self.forwarded(), self.payload())
+        let (envelope, content) = (self.envelope.clone(), self.content.clone());
+        Arc::new(Self { envelope, content, forwarded_bytes: self.forwarded_bytes, stored: OnceLock::new() })
     }
 
     /// The body as the store keeps it.
@@ -150,15 +179,15 @@ impl Deliverable for Message {
     }
 
     fn forwarded(&self) -> &[u8] {
-        &self.content[..self.forwarded_bytes]
+        &self.content.bytes()[..self.forwarded_bytes]
     }
 
     fn payload(&self) -> &[u8] {
-        &self.content[self.forwarded_bytes..]
+        &self.content.bytes()[self.forwarded_bytes..]
     }
 
     fn cost_bytes(&self) -> usize {
-        self.envelope.topic.len() + self.content.len()
+        self.envelope.topic.len() + self.content.bytes().len()
     }
 
     fn expires(&self) -> Option<UnixMillis> {
@@ -180,6 +209,35 @@ impl Drop for Message {
     fn drop(&mut self) {
         if let Some(stored) = self.stored.take() {
             stored.journal.submit(&mut vec![SessionOp::DeleteMessage { id: stored.id }]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inside or apart, with properties or without: the same message.
+    #[test]
+    fn content_of_every_length_is_told_apart() {
+        for forwarded in [0, 1, 100, INLINE_BYTES, 300] {
+            for payload in [0, 1, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1, 255, 256, 70_000] {
+                let (forwarded, payload) = (vec![b'f'; forwarded], vec![b'p'; payload]);
+                let envelope = Envelope {
+                    topic: TopicName::new("t").unwrap(),
+                    publisher: None,
+                    qos: Qos::AtMostOnce,
+                    retain: false,
+                    expires: None,
+                    received: UnixMillis::default(),
+                };
+                let message = Message::new(envelope, &forwarded, &payload);
+                for message in [message.copy(), message] {
+                    assert_eq!((message.forwarded(), message.payload()), (&forwarded[..], &payload[..]));
+                    assert_eq!(message.cost_bytes(), 1 + forwarded.len() + payload.len());
+                    assert_eq!(message.row().payload.len(), payload.len());
+                }
+            }
         }
     }
 }

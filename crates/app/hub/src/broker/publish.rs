@@ -279,9 +279,9 @@ impl Hub {
         let lost = queued.dropped.len() + usize::from(queued.accepted.is_none());
         if lost > 0 {
             self.counters.queue_dropped.fetch_add(lost as u64, Relaxed);
-        }
-        for removed in queued.dropped {
-            turn.dequeue(session.id, outgoing.stored, removed);
+            for removed in queued.dropped {
+                turn.dequeue(session.id, outgoing.stored, removed);
+            }
         }
         let Some(seq) = queued.accepted else { return Delivered::Full };
         turn.ops.extend(row.map(|row| SessionOp::Enqueue { session: session.id, seq, row }));

@@ -1,6 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what a policy change does to subscriptions that exist.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -32,6 +35,9 @@ pub(crate) fn refusal(denial: &Denial) -> Reason {
         _ => Reason::NOT_AUTHORIZED,
     }
 }
+
+/// How long a change of policy waits for turns that have begun, milliseconds.
+const TURN_MS_MAX: u64 = 100;
 
 impl Hub {
     pub(crate) fn subscribe(
@@ -226,8 +232,12 @@ impl Hub {
         drop(outgoing);
         if stored && !removed.is_empty() {
             // A turn that queued one of them may not have submitted it yet: its row would come after its deletion.
-            while removed.iter().any(|removed| removed.message.is_held()) {
-                std::thread::yield_now();
+            // That takes it milliseconds.
+            for _ in 0..TURN_MS_MAX {
+                if !removed.iter().any(|removed| removed.message.is_held()) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
             let dequeue = |seq| SessionOp::Dequeue { session: session.id, seq };
             self.journal.submit(&mut removed.iter().filter_map(|removed| removed.seq.map(dequeue)).collect());

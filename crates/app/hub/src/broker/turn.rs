@@ -99,7 +99,14 @@ impl Turn<'_> {
     }
 
     /// Submits what is pending; where that is nothing, the position of the last submission of this turn.
+    #[inline]
     pub(crate) fn submit(&mut self, hub: &Hub) -> Ticket {
+        // As most turns have.
+        let nothing = self.ops.is_empty() && self.held.is_empty() && self.gone.is_empty();
+        if nothing { self.submitted } else { self.submit_all(hub) }
+    }
+
+    fn submit_all(&mut self, hub: &Hub) -> Ticket {
         if !self.ops.is_empty() {
             // A message that is held too has a holder left, and is not deleted here.
             self.gone.drain(..).for_each(|message| message.release(&mut self.ops));
@@ -117,6 +124,74 @@ impl Turn<'_> {
         self.submit(hub);
         hub.gauges.add_queue_bytes(self.queue_bytes);
         hub.rate.charge(&self.rate);
-        self.wakes.drain(..).for_each(Waker::wake);
+        if !self.wakes.is_empty() {
+            self.wakes.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// A turn that ended in a panic promised nobody anything; what it has queued must not hold up what comes behind.
+    fn drop(&mut self) {
+        self.held.drain(..).for_each(|message| message.submitted(Ticket::default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_store::MessageId;
+    use portreeve_types::{Qos, TopicName, UnixMillis};
+
+    use super::*;
+    use crate::broker::message::Envelope;
+
+    fn message() -> Arc<Message> {
+        let topic = TopicName::new("t").unwrap();
+        let (expires, received) = (None, UnixMillis::default());
+        Message::new(
+            Envelope { topic, publisher: None, qos: Qos::AtLeastOnce, retain: false, expires, received },
+            &[],
+            b"x",
+        )
+    }
+
+    #[test]
+    fn what_a_turn_holds_goes_on_when_it_is_submitted_or_given_up() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let hub = Hub::open(&data.path().join("hub"), config.clone(), UnixMillis::default()).unwrap();
+        let (submitted, given_up) = (message(), message());
+        let mut turn = Turn::new(&hub, &config, Now::default());
+        for message in [&submitted, &given_up] {
+            hub.store_body(message, &mut turn.ops);
+            assert!(message.is_held());
+        }
+        turn.hold(Arc::clone(&submitted));
+        let ticket = turn.submit(&hub);
+        assert!(!submitted.is_held() && given_up.is_held() && ticket > Ticket::default());
+        assert_eq!(turn.submit(&hub), ticket, "nothing more to submit");
+        turn.hold(Arc::clone(&given_up));
+        drop(turn);
+        assert!(!given_up.is_held());
+    }
+
+    /// Bodies go behind the rows that named them, in one submission, and only with their last holder.
+    #[test]
+    fn bodies_are_deleted_behind_the_rows_that_named_them() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let hub = Hub::open(&data.path().join("hub"), config.clone(), UnixMillis::default()).unwrap();
+        let mut turn = Turn::new(&hub, &config, Now::default());
+        let (last, shared) = (message(), message());
+        let ids = [&last, &shared].map(|message| hub.store_body(message, &mut Vec::new()));
+        for (seq, message) in [(1, last), (2, Arc::clone(&shared))] {
+            turn.dequeue(SessionId(7), true, Removed { seq: Some(seq), message });
+        }
+        let gone = std::mem::take(&mut turn.gone);
+        gone.into_iter().for_each(|message| message.release(&mut turn.ops));
+        let is_row = |op: &SessionOp, number| matches!(op, SessionOp::Dequeue { seq, .. } if *seq == number);
+        let is_body = |op: &SessionOp, of: MessageId| matches!(op, SessionOp::DeleteMessage { id } if *id == of);
+        assert!(is_row(&turn.ops[0], 1) && is_row(&turn.ops[1], 2) && is_body(&turn.ops[2], ids[0]), "{:?}", turn.ops);
+        assert_eq!((turn.ops.len(), shared.stored_id()), (3, Some(ids[1])));
     }
 }
