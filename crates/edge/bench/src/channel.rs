@@ -25,7 +25,7 @@ const OUTPUT_BYTES: usize = PLAIN_BYTES_MAX + 16 * 1024;
 const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// One thread's buffers, used by one connection at a time.
-pub(crate) struct Buffers {
+pub struct Buffers {
     input: Vec<u8>,
     output: Vec<u8>,
 }
@@ -37,9 +37,12 @@ impl Default for Buffers {
 }
 
 /// Either end of a TLS connection.
-pub(crate) trait Side {
+pub trait Side {
+    /// What rustls knows of a connection on this side.
     type Data;
+    /// Runs the state machine on what arrived.
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    /// What both sides know.
     fn common(&self) -> &CommonState;
 }
 
@@ -65,13 +68,15 @@ impl Side for UnbufferedServerConnection {
 
 /// Whether more may come from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
+    /// Yes.
     Open,
+    /// It said good-bye, or hung up.
     Closed,
 }
 
 /// A TLS connection: at rest it holds no buffer but the start of a record that has not arrived whole.
-pub(crate) struct Channel<T> {
+pub struct Channel<T> {
     socket: TcpStream,
     tls: T,
     partial: Vec<u8>,
@@ -82,31 +87,33 @@ pub(crate) struct Channel<T> {
 }
 
 impl<T: Side> Channel<T> {
-    pub(crate) fn new(socket: TcpStream, tls: T) -> Self {
+    /// Over a connected, non-blocking socket.
+    pub fn new(socket: TcpStream, tls: T) -> Self {
         Self { socket, tls, partial: Vec::new(), backlog: Vec::new(), backlog_written: 0, established: false }
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    /// What to wait on.
+    pub fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
     /// What was negotiated.
-    pub(crate) fn tls(&self) -> &CommonState {
+    pub fn tls(&self) -> &CommonState {
         self.tls.common()
     }
 
     /// Whether the handshake is over.
-    pub(crate) fn is_established(&self) -> bool {
+    pub fn is_established(&self) -> bool {
         self.established
     }
 
     /// Whether the socket takes no more for now.
-    pub(crate) fn is_blocked(&self) -> bool {
+    pub fn is_blocked(&self) -> bool {
         !self.backlog.is_empty()
     }
 
     /// What to wait for.
-    pub(crate) fn interest(&self, reads: bool) -> EventFlags {
+    pub fn interest(&self, reads: bool) -> EventFlags {
         let mut interest = EventFlags::empty();
         interest.set(EventFlags::IN, reads && self.backlog.len() < BACKLOG_BYTES_MAX);
         interest.set(EventFlags::OUT, self.is_blocked());
@@ -114,12 +121,18 @@ impl<T: Side> Channel<T> {
     }
 
     /// Begins the handshake, where it is ours to begin.
-    pub(crate) fn start(&mut self, buffers: &mut Buffers) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn start(&mut self, buffers: &mut Buffers) -> Result<(), Fault> {
         self.advance(&mut [], &mut buffers.output, &mut |_| Ok(())).map(|_| ())
     }
 
     /// Reads once and hands over what was in it, record by record.
-    pub(crate) fn receive(
+    ///
+    /// # Errors
+    /// What the peer, the socket or `take` did wrong.
+    pub fn receive(
         &mut self,
         buffers: &mut Buffers,
         take: &mut impl FnMut(&[u8]) -> Result<(), Fault>,
@@ -203,7 +216,10 @@ impl<T: Side> Channel<T> {
     }
 
     /// Seals and writes; what the socket does not take is kept.
-    pub(crate) fn send(&mut self, buffers: &mut Buffers, plain: &[u8]) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn send(&mut self, buffers: &mut Buffers, plain: &[u8]) -> Result<(), Fault> {
         for chunk in plain.chunks(PLAIN_BYTES_MAX) {
             let sealed = self.seal(chunk, &mut buffers.output)?;
             self.write(&buffers.output[..sealed])?;
@@ -243,7 +259,10 @@ impl<T: Side> Channel<T> {
     }
 
     /// Writes what the socket did not take before.
-    pub(crate) fn flush(&mut self) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn flush(&mut self) -> Result<(), Fault> {
         match self.socket.write(&self.backlog[self.backlog_written..]) {
             Ok(written) => self.backlog_written += written,
             Err(error) if is_transient(&error) => {}
