@@ -19,7 +19,7 @@ pub(crate) const PLAIN_BYTES_MAX: usize = 64 * 1024;
 const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// One thread's buffers, used by one connection at a time.
-pub(crate) struct Buffers {
+pub struct Buffers {
     input: Vec<u8>,
     output: Vec<u8>,
 }
@@ -31,7 +31,7 @@ impl Default for Buffers {
 }
 
 /// A TLS connection on a socket.
-pub(crate) struct Channel<T> {
+pub struct Channel<T> {
     socket: TcpStream,
     tls: Records<T>,
     /// Records that the socket did not take.
@@ -40,31 +40,33 @@ pub(crate) struct Channel<T> {
 }
 
 impl<T: Side> Channel<T> {
-    pub(crate) fn new(socket: TcpStream, tls: T) -> Self {
+    /// Over a connected, non-blocking socket.
+    pub fn new(socket: TcpStream, tls: T) -> Self {
         Self { socket, tls: Records::new(tls), backlog: Vec::new(), backlog_written: 0 }
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    /// What to wait on.
+    pub fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
     /// What was negotiated.
-    pub(crate) fn tls(&self) -> &CommonState {
+    pub fn tls(&self) -> &CommonState {
         self.tls.common()
     }
 
     /// Whether the handshake is over.
-    pub(crate) fn is_established(&self) -> bool {
+    pub fn is_established(&self) -> bool {
         !self.tls().is_handshaking()
     }
 
     /// Whether the socket takes no more for now.
-    pub(crate) fn is_blocked(&self) -> bool {
+    pub fn is_blocked(&self) -> bool {
         !self.backlog.is_empty()
     }
 
     /// What to wait for.
-    pub(crate) fn interest(&self, reads: bool) -> EventFlags {
+    pub fn interest(&self, reads: bool) -> EventFlags {
         let mut interest = EventFlags::empty();
         interest.set(EventFlags::IN, reads && self.backlog.len() < BACKLOG_BYTES_MAX);
         interest.set(EventFlags::OUT, self.is_blocked());
@@ -72,14 +74,20 @@ impl<T: Side> Channel<T> {
     }
 
     /// Begins the handshake, where it is ours to begin.
-    pub(crate) fn start(&mut self, buffers: &mut Buffers) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn start(&mut self, buffers: &mut Buffers) -> Result<(), Fault> {
         buffers.output.clear();
         self.tls.start(&mut buffers.output)?;
         self.write(&buffers.output)
     }
 
     /// Reads once and hands over what was in it, record by record.
-    pub(crate) fn receive(
+    ///
+    /// # Errors
+    /// What the peer, the socket or `take` did wrong.
+    pub fn receive(
         &mut self,
         buffers: &mut Buffers,
         take: &mut impl FnMut(&[u8]) -> Result<(), Fault>,
@@ -106,7 +114,10 @@ impl<T: Side> Channel<T> {
     }
 
     /// Seals and writes; what the socket does not take is kept.
-    pub(crate) fn send(&mut self, buffers: &mut Buffers, plain: &[u8]) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The connection is over, or the socket's.
+    pub fn send(&mut self, buffers: &mut Buffers, plain: &[u8]) -> Result<(), Fault> {
         for chunk in plain.chunks(PLAIN_BYTES_MAX) {
             buffers.output.clear();
             self.tls.seal(chunk, &mut buffers.output)?;
@@ -129,7 +140,10 @@ impl<T: Side> Channel<T> {
     }
 
     /// Writes what the socket did not take before.
-    pub(crate) fn flush(&mut self) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn flush(&mut self) -> Result<(), Fault> {
         match self.socket.write(&self.backlog[self.backlog_written..]) {
             Ok(written) => self.backlog_written += written,
             Err(error) if is_transient(&error) => {}

@@ -8,6 +8,14 @@ use portreeve_types::Qos;
 
 use crate::{BenchError, Files, Group, Pattern, Plan, Scenario, TlsVersion};
 
+/// `{n}` as help shows it. clap takes the bare letters for a line break; a style reset between them, which is never seen
+/// and which clap removes where there are no styles, keeps them whole.
+macro_rules! n {
+    () => {
+        "{\u{1b}[0mn}"
+    };
+}
+
 /// Load a broker and measure what its work costs
 ///
 /// Every figure is about a broker that is doing real work for real clients: full TLS handshakes with client certificates,
@@ -27,7 +35,7 @@ enum BenchCommand {
     Connect(ConnectArgs),
     /// Open sessions and leave them alone: what does one weigh
     #[command(
-        after_help = "Example:\n  portreeve bench idle --bundle bundles/dev-{n} --client-id 'dev-{n}' --count 1000 --pid $(pidof portreeve)"
+        after_help = concat!("Example:\n  portreeve bench idle --bundle 'bundles/dev-", n!(), "' --client-id 'dev-", n!(), "' --count 1000 --pid $(pidof portreeve)")
     )]
     Idle(IdleArgs),
     /// Pairs of clients, one publishes to the other
@@ -54,8 +62,12 @@ struct Common {
     /// The name in the broker's certificate, if it is not HOST
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
-    /// Directory with ca.pem, cert.pem and key.pem; {n} in it is the number of the client, from 0
-    #[arg(long, value_name = "DIR", required_unless_present_all = ["ca", "cert", "key"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present_all = ["ca", "cert", "key"],
+        help = concat!("Directory with ca.pem, cert.pem and key.pem; ", n!(), " in it is the number of the client, from 0")
+    )]
     bundle: Option<String>,
     /// The broker's CA, instead of ca.pem of the bundle
     #[arg(long, value_name = "FILE")]
@@ -66,8 +78,12 @@ struct Common {
     /// The client's private key, instead of key.pem of the bundle
     #[arg(long, value_name = "FILE")]
     key: Option<Pattern>,
-    /// Client identifiers; {n} is the number of the client. A device's begins with its name
-    #[arg(long, default_value = "bench:{n}", value_name = "PATTERN")]
+    #[arg(
+        long,
+        default_value = "bench:{n}",
+        value_name = "PATTERN",
+        help = concat!("Client identifiers; ", n!(), " is the number of the client. A device's begins with its name")
+    )]
     client_id: Pattern,
     /// How many: sessions, pairs, receivers of a fan-out, publishers of a fan-in [default: 20 to 1000]
     #[arg(long, value_name = "N")]
@@ -126,9 +142,19 @@ struct IdleArgs {
 struct MessageArgs {
     #[command(flatten)]
     common: Common,
-    /// Topics; {n} is the number of the publishing client, {pair} that of the pair or publisher
-    #[arg(long, default_value = "bench/{pair}", value_name = "PATTERN")]
+    #[arg(
+        long,
+        default_value = "bench/{pair}",
+        value_name = "PATTERN",
+        help = concat!("Topics; ", n!(), " is the number of the publishing client, {pair} that of the pair or publisher")
+    )]
     topic: Pattern,
+    /// What receivers subscribe to, if it is not the topic itself: a filter that matches it, such as '$share/g/bench/{pair}'
+    #[arg(long, value_name = "PATTERN")]
+    filter: Option<Pattern>,
+    /// Nobody receives: count and time the acknowledgements instead, as for messages that are stored for absent clients
+    #[arg(long)]
+    publish_only: bool,
     /// Quality of service of messages and subscriptions
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
@@ -259,6 +285,8 @@ impl MessageArgs {
     fn plan(&self, scenario: Scenario) -> Result<Plan, BenchError> {
         Ok(Plan {
             topic: self.topic.clone(),
+            filter: self.filter.clone(),
+            publish_only: self.publish_only,
             qos: Qos::from_bits(self.qos).unwrap_or_default(),
             payload_bytes: self.size,
             rate_per_s: self.rate,
@@ -272,7 +300,7 @@ impl MessageArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory as _, Parser};
 
     use super::*;
 
@@ -319,6 +347,25 @@ mod tests {
         ] {
             let error = plan(line).unwrap_err();
             assert!(error.contains(hint), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_shows_the_placeholders() {
+        let help = |name: &str| {
+            let mut command = Command::command();
+            let subcommand = command.find_subcommand_mut(name).unwrap();
+            // Where its lines are broken does not matter.
+            [subcommand.render_help(), subcommand.render_long_help()]
+                .map(|help| help.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        };
+        for text in help("idle") {
+            for wanted in ["{n} in it is", "identifiers; {n} is", "'bundles/dev-{n}' --client-id 'dev-{n}'"] {
+                assert!(text.contains(wanted), "{wanted}: {text}");
+            }
+        }
+        for text in help("publish") {
+            assert!(text.contains("Topics; {n} is the number of the publishing client, {pair} that"), "{text}");
         }
     }
 

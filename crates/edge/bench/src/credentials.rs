@@ -62,7 +62,7 @@ impl Group {
 }
 
 /// Makes configurations, one for each set of files.
-pub(crate) struct Wardrobe {
+pub struct Wardrobe {
     files: Files,
     version: &'static SupportedProtocolVersion,
     provider: Arc<CryptoProvider>,
@@ -71,7 +71,9 @@ pub(crate) struct Wardrobe {
 }
 
 impl Wardrobe {
-    pub(crate) fn new(files: &Files, version: TlsVersion, group: Option<Group>) -> Self {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(files: &Files, version: TlsVersion, group: Option<Group>) -> Self {
         let ours = provider();
         let kx_groups = group.map_or_else(|| ours.kx_groups.clone(), |group| vec![group.implementation()]);
         // The suites are our policy; what signs the certificate of a foreign broker may be RSA.
@@ -90,7 +92,10 @@ impl Wardrobe {
     }
 
     /// The configuration of one client. Clients with the same files share one.
-    pub(crate) fn config(&mut self, number: u32, pair: u32) -> Result<Arc<ClientConfig>, BenchError> {
+    ///
+    /// # Errors
+    /// [`BenchError::Usage`]: what is wrong with its files.
+    pub fn config(&mut self, number: u32, pair: u32) -> Result<Arc<ClientConfig>, BenchError> {
         let path = |pattern: &Pattern| PathBuf::from(pattern.fill(number, pair));
         let paths = [path(&self.files.ca), path(&self.files.cert), path(&self.files.key)];
         if let Some(config) = self.configs.get(&paths) {

@@ -6,21 +6,34 @@ use portreeve_mqtt::{Reason, Violation};
 
 /// Why a connection ended, or never came about.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// The socket.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The handshake or a record.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// A packet that no broker may send.
     #[error("the broker breaks MQTT: {0}")]
     Mqtt(#[from] Violation),
+    /// An acknowledgement that says no.
     #[error("the broker refused {what}: reason code {:#04x}", .reason.0)]
-    Refused { what: &'static str, reason: Reason },
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        reason: Reason,
+    },
+    /// DISCONNECT.
     #[error("the broker disconnected: reason code {:#04x}", .0.0)]
     Disconnected(Reason),
+    /// Without a word.
     #[error("the broker closed the connection")]
     Closed,
+    /// Nothing came.
     #[error("no answer within {0} s")]
     Silent(u64),
+    /// What makes no sense at this moment.
     #[error("{0}")]
     Unexpected(&'static str),
 }

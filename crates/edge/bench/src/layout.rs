@@ -29,27 +29,33 @@ impl Layout {
             let role = Role { publish: None, subscribe: Some((filter, publishers)) };
             Seat { number, pair, role }
         };
+        let filter = |number, pair| plan.filter.as_ref().unwrap_or(&plan.topic).fill(number, pair);
         let plain = |number| Seat { number, pair: number, role: Role::default() };
-        let (seats, publishers, receivers_each): (Vec<_>, _, _) = match plan.scenario {
+        let (mut seats, publishers, mut receivers_each): (Vec<_>, _, _) = match plan.scenario {
             Scenario::Connect | Scenario::Idle => ((0..plan.count).map(plain).collect(), 0, 0),
             Scenario::Publish => {
                 let pair = |pair| {
                     let number = pair * 2;
-                    let filter = plan.topic.fill(number, pair);
-                    [publish(number, pair), receive(number + 1, pair, filter, pair..pair + 1)]
+                    [publish(number, pair), receive(number + 1, pair, filter(number, pair), pair..pair + 1)]
                 };
                 ((0..plan.count).flat_map(pair).collect(), plan.count, 1)
             }
             Scenario::Fanout => {
-                let receiver = |number| receive(number, 0, plan.topic.fill(0, 0), 0..1);
+                let receiver = |number| receive(number, 0, filter(0, 0), 0..1);
                 (std::iter::once(publish(0, 0)).chain((1..=plan.count).map(receiver)).collect(), 1, plan.count)
             }
             Scenario::Fanin => {
-                let receiver = receive(0, 0, plan.topic.filter(), 0..plan.count);
+                let filter = plan.filter.as_ref().map_or_else(|| plan.topic.filter(), |filter| filter.fill(0, 0));
+                let receiver = receive(0, 0, filter, 0..plan.count);
                 let publisher = |number| publish(number, number - 1);
                 (std::iter::once(receiver).chain((1..=plan.count).map(publisher)).collect(), plan.count, 1)
             }
         };
+        if plan.publish_only {
+            seats.retain(|seat| seat.role.publish.is_some());
+            // An acknowledgement stands for the delivery.
+            receivers_each = 1;
+        }
         Self { seats, publishers, receivers_each }
     }
 
@@ -94,6 +100,18 @@ mod tests {
         assert_eq!(roles(&layout), expected);
         let threads: Vec<_> = layout.seats.iter().map(|seat| layout.thread(&plan, seat)).collect();
         assert_eq!(threads, [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn filters_of_their_own_and_nobody_to_receive() {
+        let (mut plan, _) = layout(Scenario::Publish, 2);
+        plan.filter = Some(Pattern::new("$share/g/bench/{pair}").unwrap());
+        let filters: Vec<_> = Layout::new(&plan).seats.into_iter().filter_map(|seat| seat.role.subscribe).collect();
+        assert_eq!(filters, [("$share/g/bench/0".into(), 0..1), ("$share/g/bench/1".into(), 1..2)]);
+        plan.publish_only = true;
+        let layout = Layout::new(&plan);
+        assert_eq!((layout.publishers, layout.receivers_each), (2, 1));
+        assert_eq!(layout.seats.iter().map(|seat| seat.number).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

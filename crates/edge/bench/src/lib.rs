@@ -32,11 +32,13 @@ mod session;
 mod stamp;
 mod worker;
 
-pub use credentials::{Files, Group, TlsVersion};
-pub use fault::BenchError;
+pub use channel::{Buffers, Channel};
+pub use credentials::{Files, Group, TlsVersion, Wardrobe};
+pub use fault::{BenchError, Fault};
 pub use histogram::Histogram;
 pub use pattern::{Pattern, PatternError};
 pub use plan::{Plan, Scenario};
+pub use poller::{Clock, Poller};
 pub use report::{Latency, Negotiated, ProcessCost, Report};
 pub use run::run;
 pub use schedule::Schedule;

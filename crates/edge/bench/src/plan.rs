@@ -52,6 +52,10 @@ pub struct Plan {
     pub client_id: Pattern,
     /// Topics; `{pair}` keeps them apart.
     pub topic: Pattern,
+    /// What receivers subscribe to instead of the topic itself; it must match the topic.
+    pub filter: Option<Pattern>,
+    /// Nobody receives: the acknowledgement of each message is what is counted and timed, as for queues of absent clients.
+    pub publish_only: bool,
     /// Sessions, pairs, receivers of a fan-out, publishers of a fan-in.
     pub count: u32,
     /// MQTT version.
@@ -100,6 +104,8 @@ impl Plan {
             files,
             client_id: Pattern::ours("bench:{n}"),
             topic: Pattern::ours("bench/{pair}"),
+            filter: None,
+            publish_only: false,
             count: match scenario {
                 Scenario::Connect | Scenario::Publish => 20,
                 Scenario::Fanout => 500,
@@ -142,6 +148,11 @@ impl Plan {
         if self.duration.is_zero() {
             return Err(BenchError::Usage("--duration 0 measures nothing".into()));
         }
+        if self.publish_only && self.qos == Qos::AtMostOnce {
+            return Err(BenchError::Usage(
+                "--publish-only counts acknowledgements, and QoS 0 has none: --qos 1".into(),
+            ));
+        }
         if self.tls == TlsVersion::Tls12 && self.group == Some(Group::X25519MlKem768) {
             return Err(BenchError::Usage("--group x25519mlkem768 exists in TLS 1.3 only".into()));
         }
@@ -160,7 +171,9 @@ impl Plan {
         let bad = |error| BenchError::Usage(format!("--topic {}: {error}", self.topic));
         TopicName::new(&self.topic.fill(0, 0)).map_err(bad)?;
         TopicFilter::new(&self.topic.filter()).map_err(bad)?;
-        Ok(())
+        let Some(filter) = &self.filter else { return Ok(()) };
+        let bad = |error| BenchError::Usage(format!("--filter {filter}: {error}"));
+        TopicFilter::new(&filter.fill(0, 0)).map(drop).map_err(bad)
     }
 
     /// Where the broker is, and whether that is another machine.
@@ -232,6 +245,7 @@ mod tests {
         assert_eq!(refusal(|plan| plan.duration = Duration::from_secs(14_401)), "--duration 14401: from 0 to 14400");
         assert_eq!(refusal(|plan| plan.duration = Duration::ZERO), "--duration 0 measures nothing");
         assert_eq!(refusal(|plan| plan.window = Some(65_535)), "--window 65535: from 1 to 65534");
+        assert!(refusal(|plan| plan.publish_only = true).contains("--qos 1"));
         refusal(|plan| (plan.tls, plan.group) = (TlsVersion::Tls12, Some(Group::X25519MlKem768)));
     }
 
@@ -240,6 +254,7 @@ mod tests {
         assert!(refusal(|plan| plan.client_id = Pattern::new("same").unwrap()).contains("{n}"));
         assert!(refusal(|plan| plan.topic = Pattern::new("same").unwrap()).contains("{pair}"));
         assert!(refusal(|plan| plan.topic = Pattern::new("bench/#/{pair}").unwrap()).starts_with("--topic"));
+        assert!(refusal(|plan| plan.filter = Some(Pattern::new("a/#/b").unwrap())).starts_with("--filter"));
     }
 
     #[test]

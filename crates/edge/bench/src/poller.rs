@@ -17,28 +17,43 @@ use rustix::{
 const EVENTS_MAX: usize = 256;
 
 /// Waits for many sockets, each known by a number.
-pub(crate) struct Poller {
+pub struct Poller {
     epoll: OwnedFd,
     events: Vec<(u32, EventFlags)>,
 }
 
 impl Poller {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn new() -> io::Result<Self> {
         // A thread is woken up to 50 µs late unless it asks for better; paced messages want to leave on time.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(EVENTS_MAX) })
     }
 
-    pub(crate) fn add(&self, socket: impl AsFd, number: u32, interest: EventFlags) -> io::Result<()> {
+    /// Waits for `socket` from now on, until it is closed.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn add(&self, socket: impl AsFd, number: u32, interest: EventFlags) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(number.into()), interest)?)
     }
 
-    pub(crate) fn modify(&self, socket: impl AsFd, number: u32, interest: EventFlags) -> io::Result<()> {
+    /// Waits for something else.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn modify(&self, socket: impl AsFd, number: u32, interest: EventFlags) -> io::Result<()> {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(number.into()), interest)?)
     }
 
     /// Waits for events, `timeout` at most.
-    pub(crate) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
         let mut room = [MaybeUninit::<Event>::uninit(); EVENTS_MAX];
         self.events.clear();
@@ -54,25 +69,33 @@ impl Poller {
     }
 
     /// How many events the last wait brought.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a count, not a collection")]
+    pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    pub(crate) fn event(&self, index: usize) -> (u32, EventFlags) {
+    /// One of them: the number it was added under, and what happened.
+    #[must_use]
+    pub fn event(&self, index: usize) -> (u32, EventFlags) {
         self.events[index]
     }
 }
 
 /// Nanoseconds since the run began; the same for all threads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
+pub struct Clock(Instant);
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    /// Its zero is now.
+    #[must_use]
+    pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    pub(crate) fn now_ns(&self) -> u64 {
+    /// Nanoseconds since the zero.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }

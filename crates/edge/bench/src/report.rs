@@ -28,6 +28,8 @@ pub struct Report {
     pub publishers: u32,
     /// Deliveries of each message.
     pub receivers_each: u32,
+    /// Nobody received: what is called delivered below was acknowledged.
+    pub publish_only: bool,
     /// The rate asked for; none is as much as the broker took.
     pub rate_per_s: Option<u64>,
     /// The measured time.
@@ -215,7 +217,8 @@ impl Report {
         let pace = self.rate_per_s.map_or_else(|| "as many as it takes".into(), |rate| format!("{rate}/s"));
         rows.push(("messages", format!("QoS {}, {} bytes, {pace}", self.qos, self.payload_bytes)));
         let delivered = format!("{} of {} sent", self.delivered, self.sent * u64::from(self.receivers_each));
-        rows.push(("delivered", format!("{delivered} in {:.1} s: {:.0}/s", self.measured_s, self.delivered_per_s)));
+        let end = if self.publish_only { "acknowledged" } else { "delivered" };
+        rows.push((end, format!("{delivered} in {:.1} s: {:.0}/s", self.measured_s, self.delivered_per_s)));
         if self.unsent > 0 {
             rows.push(("behind", format!("{} messages were due and could not be sent", self.unsent)));
         }

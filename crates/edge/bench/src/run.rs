@@ -63,6 +63,7 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchE
             payload_bytes: plan.payload_bytes,
             keep_alive_s: plan.keep_alive_s,
             window,
+            publish_only: plan.publish_only,
             run: std::process::id() ^ run_number(),
         },
         concurrency: (plan.concurrency as usize).div_ceil(threads),
@@ -300,6 +301,7 @@ fn report(
         clients: layout.seats.len(),
         publishers: layout.publishers,
         receivers_each: layout.receivers_each,
+        publish_only: plan.publish_only,
         rate_per_s: plan.rate_per_s,
         measured_s,
         sent,
@@ -310,7 +312,7 @@ fn report(
         unsent: unsent(plan, layout, outcomes),
         connections_failed: samples.failed,
         first_failure,
-        integrity: integrity(layout, outcomes),
+        integrity: integrity(plan, layout, outcomes),
         message_latency: Latency::of(&latency),
         connect_latency: Latency::of(&connect),
         process,
@@ -352,14 +354,17 @@ impl Work {
     }
 }
 
-/// Every message that a publisher sent, against every receiver's account.
-fn integrity(layout: &Layout, outcomes: &[Outcome]) -> Integrity {
+/// Every message that a publisher sent, against every receiver's account, or the publisher's own where nobody receives.
+fn integrity(plan: &Plan, layout: &Layout, outcomes: &[Outcome]) -> Integrity {
     let mut sent = vec![0; layout.publishers as usize];
     for &(publisher, count) in outcomes.iter().flat_map(|outcome| &outcome.sent) {
         sent[publisher as usize] = count;
     }
     let mut integrity =
         Integrity { foreign: outcomes.iter().map(|outcome| outcome.foreign).sum(), ..Integrity::default() };
+    if plan.publish_only {
+        integrity.lost = outcomes.iter().map(|outcome| outcome.unacknowledged).sum();
+    }
     for receiver in outcomes.iter().flat_map(|outcome| &outcome.receivers) {
         let settle = |(publisher, tally): (u32, &Tally)| tally.settle(sent[publisher as usize], &mut integrity);
         receiver.publishers.clone().zip(&receiver.tallies).for_each(settle);

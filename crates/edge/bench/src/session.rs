@@ -40,6 +40,8 @@ pub(crate) struct Speech {
     pub(crate) keep_alive_s: u16,
     /// Messages of a publisher on their way, at most. `None`: no bound but TCP's.
     pub(crate) window: Option<u16>,
+    /// An acknowledgement counts as the delivery.
+    pub(crate) publish_only: bool,
     pub(crate) run: u32,
 }
 
@@ -75,6 +77,19 @@ pub(crate) struct Context<'a> {
     pub(crate) delivered_of: &'a [AtomicU64],
     /// What to send.
     pub(crate) reply: &'a mut Vec<u8>,
+}
+
+impl Context<'_> {
+    /// A message of `publisher` that was due at `due_ns` has reached its end.
+    fn delivered(&mut self, publisher: u32, due_ns: u64) {
+        self.findings.delivered += 1;
+        if self.findings.measured_ns.contains(&due_ns) {
+            self.findings.latency.record(self.now_ns.saturating_sub(due_ns));
+        }
+        if let Some(delivered) = self.delivered_of.get(publisher as usize) {
+            delivered.fetch_add(1, Relaxed);
+        }
+    }
 }
 
 /// One client's side of an MQTT connection.
@@ -160,8 +175,8 @@ impl Session {
     fn control(&mut self, packet: Packet<'_>, context: &mut Context<'_>) -> Result<(), Fault> {
         let version = context.speech.version;
         match packet {
-            Packet::PubAck(ack) => self.publisher()?.acknowledged(&ack, Flight::Sent, "a message"),
-            Packet::PubComp(ack) => self.publisher()?.acknowledged(&ack, Flight::Released, "a message's release"),
+            Packet::PubAck(ack) => self.acknowledged(&ack, Flight::Sent, "a message", context),
+            Packet::PubComp(ack) => self.acknowledged(&ack, Flight::Released, "a message's release", context),
             Packet::PubRec(ack) => {
                 self.publisher()?.received(&ack)?;
                 encode::ack(context.reply, version, AckKind::PubRel, ack.packet_id, Reason::SUCCESS, None);
@@ -201,6 +216,21 @@ impl Session {
         let subscribe = Subscribe { packet_id: SUBSCRIBE_ID, subscription_id: None, requests };
         encode::subscribe(context.reply, context.speech.version, &subscribe)
             .map_err(|_| Fault::Unexpected("the topic filter is too long"))
+    }
+
+    fn acknowledged(
+        &mut self,
+        ack: &Ack<'_>,
+        from: Flight,
+        what: &'static str,
+        context: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        let publisher = self.publisher()?;
+        publisher.acknowledged(ack, from, what)?;
+        if context.speech.publish_only {
+            context.delivered(publisher.number, publisher.due_ns[usize::from(ack.packet_id)]);
+        }
+        Ok(())
     }
 
     fn publisher(&mut self) -> Result<&mut Publisher, Fault> {
@@ -243,13 +273,7 @@ impl Receiver {
         if !tally.take(stamp.sequence) {
             return Ok(());
         }
-        context.findings.delivered += 1;
-        if context.findings.measured_ns.contains(&stamp.due_ns) {
-            context.findings.latency.record(context.now_ns.saturating_sub(stamp.due_ns));
-        }
-        if let Some(delivered) = context.delivered_of.get(stamp.publisher as usize) {
-            delivered.fetch_add(1, Relaxed);
-        }
+        context.delivered(stamp.publisher, stamp.due_ns);
         Ok(())
     }
 
@@ -279,6 +303,8 @@ pub(crate) struct Publisher {
     free: Vec<u16>,
     /// By packet identifier.
     flights: Vec<Flight>,
+    /// By packet identifier: when what is on its way under it was due.
+    due_ns: Vec<u64>,
 }
 
 impl Publisher {
@@ -299,6 +325,7 @@ impl Publisher {
             stamp_at,
             free: (1..=window).rev().collect(),
             flights: vec![Flight::Free; usize::from(window) + 1],
+            due_ns: vec![0; usize::from(window) + 1],
         }
     }
 
@@ -324,15 +351,16 @@ impl Publisher {
     ) {
         while self.sent < limit && (batch.is_empty() || batch.len() + self.template.len() <= bytes_max) {
             let start = batch.len();
+            let due_ns = schedule.map_or(now_ns, |schedule| schedule.due_ns(self.number.into(), self.sent));
             if let Some(id_at) = self.id_at {
                 let Some(id) = self.free.pop() else { return };
                 self.flights[usize::from(id)] = Flight::Sent;
+                self.due_ns[usize::from(id)] = due_ns;
                 batch.extend_from_slice(&self.template);
                 batch[start + id_at..][..2].copy_from_slice(&id.to_be_bytes());
             } else {
                 batch.extend_from_slice(&self.template);
             }
-            let due_ns = schedule.map_or(now_ns, |schedule| schedule.due_ns(self.number.into(), self.sent));
             let stamp = Stamp { run: self.run, publisher: self.number, sequence: self.sent, due_ns };
             batch[start + self.stamp_at..][..Stamp::BYTES].copy_from_slice(&stamp.to_bytes());
             self.sent += 1;
@@ -365,7 +393,8 @@ mod tests {
     use super::*;
 
     fn speech(qos: Qos, window: u16) -> Speech {
-        Speech { version: Version::V5, qos, payload_bytes: 64, keep_alive_s: 60, window: Some(window), run: 9 }
+        let window = Some(window);
+        Speech { version: Version::V5, qos, payload_bytes: 64, keep_alive_s: 60, window, publish_only: false, run: 9 }
     }
 
     fn publisher(qos: Qos, window: u16) -> Publisher {
@@ -475,6 +504,32 @@ mod tests {
         assert_eq!((session.stage, findings.delivered, findings.foreign), (Stage::Ready, 1, 0));
         assert_eq!(findings.latency.max_ns(), 60);
         assert!(reply.ends_with(&[0x40, 2, 0, 1]), "the PUBACK comes last");
+    }
+
+    #[test]
+    fn with_nobody_to_receive_acknowledgements_count() {
+        let speech = Speech { publish_only: true, ..speech(Qos::AtLeastOnce, 3) };
+        let role = Role { publish: Some((3, "bench/3".into())), subscribe: None };
+        let (mut session, mut findings) = (Session::new(&role, &speech), Findings::default());
+        findings.measured_ns = 50..u64::MAX;
+        for now_ns in [40, 60] {
+            session.publisher.as_mut().unwrap().fill(&mut Vec::new(), 64 * 1024, now_ns, None, now_ns / 20 - 1);
+        }
+        let mut acks = Vec::new();
+        for packet_id in [2, 1] {
+            encode::ack(&mut acks, Version::V5, AckKind::PubAck, packet_id, Reason::SUCCESS, None);
+        }
+        let delivered_of: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default).take(4).collect();
+        let reply = &mut Vec::new();
+        let mut context =
+            Context { now_ns: 100, speech: &speech, findings: &mut findings, delivered_of: &delivered_of, reply };
+        session.receive(&acks, &mut context).unwrap();
+        assert_eq!((findings.delivered, delivered_of[3].load(Relaxed)), (2, 2));
+        assert_eq!(
+            (findings.latency.total(), findings.latency.max_ns()),
+            (1, 40),
+            "only what was due in time is timed"
+        );
     }
 
     #[test]

@@ -226,6 +226,8 @@ pub(crate) struct Outcome {
     /// Per publisher of this thread, how many it sent.
     pub(crate) sent: Vec<(u32, u64)>,
     pub(crate) receivers: Vec<crate::session::Receiver>,
+    /// Messages that nobody acknowledged.
+    pub(crate) unacknowledged: u64,
 }
 
 impl<'a> Worker<'a> {
@@ -643,8 +645,10 @@ impl<'a> Worker<'a> {
             let _ = channel.send(&mut self.buffers, &self.batch);
         }
         let publishers = self.clients.iter().filter_map(|client| client.session.publisher.as_ref());
-        let sent = publishers.map(|publisher| (publisher.number, publisher.sent)).collect();
+        let sent = publishers.clone().map(|publisher| (publisher.number, publisher.sent)).collect();
+        let unacknowledged = publishers.map(|publisher| publisher.in_flight() as u64).sum();
         Outcome {
+            unacknowledged,
             connect: self.connect_ns,
             latency: self.findings.latency,
             foreign: self.findings.foreign,

@@ -1,0 +1,1 @@
+"""The brokers that `bench/compare` sets against each other."""
