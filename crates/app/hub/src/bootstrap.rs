@@ -129,6 +129,7 @@ impl Hub {
             policy: ArcSwap::from_pointee(policy),
             generation: AtomicU64::new(1),
             policy_change: Mutex::default(),
+            reconfiguring: Mutex::default(),
             journal,
             commits,
             trie: RwLock::default(),
@@ -160,6 +161,8 @@ impl Hub {
     /// # Errors
     /// [`OpenError`]; what ran before still runs.
     pub fn reconfigure(&self, config: Config, now: UnixMillis) -> Result<(), OpenError> {
+        // One at a time: of two at once, one could leave its key and the other its certificate.
+        let _reconfiguring = self.reconfiguring.lock();
         let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &config, now)?;
         self.tls.replace_certificate(credentials)?;
         self.tls.replace_anchors(&self.authority.device_anchors())?;
@@ -245,7 +248,8 @@ fn fill_directory(draft: &Path, now: UnixMillis) -> Result<(), OpenError> {
 
 /// Writes a file in one step: readers see the old or the new content, also after a power cut.
 fn write_file(path: &Path, bytes: &[u8], secret: bool) -> Result<(), OpenError> {
-    let draft = path.with_extension("new");
+    // Beside a file of the same stem: a key and its certificate have drafts of their own.
+    let draft = path.with_added_extension("new");
     let mode = if secret { 0o600 } else { 0o644 };
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
@@ -305,4 +309,41 @@ fn is_young(cert: &Path, now: UnixMillis) -> bool {
         let life = facts.not_after.since(facts.not_before);
         facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SIGHUP and an administrator's reload at the same moment: what remains on disk is one pair.
+    #[test]
+    fn reloads_at_once_leave_a_certificate_with_its_key() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join("hub");
+        let now = UnixMillis::from(std::time::SystemTime::now());
+        let hub = Hub::open(&path, Config::default(), now).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let hub = &hub;
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        let mut config = Config::default();
+                        // Another name each time, so that each reload issues a certificate.
+                        config.hub.names = vec![format!("hub-{thread}-{round}.example")];
+                        hub.reconfigure(config, now).unwrap();
+                    }
+                });
+            }
+        });
+        let pki = path.join("pki");
+        hub_certificate(&pki, &hub.authority, &hub.config(), now).unwrap();
+        let left: Vec<_> = fs::read_dir(&pki)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name.to_string_lossy().ends_with(".new"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        drop(hub);
+        Hub::open(&path, Config::default(), now).unwrap();
+    }
 }

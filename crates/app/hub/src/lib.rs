@@ -68,6 +68,7 @@ pub struct Hub {
     /// Raised by every change of policy or identity; 0 is never current.
     generation: AtomicU64,
     policy_change: Mutex<()>,
+    reconfiguring: Mutex<()>,
     journal: Arc<Journal>,
     commits: Arc<CommitWatch>,
     trie: RwLock<Trie>,

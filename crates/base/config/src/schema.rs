@@ -204,7 +204,7 @@ section! {
         /// Memory that the store may use to keep pages of its files.
         cache_bytes: usize = 67_108_864, in 1_048_576..=1_099_511_627_776, "bytes", restart;
         /// Most entries written together.
-        commit_entries: usize = 1024, in 1..=65_536, "entries", restart;
+        commit_entries: usize = 8192, in 1..=65_536, "entries", restart;
     }
 }
 
