@@ -83,6 +83,8 @@ pub(crate) struct Message {
     pub(crate) envelope: Envelope,
     content: Content,
     forwarded_bytes: usize,
+    /// Asked for several times a delivery.
+    cost_bytes: usize,
     /// Set once the message is to be stored; most never are.
     stored: OnceLock<Stored>,
 }
@@ -103,8 +105,9 @@ impl std::fmt::Debug for Message {
 
 impl Message {
     pub(crate) fn new(envelope: Envelope, forwarded: &[u8], payload: &[u8]) -> Arc<Self> {
-        let content = Content::new(forwarded, payload);
-        Arc::new(Self { envelope, content, forwarded_bytes: forwarded.len(), stored: OnceLock::new() })
+        let cost_bytes = envelope.topic.len() + forwarded.len() + payload.len();
+        let (content, forwarded_bytes) = (Content::new(forwarded, payload), forwarded.len());
+        Arc::new(Self { envelope, content, forwarded_bytes, cost_bytes, stored: OnceLock::new() })
     }
 
     /// A body read back at start.
@@ -125,7 +128,8 @@ impl Message {
     /// The same message as another body, to be stored by itself.
     pub(crate) fn copy(&self) -> Arc<Self> {
         let (envelope, content) = (self.envelope.clone(), self.content.clone());
-        Arc::new(Self { envelope, content, forwarded_bytes: self.forwarded_bytes, stored: OnceLock::new() })
+        let (forwarded_bytes, cost_bytes) = (self.forwarded_bytes, self.cost_bytes);
+        Arc::new(Self { envelope, content, forwarded_bytes, cost_bytes, stored: OnceLock::new() })
     }
 
     /// The body as the store keeps it.
@@ -179,7 +183,8 @@ impl Deliverable for Message {
     }
 
     fn forwarded(&self) -> &[u8] {
-        &self.content.bytes()[..self.forwarded_bytes]
+        // Looked at once a delivery: most messages have none.
+        if self.forwarded_bytes == 0 { &[] } else { &self.content.bytes()[..self.forwarded_bytes] }
     }
 
     fn payload(&self) -> &[u8] {
@@ -187,7 +192,7 @@ impl Deliverable for Message {
     }
 
     fn cost_bytes(&self) -> usize {
-        self.envelope.topic.len() + self.content.bytes().len()
+        self.cost_bytes
     }
 
     fn expires(&self) -> Option<UnixMillis> {
