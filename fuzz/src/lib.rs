@@ -7,10 +7,12 @@
 
 mod foreign;
 mod mqtt;
+mod tls;
 mod topic;
 
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
+pub use tls::tls_records;
 pub use topic::topic_filter;
 
 /// A fuzz target: any bytes in, a panic if a property does not hold.
@@ -27,4 +29,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signing_request", signing_request),
     ("config_toml", config_toml),
     ("policy_text", policy_text),
+    ("tls_records", tls_records),
 ];

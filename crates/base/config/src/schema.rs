@@ -141,7 +141,7 @@ section! {
         /// Bytes that wait for one session. When it is full, `mqtt.queue_overflow` decides.
         queue_bytes_per_session: usize = 8_388_608, in 1024..=1_099_511_627_776, "bytes", reload, metered;
         /// Bytes that wait for all sessions together. When it is full, `mqtt.queue_overflow` decides for the session
-        /// concerned.
+        /// concerned. The last eighth is kept for sessions for which less than 64 KiB wait.
         queue_bytes_total: usize = 268_435_456, in 1024..=1_099_511_627_776, "bytes", reload, metered;
         /// Retained messages. One on a further topic is refused with 0x97.
         retained_messages: usize = 1_000_000, in 0..=100_000_000, "messages", reload, metered;

@@ -16,6 +16,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::turns::handshake_turn;
+
 /// Bytes read in one system call. More would not cost fewer cycles a message: the queues of a saturating publisher then
 /// outgrow the processor's cache.
 const READ_BYTES: usize = 16 * 1024;
@@ -73,24 +75,22 @@ impl TlsStream {
         let tls = Records::new(UnbufferedServerConnection::new(config).map_err(io::Error::other)?);
         let (unread, unsent) = (Vec::new(), Vec::new());
         let mut stream = Self { tcp, tls, unread, read: 0, unsent, sent: 0, state: State::Open, closed: false };
-        poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        while stream.tls.common().is_handshaking() {
+            poll_fn(|cx| stream.poll_unsent(cx)).await?;
+            stream.tcp.readable().await?;
+            handshake_turn().await;
+            poll_fn(|cx| stream.poll_records(cx, &mut ReadBuf::new(&mut []))).await?;
+            if stream.state == State::Ended {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the handshake"));
+            }
+        }
+        poll_fn(|cx| stream.poll_unsent(cx)).await?;
         Ok(stream)
     }
 
     /// The certificate that the peer proved to hold the key of.
     pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.common().peer_certificates().and_then(<[_]>::first)
-    }
-
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.tls.common().is_handshaking() {
-            ready!(self.poll_unsent(cx))?;
-            ready!(self.poll_records(cx, &mut ReadBuf::new(&mut [])))?;
-            if self.state == State::Ended {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the handshake")));
-            }
-        }
-        self.poll_unsent(cx)
     }
 
     /// Reads from the socket once and decrypts into `plain`; what has no room there is kept for later.

@@ -92,7 +92,7 @@ fn of_hub(count: usize, words: &str) -> Vec<Workload> {
     bench.policy(&rules(count));
     let mut publisher = Client::open(&bench, &device, PUBLISHER);
     let mut number = 0;
-    let mut publish = move |is_new: bool| {
+    let publish = move |is_new: bool| {
         for _ in 0..OPERATIONS {
             number += u32::from(is_new);
             let topic = format!("plant/3/hall/{}", if is_new { 1_000_000 + number } else { 1_000_000 });

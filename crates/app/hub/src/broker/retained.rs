@@ -33,7 +33,8 @@ pub(crate) struct Scan {
 enum Position {
     Start,
     After(TopicName),
-    At(TopicName),
+    /// At the first topic that is not less than this text.
+    At(String),
 }
 
 impl Scan {
@@ -43,7 +44,7 @@ impl Scan {
 
     /// The last step's matches from `topic` on could not be used: the next step begins with it again.
     pub(crate) fn continue_before(&mut self, topic: &TopicName) {
-        self.from = Position::At(topic.clone());
+        self.from = Position::At(topic.as_str().to_owned());
     }
 }
 
@@ -104,30 +105,150 @@ impl Retained {
             return true;
         };
         // `a/#` matches `a` as well, so the range begins without the slash before the wildcard.
-        let prefix = filter[..wildcard].trim_end_matches('/');
-        let from = match &scan.from {
-            Position::Start => Included(prefix),
-            Position::After(topic) => Excluded(topic.as_str()),
-            Position::At(topic) => Included(topic.as_str()),
+        let mut from = match &scan.from {
+            Position::Start => Included(filter[..wildcard].trim_end_matches('/').to_owned()),
+            Position::After(topic) => Excluded(topic.as_str().to_owned()),
+            Position::At(text) => Included(text.clone()),
         };
         let mut looked = 0;
-        for (topic, message) in self.topics.range::<str, _>((from, Unbounded)) {
-            if !topic.starts_with(prefix) {
-                return true;
+        loop {
+            let mut skip = None;
+            for (topic, message) in self.topics.range::<str, _>((from.as_ref().map(String::as_str), Unbounded)) {
+                if !scan.filter.matches(topic) {
+                    let Some(next) = next_candidate(filter, topic) else { return true };
+                    skip = Some(next);
+                } else if message.envelope.expires.is_none_or(|at| at > now) {
+                    found.push(Arc::clone(message));
+                }
+                looked += 1;
+                if looked == SCAN_STEP_TOPICS {
+                    scan.from = skip.map_or_else(|| Position::After(topic.clone()), Position::At);
+                    return false;
+                }
+                if skip.is_some() {
+                    break;
+                }
             }
-            if scan.filter.matches(topic) && message.envelope.expires.is_none_or(|at| at > now) {
-                found.push(Arc::clone(message));
-            }
-            looked += 1;
-            if looked == SCAN_STEP_TOPICS {
-                scan.from = Position::After(topic.clone());
-                return false;
-            }
+            let Some(next) = skip else { return true };
+            from = Included(next);
         }
-        true
     }
 
     fn live(&self, topic: &str, now: UnixMillis) -> Option<&Arc<Message>> {
         self.topics.get(topic).filter(|message| message.envelope.expires.is_none_or(|at| at > now))
+    }
+}
+
+/// Behind a topic that does not match `filter`: the least text that a topic which does may begin at; `None` behind the
+/// last. So a search looks at as many topics that do not match as it has places to go on at, not at all there are.
+fn next_candidate(filter: &str, topic: &str) -> Option<String> {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return Some("%".into()); // The character behind `$`.
+    }
+    // Where the level ends that the last `+` so far stands for: there is the next to choose from, if nothing else helps.
+    let mut chosen = None;
+    let mut start = Some(0);
+    for level in filter.split('/') {
+        let Some(at) = start else {
+            // Too few levels. What a `+` stands for may be longer: `a!/b` comes between `a` and `a/b`.
+            let literal = if matches!(level, "+" | "#") { "" } else { level };
+            let is_open = chosen == Some(topic.len());
+            return Some(if is_open { format!("{topic}\0") } else { format!("{topic}/{literal}") });
+        };
+        let end = topic[at..].find('/').map_or(topic.len(), |slash| at + slash);
+        if level == "+" {
+            chosen = Some(end);
+        } else if topic[at..end] != *level {
+            let wanted = format!("{}{level}", &topic[..at]);
+            // `a` comes before `a!`, and `a!` before `a/`.
+            let below = format!("{wanted}/");
+            return [wanted, below].into_iter().find(|text| text.as_str() > topic).or_else(|| behind(topic, chosen));
+        }
+        start = (end < topic.len()).then_some(end + 1);
+    }
+    // Too many levels.
+    behind(topic, chosen)
+}
+
+/// The least text behind all topics that share the first `end` bytes and go on with a slash; `0` is the character behind it.
+fn behind(topic: &str, end: Option<usize>) -> Option<String> {
+    end.map(|end| format!("{}0", &topic[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use portreeve_types::Qos;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broker::message::Envelope;
+
+    fn retained<'a>(topics: impl IntoIterator<Item = &'a str>) -> Retained {
+        let mut retained = Retained::default();
+        for topic in topics {
+            let topic = TopicName::new(topic).unwrap();
+            let (qos, received) = (Qos::AtMostOnce, UnixMillis::default());
+            let envelope = Envelope { topic, publisher: None, qos, retain: true, expires: None, received };
+            retained.set(Message::new(envelope, &[], b"x"));
+        }
+        retained
+    }
+
+    /// What a scan finds, in order, and in how many steps.
+    fn search(retained: &Retained, filter: &str) -> (Vec<String>, usize) {
+        let mut scan = Scan::new(TopicFilter::new(filter).unwrap());
+        let (mut found, mut steps) = (Vec::new(), 1);
+        while !retained.step(&mut scan, UnixMillis::default(), &mut found) {
+            steps += 1;
+        }
+        (found.iter().map(|message| message.envelope.topic.as_str().to_owned()).collect(), steps)
+    }
+
+    fn levels(level: &'static str) -> impl Strategy<Value = String> {
+        prop::collection::vec(level, 1..4).prop_map(|levels| levels.join("/"))
+    }
+
+    proptest! {
+        /// Skipping finds what looking at every topic finds; among the levels are some that sort before a slash.
+        #[test]
+        fn nothing_is_skipped_that_matches(
+            topics in prop::collection::btree_set(levels("\\$?[ab!.0]{0,2}"), 0..300),
+            filter in levels("[ab!.0]{0,2}|\\+"),
+            tail: bool,
+        ) {
+            let filter = if tail { format!("{filter}/#") } else { filter };
+            let topics: BTreeSet<String> = topics.into_iter().filter(|topic| TopicName::new(topic).is_ok()).collect();
+            prop_assume!(TopicFilter::new(&filter).is_ok());
+            let expected: Vec<String> =
+                topics.iter().filter(|topic| portreeve_types::matches(&filter, topic)).cloned().collect();
+            let (found, _) = search(&retained(topics.iter().map(String::as_str)), &filter);
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    /// A filter that matches one topic of many thousands gets there in a step or two, wherever its wildcards stand.
+    #[test]
+    fn a_search_costs_what_it_finds() {
+        let topics: Vec<String> = (0..100)
+            .flat_map(|area| (0..200).map(move |device| format!("area-{area}/device-{device}/state")))
+            .chain((0..20_000).map(|device| format!("devices/dev-0{device}/state")))
+            .chain(["devices/dev-0/state".into()])
+            .collect();
+        let retained = retained(topics.iter().map(String::as_str));
+        for (filter, matches, steps_max) in [
+            ("devices/dev-0/+", 1, 1),
+            ("+/device-7/state", 100, 4),
+            ("+/device-7/+", 100, 4),
+            ("+/nobody/state", 0, 2),
+            ("area-5/#", 200, 2),
+            ("+/+", 0, 320),
+            ("nothing/+/state", 0, 1),
+        ] {
+            let (found, steps) = search(&retained, filter);
+            assert_eq!(found.len(), matches, "{filter}");
+            assert!(steps <= steps_max, "{filter}: {steps} steps");
+        }
     }
 }

@@ -12,6 +12,9 @@ use crate::{Hub, limits::RateShare};
 
 /// Operations after which a turn submits in the middle, so that one turn stays far below the journal's bounds.
 const OPS_MAX: usize = 4096;
+/// A queue below this may use what is left of the hub's total to the last byte; one above it leaves an eighth. So clients
+/// that do not read cannot take from the others the little that those need.
+const SMALL_QUEUE_BYTES: usize = 64 * 1024;
 
 /// The state of one turn. [`Turn::finish`] hands on what it gathered, in this order: operations to the journal,
 /// deletions of bodies that nobody needs any more behind them, then the use of shared bounds, and last the wake-ups.
@@ -58,10 +61,11 @@ impl Turn<'_> {
         }
     }
 
-    /// One session's bounds; when the hub's total is used up, a queue that holds `bytes` may not grow.
+    /// The bounds of a session whose queue holds `bytes`; when the hub's total is used up, it may not grow.
     pub(crate) fn queue_limits(&self, bytes: usize) -> QueueLimits {
         let limits = &self.config.limits;
-        let left = self.queue_bytes_left.saturating_add_signed(-self.queue_bytes);
+        let reserve = if bytes < SMALL_QUEUE_BYTES { 0 } else { limits.queue_bytes_total / 8 };
+        let left = self.queue_bytes_left.saturating_add_signed(-self.queue_bytes).saturating_sub(reserve);
         QueueLimits {
             messages_max: limits.queue_messages_per_session,
             bytes_max: limits.queue_bytes_per_session.min(bytes.saturating_add(left)),
@@ -173,6 +177,24 @@ mod tests {
         turn.hold(Arc::clone(&given_up));
         drop(turn);
         assert!(!given_up.is_held());
+    }
+
+    /// CSA-COM-04: what some do not read leaves room for those who do.
+    #[test]
+    fn full_queues_leave_an_eighth_to_small_ones() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.limits.queue_bytes_total = 8 << 20;
+        config.limits.queue_bytes_per_session = 8 << 20;
+        let hub = Hub::open(&data.path().join("hub"), config.clone(), UnixMillis::default()).unwrap();
+        let mut turn = Turn::new(&hub, &config, Now::default());
+        turn.queue_changed(0, 6 << 20);
+        assert_eq!(turn.queue_limits(6 << 20).bytes_max, 7 << 20);
+        turn.queue_changed(0, 1 << 20);
+        assert_eq!(turn.queue_limits(7 << 20).bytes_max, 7 << 20, "may not grow");
+        assert_eq!(turn.queue_limits(0).bytes_max, 1 << 20);
+        turn.queue_changed(0, 1 << 20);
+        assert_eq!(turn.queue_limits(0).bytes_max, 0, "the total is the total");
     }
 
     /// Bodies go behind the rows that named them, in one submission, and only with their last holder.
