@@ -1,7 +1,8 @@
 //! Who may begin a handshake: rates and caps, per source and in all, so that no peer can shut others out (CSA-COM-04).
 
 use std::{
-    collections::VecDeque,
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, VecDeque},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -10,7 +11,6 @@ use parking_lot::Mutex;
 use portreeve_events::Kind;
 use portreeve_hub::{Hub, Now};
 use portreeve_types::Bucket;
-use std::collections::HashMap;
 use tokio_util::sync::CancellationToken;
 
 /// Sources whose rate is remembered; beyond it the idle ones are forgotten.
@@ -38,10 +38,16 @@ struct Shared {
 
 struct State {
     sources: HashMap<IpAddr, Source>,
+    /// Sources with half-open connections; the last is the one that has to make room.
+    ranks: BTreeSet<Rank>,
     half_open: usize,
     handshakes: Bucket,
     next_id: u64,
 }
+
+/// Half-open connections of a source, and the oldest of them: of two with as many, the one that came first ranks higher.
+/// Its handshake has had the time it needs; a newcomer's has not.
+type Rank = (usize, Reverse<u64>, IpAddr);
 
 struct Source {
     rate: Bucket,
@@ -70,7 +76,8 @@ impl Admission {
     pub fn new(hub: Arc<Hub>) -> Self {
         let (rate, now_ms) = (u64::from(hub.config().limits.handshakes_per_s), crate::now().mono_ms);
         let handshakes = Bucket::new(rate, rate, now_ms);
-        let state = State { sources: HashMap::new(), half_open: 0, handshakes, next_id: 0 };
+        let (sources, ranks) = (HashMap::new(), BTreeSet::new());
+        let state = State { sources, ranks, half_open: 0, handshakes, next_id: 0 };
         Self(Arc::new(Shared { hub, state: state.into() }))
     }
 
@@ -127,10 +134,7 @@ impl Admission {
         }
         let (id, evicted) = (state.next_id, CancellationToken::new());
         state.next_id += 1;
-        state.half_open += 1;
-        if let Some(source) = state.sources.get_mut(&source_key) {
-            source.half_open.push_back((id, evicted.clone()));
-        }
+        state.change(source_key, |half_open| half_open.push_back((id, evicted.clone())));
         counts.half_open.store(state.half_open, Relaxed);
         let heaviest = state.sources.get(&source_key).map_or(0, |source| source.half_open.len());
         counts.half_open_per_source.fetch_max(heaviest, Relaxed);
@@ -142,17 +146,36 @@ impl Admission {
 impl State {
     /// The oldest half-open connection of a source makes room: an honest peer's is the youngest.
     fn evict(&mut self, source: IpAddr) {
-        if let Some((_, token)) = self.sources.get_mut(&source).and_then(|source| source.half_open.pop_front()) {
-            self.half_open -= 1;
+        if let Some((_, token)) = self.change(source, VecDeque::pop_front).flatten() {
             token.cancel();
         }
     }
 
     fn evict_heaviest(&mut self) {
-        let heaviest = self.sources.iter().max_by_key(|(_, source)| source.half_open.len());
-        if let Some((&address, _)) = heaviest {
+        if let Some(&(_, _, address)) = self.ranks.last() {
             self.evict(address);
         }
+    }
+
+    /// Changes a source's half-open connections, and with them all that is counted of them.
+    fn change<T>(
+        &mut self,
+        address: IpAddr,
+        change: impl FnOnce(&mut VecDeque<(u64, CancellationToken)>) -> T,
+    ) -> Option<T> {
+        let half_open = &mut self.sources.get_mut(&address)?.half_open;
+        let rank = |half_open: &VecDeque<(u64, _)>| {
+            half_open.front().map(|&(oldest, _)| (half_open.len(), Reverse(oldest), address))
+        };
+        let (before, count) = (rank(half_open), half_open.len());
+        let changed = change(half_open);
+        self.half_open = self.half_open + half_open.len() - count;
+        let after = rank(half_open);
+        if let Some(before) = before {
+            self.ranks.remove(&before);
+        }
+        self.ranks.extend(after);
+        Some(changed)
     }
 }
 
@@ -166,12 +189,7 @@ impl Slot {
     pub(crate) fn opened(&mut self) {
         let Some(id) = self.half_open.take() else { return };
         let mut state = self.admission.0.state.lock();
-        let Some(source) = state.sources.get_mut(&self.source) else { return };
-        let before = source.half_open.len();
-        source.half_open.retain(|(other, _)| *other != id);
-        if source.half_open.len() < before {
-            state.half_open -= 1;
-        }
+        state.change(self.source, |half_open| half_open.retain(|(other, _)| *other != id));
         self.admission.0.hub.admissions().half_open.store(state.half_open, Relaxed);
     }
 }
@@ -185,7 +203,33 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    /// Strangers from thousands of addresses do not drive out whoever comes behind them.
+    #[test]
+    fn of_sources_with_as_many_connections_the_one_that_came_first_makes_room() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = portreeve_config::Config::default();
+        config.limits.half_open_connections = 100;
+        let now = crate::now();
+        let hub = Hub::open(&data.path().join("hub"), config, now.wall).unwrap();
+        let admission = Admission::new(Arc::clone(&hub));
+        let address = |number: u32| IpAddr::V4(Ipv4Addr::from(0x7f01_0000 + number));
+        let slots: Vec<_> = (0..100).map(|number| admission.admit(address(number), now).ok().unwrap()).collect();
+        let honest: Vec<_> = (1000..1010).map(|number| admission.admit(address(number), now).ok().unwrap()).collect();
+        let evicted: Vec<_> = slots.iter().map(|slot| slot.evicted.is_cancelled()).collect();
+        assert!(evicted[..10].iter().all(|evicted| *evicted) && !evicted[10..].contains(&true));
+        assert!(honest.iter().all(|slot| !slot.evicted.is_cancelled()));
+        // One with more than others gives way first, its oldest before its others.
+        let greedy: Vec<_> = (0..3).map(|_| admission.admit(address(2000), now).ok().unwrap()).collect();
+        let _next = admission.admit(address(3000), now).ok().unwrap();
+        assert!(greedy[0].evicted.is_cancelled() && !greedy[2].evicted.is_cancelled());
+        drop((slots, honest, greedy, _next));
+        let state = admission.0.state.lock();
+        assert_eq!((state.half_open, state.ranks.len()), (0, 0));
+    }
 
     #[test]
     fn an_ipv6_source_is_its_network() {
