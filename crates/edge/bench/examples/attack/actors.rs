@@ -112,7 +112,7 @@ pub(crate) fn actor(options: &Options, index: u32) -> Box<dyn Actor> {
         Attack::Retained | Attack::Scan if feeds => {
             let each = options.amount.div_ceil(options.feeders);
             let topic = Topic::Retained(format!("{prefix}/r/{index}"), each);
-            Box::new(Flood { qos: Qos::AtLeastOnce, pace: Pace::default(), ..flood(topic) })
+            Box::new(Flood { qos: Qos::AtLeastOnce, ..flood(topic) })
         }
         Attack::Retained => {
             Box::new(Filters { amount: 1, ..filters(Then::Repeat, Filter::One(format!("{prefix}/r/#"))) })

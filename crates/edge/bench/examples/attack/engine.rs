@@ -145,7 +145,7 @@ impl<'a> Engine<'a> {
         }
         let seconds = self.clock.now_ns().saturating_sub(start_ns) as f64 / 1e9;
         self.count_standing();
-        Ok(self.tally.report(seconds))
+        Ok(self.tally.report(self.options.connections, seconds))
     }
 
     /// Reads every key before the clock runs, and has the cryptography gather its first randomness, which takes long.

@@ -57,11 +57,12 @@ impl Tally {
         *self.ends.entry(how.into()).or_default() += 1;
     }
 
-    pub(crate) fn report(&self, seconds: f64) -> Value {
+    pub(crate) fn report(&self, wanted: u32, seconds: f64) -> Value {
         let ms = |ns: u64| ns as f64 / 1e6;
         let times = |h: &Histogram| json!({"count": h.total(), "p50_ms": ms(h.per_mille_ns(500)), "p99_ms": ms(h.per_mille_ns(990)), "max_ms": ms(h.max_ns())});
         json!({
             "seconds": seconds,
+            "wanted": wanted,
             "begun": self.begun,
             "accepted": self.accepted,
             "packets_sent": self.packets_sent,
