@@ -198,3 +198,44 @@ fn sys_topics_are_for_those_whose_policy_names_them() {
     let got = client.subscribe(&bench, "$SYS/#", SubscriptionOptions::default(), None);
     assert!(payloads(&got).iter().any(|text| text.starts_with("portreeve ")), "{got:?}");
 }
+
+/// CSA-COM-04: a turn ends when its work is done, not when its bytes are: one client's packets do not keep a worker from
+/// the others, whatever they cost. Nothing is lost by it.
+#[test]
+fn a_turn_is_bounded_by_its_work() {
+    let bench = Bench::with(|config| {
+        config.limits.application_messages_burst = 100_000;
+        config.limits.application_messages_per_s = 100_000;
+    });
+    let app = bench.application("app");
+    let mut receivers: Vec<_> = (0..50).map(|number| bench.connect(&app, connect(&format!("r{number}")))).collect();
+    for receiver in &mut receivers {
+        receiver.subscribed(&bench, "fan/#", Qos::AtMostOnce);
+    }
+    let packets = |count: usize, topic: &dyn Fn(usize) -> String| {
+        let mut bytes = Vec::new();
+        for number in 0..count {
+            let (topic, payload) = (topic(number), number.to_string());
+            let publish = publish(&topic, payload.as_bytes(), Qos::AtMostOnce, 0);
+            portreeve_mqtt::encode::any(&mut bytes, Version::V5, &Packet::Publish(publish)).unwrap();
+        }
+        bytes
+    };
+    // How many turns the same number of packets takes: cheap ones, to fifty receivers each, each on a topic of its own.
+    let mut sender = bench.connect(&app, connect("sender"));
+    let works = [
+        packets(300, &|_| "nobody/listens".into()),
+        packets(300, &|_| "fan/out".into()),
+        packets(300, &|number| format!("fresh/{number}")),
+    ];
+    let turns = works.map(|bytes| {
+        let (used, turns) = sender.send_in_turns(&bench, &bytes);
+        assert_eq!(used, bytes.len());
+        turns
+    });
+    assert!(turns[0] == 1 && turns[1] > 10 && turns[2] > 5, "{turns:?}");
+    let expected: Vec<String> = (0..300).map(|number: usize| number.to_string()).collect();
+    for receiver in &mut receivers {
+        assert_eq!(payloads(&receiver.recv(&bench)), expected);
+    }
+}

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,6 +13,7 @@ use std::{
 use portreeve_hub::{Connection, Hub, Now};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::yield_now,
     time::{Instant, Sleep, sleep},
 };
 
@@ -86,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for _ in 0..STEPS_MAX {
             let now = now();
             match self.step(cx, now) {
+                Ok(Step::Again) if self.connection.is_interrupted() => break,
                 Ok(Step::Again) => {}
                 Ok(Step::Sleep) => return Poll::Pending,
                 Ok(Step::Done) => return Poll::Ready(()),
@@ -95,8 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        come_again(cx)
     }
 
     /// Read, process, answer, write: each once, if it can be.
@@ -113,14 +114,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let mut busy = false;
         for _ in 0..READS_MAX {
             busy = self.poll_input(cx, now)?;
-            if !busy || self.connection.ended().is_some() {
+            if !busy || self.connection.is_interrupted() || self.connection.ended().is_some() {
                 break;
             }
         }
         self.borrow_output();
         let transmit = self.connection.transmit(now, cx.waker(), &mut self.output, OUTPUT_BYTES_MAX);
         // What was answered may make room for packets that had to wait.
-        busy |= transmit.more || self.connection.ended().is_some();
+        busy |= transmit.more || self.connection.is_interrupted() || self.connection.ended().is_some();
         busy |= !self.input.is_empty() && !self.output.is_empty();
         if self.output.is_empty() {
             self.return_output();
@@ -285,6 +286,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
         })
     }
+}
+
+/// Polls this task again when every other that is ready has been, and the sockets were looked at: a waker called here would
+/// put it in front of what has arrived meanwhile.
+fn come_again(cx: &mut Context<'_>) -> Poll<()> {
+    pin!(yield_now()).poll(cx)
 }
 
 /// Bytes of packets made ready at once. One TLS record holds 16 KiB; several go out in one system call.

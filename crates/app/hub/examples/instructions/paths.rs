@@ -162,7 +162,10 @@ impl Client {
     }
 
     fn receive(&mut self, bench: &Bench, bytes: &[u8]) {
-        let used = self.connection.receive(bench.now, bytes, &mut self.out);
+        let mut used = self.connection.receive(bench.now, bytes, &mut self.out);
+        while self.connection.is_interrupted() {
+            used += self.connection.receive(bench.now, &bytes[used..], &mut self.out);
+        }
         assert_eq!(used, bytes.len(), "{:?}", self.connection.ended());
     }
 

@@ -229,6 +229,7 @@ impl Hub {
         message: &Arc<Message>,
         terms: &Terms<'_>,
     ) -> Delivered {
+        turn.charge(1);
         let mut outgoing = session.outgoing.lock();
         let wanted = match outgoing.is_online() {
             true => terms.when != When::Away,

@@ -12,6 +12,15 @@ use crate::{Hub, limits::RateShare};
 
 /// Operations after which a turn submits in the middle, so that one turn stays far below the journal's bounds.
 const OPS_MAX: usize = 4096;
+/// Work after which a turn ends although more has arrived, so that others come to theirs within about a millisecond. In
+/// units of a packet; the rest is counted as so many.
+const WORK_MAX: usize = 1024;
+/// A decision of policy: on a new topic.
+pub(crate) const DECISION_WORK: usize = 30;
+/// A filter that is subscribed to: a decision, and places in two trees.
+pub(crate) const FILTER_WORK: usize = 40;
+/// A look-up of who receives a topic.
+pub(crate) const ROUTE_WORK: usize = 2;
 /// A queue below this may use what is left of the hub's total to the last byte; one above it leaves an eighth. So clients
 /// that do not read cannot take from the others the little that those need.
 const SMALL_QUEUE_BYTES: usize = 64 * 1024;
@@ -34,6 +43,7 @@ pub(crate) struct Turn<'a> {
     gone: Vec<Arc<Message>>,
     /// Where the journal stood behind the last submission.
     submitted: Ticket,
+    work: usize,
     /// Bytes that queues may still take in all, as of the beginning.
     queue_bytes_left: usize,
     /// What queues took since, less what left them.
@@ -55,6 +65,7 @@ impl Turn<'_> {
             held: Vec::new(),
             gone: Vec::new(),
             submitted: Ticket::default(),
+            work: 0,
             queue_bytes_left: limits.queue_bytes_total.saturating_sub(hub.gauges.queue_bytes()),
             queue_bytes: 0,
             rate: hub.rate.share(now.mono_ms, limits.messages_per_s.into(), limits.bytes_per_s),
@@ -95,6 +106,16 @@ impl Turn<'_> {
         }
         self.ops.extend(removed.seq.map(|seq| SessionOp::Dequeue { session, seq }));
         self.gone.push(removed.message);
+    }
+
+    /// Counts work, in units of a packet.
+    pub(crate) fn charge(&mut self, work: usize) {
+        self.work += work;
+    }
+
+    /// Whether it is time for others.
+    pub(crate) fn is_over(&self) -> bool {
+        self.work >= WORK_MAX
     }
 
     /// Whether enough is pending to be submitted now.

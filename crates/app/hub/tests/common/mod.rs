@@ -234,8 +234,20 @@ impl Client {
     }
 
     pub fn send_bytes(&mut self, bench: &Bench, bytes: &[u8]) {
-        let used = self.connection.receive(bench.now, bytes, &mut self.out);
+        let (used, _) = self.send_in_turns(bench, bytes);
         assert!(used == bytes.len() || self.connection.ended().is_some(), "used {used} of {}", bytes.len());
+    }
+
+    /// Sends as a driver does; how many bytes were used, in how many turns.
+    pub fn send_in_turns(&mut self, bench: &Bench, bytes: &[u8]) -> (usize, usize) {
+        let (mut used, mut turns) = (0, 0);
+        loop {
+            used += self.connection.receive(bench.now, &bytes[used..], &mut self.out);
+            turns += 1;
+            if !self.connection.is_interrupted() {
+                return (used, turns);
+            }
+        }
     }
 
     /// What the hub says once everything it promised is durable.

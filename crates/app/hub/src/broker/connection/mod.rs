@@ -62,6 +62,7 @@ pub struct Connection {
     opened: Now,
     open: Option<Box<Open>>,
     ended: Option<Ended>,
+    interrupted: bool,
     tally: Tally,
 }
 
@@ -133,7 +134,7 @@ impl Connection {
     /// A connection whose TLS handshake and registry check succeeded, waiting for CONNECT.
     #[must_use]
     pub fn new(hub: Arc<Hub>, identity: DeviceIdentity, peer: Peer, now: Now) -> Self {
-        Self { hub, identity, peer, opened: now, open: None, ended: None, tally: Tally::default() }
+        Self { hub, identity, peer, opened: now, open: None, ended: None, interrupted: false, tally: Tally::default() }
     }
 
     /// Whose it is.
@@ -154,13 +155,20 @@ impl Connection {
         self.open.is_some()
     }
 
-    /// Takes the whole packets at the start of `input` and returns their length; the rest is for the next call.
+    /// Takes whole packets at the start of `input` and returns their length; the rest is for the next call. Takes them all,
+    /// unless they are more than one turn's work ([`Self::is_interrupted`]), or acknowledgements wait for the store.
+    ///
     /// Answers go to `out` here (CONNACK, the last word) or with the next [`Self::transmit`].
     pub fn receive(&mut self, now: Now, input: &[u8], out: &mut Vec<u8>) -> usize {
         let config = self.hub.config();
         let mut turn = Turn::new(&self.hub, &config, now);
         let mut used = 0;
+        self.interrupted = false;
         while self.ended.is_none() {
+            if turn.is_over() {
+                self.interrupted = used < input.len();
+                break;
+            }
             if self.open.as_ref().is_some_and(|open| open.owed.len() >= ACKS_MAX) {
                 break;
             }
@@ -169,6 +177,7 @@ impl Connection {
                 Ok(None) => break,
                 Ok(Some(length)) => {
                     used += length;
+                    turn.charge(1);
                     self.tally.bytes_received += length as u64;
                     self.packet(&mut turn, &rest[..length], out);
                 }
@@ -188,6 +197,12 @@ impl Connection {
         self.mark_rates(now);
         self.hub.counters.fold(&mut self.tally);
         used
+    }
+
+    /// Whether the last [`Self::receive`] ended before its input did: call it again once others had their turn.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted && self.ended.is_none()
     }
 
     /// The store learns what the turn has for it, before anybody is told of it.

@@ -10,7 +10,11 @@ use portreeve_types::{TopicError, TopicFilter, TopicName};
 use super::{Departure, End, Now, Open, Owed};
 use crate::{
     Hub,
-    broker::{Close, Tally, retained::SCAN_STEP_TOPICS, turn::Turn},
+    broker::{
+        Close, Tally,
+        retained::SCAN_STEP_TOPICS,
+        turn::{FILTER_WORK, Turn},
+    },
     limits::mark,
 };
 
@@ -50,6 +54,7 @@ impl Open {
                 }
                 self.check_filters(hub, turn, requests.len())?;
                 self.charge_filters(requests.len(), now)?;
+                turn.charge(requests.len() * FILTER_WORK);
                 let answered = hub.subscribe(&self.session, &requests, subscribe.subscription_id, now.wall);
                 self.owed.push_back((answered.ticket, Owed::SubAck(subscribe.packet_id, answered.reasons)));
                 Ok(())
@@ -59,6 +64,7 @@ impl Open {
                 let filters = filters.collect::<Result<Vec<_>, _>>()?;
                 self.check_filters(hub, turn, filters.len())?;
                 self.charge_filters(filters.len(), now)?;
+                turn.charge(filters.len());
                 let answered = hub.unsubscribe(&self.session, &filters);
                 self.owed.push_back((answered.ticket, Owed::UnsubAck(unsubscribe.packet_id, answered.reasons)));
                 Ok(())

@@ -9,7 +9,12 @@ use portreeve_types::{Kind, TopicName};
 
 use crate::{
     Hub,
-    broker::{changes::Watch, publish::Route, session::Session, turn::Turn},
+    broker::{
+        changes::Watch,
+        publish::Route,
+        session::Session,
+        turn::{DECISION_WORK, ROUTE_WORK, Turn},
+    },
     limits::mark,
 };
 
@@ -70,7 +75,7 @@ impl Topics {
     pub(super) fn resolve(
         &mut self,
         hub: &Hub,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         session: &Arc<Session>,
         topic: &str,
         publish: &Publish<'_>,
@@ -78,6 +83,7 @@ impl Topics {
         let generation = hub.generation_of(session);
         let mut place = self.find(topic);
         if place.is_none_or(|place| self.entries[place].permitted != generation) {
+            turn.charge(DECISION_WORK);
             let is_lasting = may_publish(hub, turn, session, topic, publish)?;
             let at = match place {
                 Some(place) => place,
@@ -97,6 +103,7 @@ impl Topics {
         // Read before the route is made: what changes meanwhile makes it be made again.
         let routed = (generation, hub.changes.count(&entry.watch));
         if entry.routed != routed {
+            turn.charge(ROUTE_WORK);
             entry.route = hub.route(&entry.name, Some(session), turn.now.wall);
             entry.routed = routed;
         }
