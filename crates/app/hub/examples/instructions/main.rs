@@ -1,10 +1,11 @@
 //! The operations whose instructions and allocations `bench/instructions` counts under callgrind. By itself it only
 //! runs them, which shows that they still work: `cargo run --release -p portreeve-hub --example instructions -- codec`.
 //!
-//! A hand-made harness rather than gungraun (once iai-callgrind): that needs a second program of exactly its library's
-//! version, built by `cargo install`, starts one valgrind for each benchmark with its set-up under instrumentation (a
-//! minute for ten thousand policies), and has no baselines meant to be committed. Here a process makes everything ready
-//! at nearly native speed and is instrumented only then.
+//! A harness of our own rather than gungraun (once iai-callgrind): that needs a second program of exactly its library's
+//! version, built by `cargo install` on every machine; it starts one valgrind for each benchmark, with the set-up
+//! under instrumentation, many times slower, unless `unsafe` client requests switch it on; and it keeps its baselines
+//! in the target directory. Here one process makes a whole group ready at nearly native speed, and only then the
+//! runner has it instrumented: a hundred thousand subscriptions and ten thousand policies take seconds.
 //!
 //! *Invariants*
 //! - Only what runs inside [`measured_operations`] counts; the runner names that function to callgrind.
