@@ -306,3 +306,45 @@ enum Step {
     Sleep,
     Done,
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        runtime::Builder,
+        task::{LocalSet, spawn_local},
+    };
+
+    use super::*;
+
+    /// However many connections always have more to do, the sockets of the others are looked at after each of them once.
+    #[test]
+    fn busy_connections_come_again_behind_what_has_arrived() {
+        const BUSY: usize = 4;
+        LocalSet::new().block_on(&Builder::new_current_thread().enable_all().build().unwrap(), async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut far, _) = listener.accept().await.unwrap();
+            let polls = std::rc::Rc::new(Cell::new(0));
+            let busy: Vec<_> = (0..BUSY)
+                .map(|_| {
+                    let polls = std::rc::Rc::clone(&polls);
+                    spawn_local(poll_fn(move |cx| {
+                        polls.set(polls.get() + 1);
+                        come_again(cx)
+                    }))
+                })
+                .collect();
+            for _ in 0..100 {
+                near.write_all(b"x").await.unwrap();
+                let before = polls.get();
+                far.read_exact(&mut [0; 1]).await.unwrap();
+                let between = polls.get() - before;
+                assert!(between <= 4 * BUSY, "{between} polls of busy connections before one look at the sockets");
+            }
+            assert!(polls.get() > 0);
+            busy.iter().for_each(tokio::task::JoinHandle::abort);
+        });
+    }
+}

@@ -222,3 +222,147 @@ impl AsyncWrite for TlsStream {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        time::Duration,
+    };
+
+    use portreeve_config::{Config, Role};
+    use portreeve_hub::{Actor, AdminRequest, Bundle, Fields, Hub};
+    use portreeve_tls::Credentials;
+    use portreeve_types::Kind;
+    use rustls::{ClientConnection, StreamOwned};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    type Peer = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+    /// A hub's configuration and one of a device that it knows.
+    fn configs() -> (Arc<ServerConfig>, Arc<rustls::ClientConfig>) {
+        let data = tempfile::tempdir().unwrap();
+        let hub = Hub::open(&data.path().join("hub"), Config::default(), crate::now().wall).unwrap();
+        let (name, fields) = ("lamp".parse().unwrap(), Fields::default());
+        let add = AdminRequest::DeviceAdd { name, kind: Kind::Device, fields, bundle: true, days: None };
+        let outcome = hub.administer(&Actor { name: "test".into(), role: Role::Administrator }, add).unwrap();
+        let bundle: Bundle = serde_json::from_value(outcome.result["bundle"].clone()).unwrap();
+        let anchors = portreeve_tls::certificates_from_pem("ca", bundle.ca_pem.as_bytes()).unwrap();
+        let own = Credentials::from_pem("cert", bundle.cert_pem.as_bytes(), "key", bundle.key_pem.as_bytes()).unwrap();
+        (hub.tls().config(), portreeve_tls::client_config(&anchors, own).unwrap())
+    }
+
+    /// Both ends of a connection on loopback, each in its own world: ours in a runtime, the peer's on a thread.
+    fn connected<F: Future<Output = ()>>(peer: impl FnOnce(Peer) + Send + 'static, ours: impl FnOnce(TlsStream) -> F) {
+        let (server, client) = configs();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let tls = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
+            let tcp = std::net::TcpStream::connect(address).unwrap();
+            tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            peer(StreamOwned::new(tls, tcp));
+        });
+        let (tcp, _) = listener.accept().unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let stream = TlsStream::accept(TcpStream::from_std(tcp).unwrap(), server).await.unwrap();
+            assert!(stream.peer_certificate().is_some());
+            tokio::time::timeout(Duration::from_secs(10), ours(stream)).await.unwrap();
+        });
+        thread.join().unwrap();
+    }
+
+    fn pattern(count: usize) -> Vec<u8> {
+        (0..count).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect()
+    }
+
+    /// What a reader has no room for is kept in order, and nothing is kept once it is read.
+    #[test]
+    fn a_reader_of_small_portions_gets_everything() {
+        let bytes = pattern(300_000);
+        let sent = bytes.clone();
+        connected(
+            move |mut peer| {
+                peer.write_all(&sent).unwrap();
+                peer.conn.send_close_notify();
+                peer.flush().unwrap();
+                assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "our close_notify");
+            },
+            |mut stream| async move {
+                let (mut got, mut portion) = (Vec::new(), [0; 77]);
+                loop {
+                    match stream.read(&mut portion).await.unwrap() {
+                        0 => break,
+                        read => got.extend_from_slice(&portion[..read]),
+                    }
+                }
+                assert_eq!(got, bytes);
+                assert_eq!(stream.unread.capacity(), 0);
+                stream.shutdown().await.unwrap();
+            },
+        );
+    }
+
+    /// A peer that does not read: what is sealed for it stays bounded, what it says is heard, and all arrives later.
+    #[test]
+    fn a_peer_that_does_not_read_blocks_the_writer_and_not_the_reader() {
+        const COUNT: usize = 16 << 20;
+        let (go, wait) = std::sync::mpsc::channel();
+        connected(
+            move |mut peer| {
+                peer.write_all(b"deaf").unwrap();
+                wait.recv().unwrap();
+                let mut got = vec![0; COUNT];
+                peer.read_exact(&mut got).unwrap();
+                assert_eq!(got, pattern(COUNT));
+                assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+            },
+            |mut stream| async move {
+                let (bytes, mut written) = (pattern(COUNT), 0);
+                let blocked = Duration::from_millis(300);
+                while let Ok(count) = tokio::time::timeout(blocked, stream.write(&bytes[written..])).await {
+                    written += count.unwrap();
+                    assert!(stream.unsent.len() <= PLAIN_BYTES_MAX + 4096, "{} bytes wait", stream.unsent.len());
+                }
+                assert!(written < COUNT, "the socket took it all");
+                let mut said = [0; 4];
+                stream.read_exact(&mut said).await.unwrap();
+                assert_eq!(&said, b"deaf");
+                go.send(()).unwrap();
+                stream.write_all(&bytes[written..]).await.unwrap();
+                stream.shutdown().await.unwrap();
+                assert_eq!(stream.unsent.capacity(), 0);
+                assert!(stream.write(b"more").await.is_err(), "after close_notify");
+            },
+        );
+    }
+
+    /// Bytes that are no record end the connection once and for all.
+    #[test]
+    fn after_a_broken_record_nothing_is_read_or_written() {
+        connected(
+            |mut peer| {
+                peer.write_all(b"whole").unwrap();
+                peer.sock.write_all(&[23, 3, 3, 0, 40]).unwrap();
+                peer.sock.write_all(&[0; 40]).unwrap();
+                let heard = peer.read(&mut [0; 1]).unwrap_err();
+                assert!(heard.to_string().contains("BadRecordMac"), "{heard}");
+            },
+            |mut stream| async move {
+                let (mut got, mut failed) = (Vec::new(), false);
+                for _ in 0..4 {
+                    match stream.read_buf(&mut got).await {
+                        Ok(_) => assert!(!failed),
+                        Err(error) => failed = error.kind() == io::ErrorKind::InvalidData,
+                    }
+                }
+                assert!(failed && (got.is_empty() || got == b"whole"));
+                assert!(stream.write(b"x").await.is_err());
+            },
+        );
+    }
+}
