@@ -153,6 +153,20 @@ fn a_restart_in_order_keeps_everything_too() {
     cast.collector.check(&hub);
 }
 
+/// CSA-COM-04: whoever has not said who it is cannot keep the hub from stopping.
+#[test]
+fn silent_connections_do_not_hold_up_the_end() {
+    let mut hub = Hub::open(&["hub.drain_s=60", "limits.handshake_deadline_s=300"]);
+    let silent = std::net::TcpStream::connect(hub.mqtt()).unwrap();
+    let mut told = Client::connect(&hub, V5, "told");
+    thread::scope(|scope| {
+        scope.spawn(|| told.cut(0x8b));
+        // Which fails after twenty seconds.
+        assert!(hub.terminate().success());
+    });
+    drop(silent);
+}
+
 #[test]
 fn a_drain_says_why() {
     let mut hub = Hub::open(&[]);

@@ -143,6 +143,7 @@ impl Hub {
             gauges: crate::Gauges::default(),
             limits: limits::Watermarks::default(),
             rate: limits::RateWindow::default(),
+            used_rates: crate::UsedRates::default(),
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
             listeners: Mutex::default(),
@@ -190,7 +191,7 @@ fn start_journal(
             Health::Failed(why) => Some(why.clone()),
         };
         let wakers = std::mem::take(&mut *watch.wakers.lock());
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_values().for_each(std::task::Waker::wake);
     });
     Journal::start(store, limits, on_progress).map(Arc::new)
 }

@@ -53,7 +53,7 @@ pub use broker::{Close, Connection, Counters, Ended, Gauges, Now, Peer, Tally, T
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
 
-use broker::{Access, Changes, Retained, Session, SessionTable, Trie};
+use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
 
 /// The hub. Shared by all workers; see the crate's documentation.
 pub struct Hub {
@@ -82,6 +82,7 @@ pub struct Hub {
     gauges: Gauges,
     limits: limits::Watermarks,
     rate: limits::RateWindow,
+    used_rates: UsedRates,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
     listeners: Mutex<Vec<(String, String)>>,
@@ -101,7 +102,8 @@ impl std::fmt::Debug for Hub {
 /// Connections that wait for the next commit, and what the store last said.
 #[derive(Debug, Default)]
 struct CommitWatch {
-    wakers: Mutex<Vec<Waker>>,
+    /// One a session, however often it is looked at meanwhile.
+    wakers: Mutex<hashbrown::HashMap<SessionId, Waker>>,
     trouble: Mutex<Option<String>>,
 }
 
@@ -296,9 +298,10 @@ impl Hub {
         self.access(session).slice.decide(action, resource, &context)
     }
 
-    /// Has `waker` called after the next commit.
-    fn wake_on_commit(&self, waker: &Waker) {
-        self.commits.wakers.lock().push(waker.clone());
+    /// Has `waker`, that of the session's connection, called after the next commit.
+    fn wake_on_commit(&self, session: &Session, waker: &Waker) {
+        let mut wakers = self.commits.wakers.lock();
+        wakers.entry(session.id).and_modify(|old| old.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
     /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
@@ -323,6 +326,7 @@ impl Hub {
         }
         if due(&mut upkeep.sweep_ms, 1000) {
             self.watch_disk();
+            self.used_rates.prune(now.mono_ms);
             let after = upkeep.sweep_after.take();
             upkeep.sweep_after = self.sweep_retained(after.as_ref(), now.wall);
         }

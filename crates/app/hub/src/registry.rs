@@ -2,7 +2,10 @@
 //!
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -123,6 +126,15 @@ struct State {
     identities: HashMap<IdentityId, Arc<IdentityRow>>,
     names: BTreeMap<IdentityName, IdentityId>,
     credentials: HashMap<KeyHash, Arc<CredentialRow>>,
+    /// The keys of the credentials, by whose they are.
+    keys: BTreeSet<(IdentityId, KeyHash)>,
+}
+
+impl State {
+    fn put_credential(&mut self, row: CredentialRow) {
+        self.keys.insert((row.identity, row.key));
+        self.credentials.insert(row.key, Arc::new(row));
+    }
 }
 
 /// All identities and credentials.
@@ -148,7 +160,7 @@ impl Registry {
             state.names.insert(row.name.clone(), row.id);
             state.identities.insert(row.id, Arc::new(row));
         }
-        state.credentials.extend(contents.credentials.into_iter().map(|row| (row.key, Arc::new(row))));
+        contents.credentials.into_iter().for_each(|row| state.put_credential(row));
         Self { store, state: state.into(), change: Mutex::default(), seen: Mutex::default() }
     }
 
@@ -183,7 +195,8 @@ impl Registry {
     #[must_use]
     pub fn credentials(&self, id: IdentityId) -> Vec<Arc<CredentialRow>> {
         let state = self.state.read();
-        let mut rows: Vec<_> = state.credentials.values().filter(|row| row.identity == id).cloned().collect();
+        let keys = state.keys.range((id, KeyHash([0; 32]))..=(id, KeyHash([0xff; 32]))).map(|(_, key)| key);
+        let mut rows: Vec<_> = keys.filter_map(|key| state.credentials.get(key).cloned()).collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.issued, row.key)));
         rows
     }
@@ -327,7 +340,7 @@ impl Registry {
         let mut state = self.state.write();
         state.names.insert(row.name.clone(), row.id);
         state.identities.insert(row.id, Arc::clone(&row));
-        state.credentials.extend(credentials.into_iter().map(|credential| (credential.key, Arc::new(credential))));
+        credentials.into_iter().for_each(|row| state.put_credential(row));
         Ok(row)
     }
 

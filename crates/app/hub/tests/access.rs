@@ -1,6 +1,10 @@
 //! Who may do what, and how fast a change of it takes effect (ISVS-4.2.2, CSA-COM-01).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the test functions")]
+
 mod common;
+
+use std::time::Duration;
 
 use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
 use portreeve_config::QueueOverflow;
@@ -426,4 +430,51 @@ fn nobody_slips_in_while_policy_changes() {
             assert!(client.is_over(), "round {round}");
         }
     }
+}
+
+/// Applications may use everything from some seconds from now to others.
+fn window(bench: &Bench, from_s: u64, until_s: u64) -> String {
+    let date = |seconds| {
+        let at = bench.wall().plus(Duration::from_secs(seconds)).seconds();
+        let at = time::OffsetDateTime::from_unix_timestamp(i64::try_from(at).unwrap()).unwrap();
+        at.format(&time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z")).unwrap()
+    };
+    let (from, until) = (date(from_s), date(until_s));
+    format!(
+        r#"permit (principal, action in [Action::"publish", Action::"subscribe"], resource)
+               when {{ principal.kind == "application" && context.now >= datetime("{from}") && context.now < datetime("{until}") }};"#
+    )
+}
+
+/// A grant for a time is asked for again each time.
+#[test]
+fn a_grant_that_may_end_is_not_reused() {
+    let mut bench = Bench::new();
+    let app = bench.application("app");
+    bench.policy(&window(&bench, 0, 60));
+    let mut client = bench.connect(&app, connect("app"));
+    client.subscribed(&bench, "t", Qos::AtLeastOnce);
+    client.subscribed(&bench, "t", Qos::AtLeastOnce);
+    bench.advance(Duration::from_secs(61));
+    let got = client.subscribe(&bench, "t", SubscriptionOptions { qos: Qos::AtLeastOnce, ..Default::default() }, None);
+    assert_eq!(got, [Got::SubAck(vec![Reason::NOT_AUTHORIZED])]);
+}
+
+/// Who receives a topic is remembered; who may receive it at what time is not.
+#[test]
+fn a_grant_that_begins_later_is_found_then() {
+    let mut bench = Bench::new();
+    let (reader, writer) = (bench.application("reader"), bench.device("lamp"));
+    bench.policy(&format!("{}\n{}", window(&bench, 0, 30), window(&bench, 120, 180)));
+    let mut away = bench.connect(&reader, resume("r"));
+    away.subscribed(&bench, "devices/lamp/t", Qos::AtLeastOnce);
+    away.lose(&bench);
+    let mut sender = bench.connect(&writer, connect("lamp"));
+    // Outside of both windows the route is made, and inside it is used again.
+    bench.advance(Duration::from_secs(70));
+    sender.publish(&bench, "devices/lamp/t", b"outside", Qos::AtLeastOnce);
+    bench.advance(Duration::from_secs(60));
+    sender.publish(&bench, "devices/lamp/t", b"inside", Qos::AtLeastOnce);
+    let (_client, got) = bench.try_connect(&reader, resume("r"));
+    assert_eq!(common::payloads(&got), ["inside"]);
 }

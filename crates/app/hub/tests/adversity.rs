@@ -382,3 +382,100 @@ fn filters_cost_what_messages_cost() {
         started.elapsed()
     );
 }
+
+/// Exactly once: the client forgets a message at PUBCOMP, so that must not come before what PUBREL led to is on disk; also
+/// not on a second connection, on which the identifier is unknown already.
+#[test]
+fn a_repeated_pubrel_is_answered_no_sooner_than_the_first() {
+    let bench = Bench::new();
+    let app = any(&bench, "app");
+    let mut first = bench.connect(&app, resume("sender"));
+    assert_eq!(first.publish(&bench, "t", b"x", Qos::ExactlyOnce), [Got::PubRec(1, Reason::SUCCESS)]);
+    let release = stall(&bench, &app);
+    first.ack(&bench, Packet::PubRel, 1);
+    let mut second = Raw::new(&bench, &app, "127.0.0.1", resume("sender"));
+    second.send(
+        &bench,
+        &Packet::PubRel(portreeve_mqtt::Ack { packet_id: 1, reason: Reason::SUCCESS, reason_string: None }),
+    );
+    second.pump(&bench, Waker::noop());
+    assert_eq!(second.sent().0, [2], "CONNACK, and PUBCOMP (7) only after the commit");
+    drop(release);
+    assert!(bench.hub.journal().flush(Duration::from_secs(10)));
+    second.pump(&bench, Waker::noop());
+    assert_eq!(second.sent().0, [7]);
+}
+
+/// Who is told that its session is new must not find the old one after a crash, whatever that one's will delays.
+#[test]
+fn a_clean_start_over_a_session_with_a_will_waits_for_the_disk() {
+    let bench = Bench::new();
+    let app = any(&bench, "app");
+    let will = common::Will {
+        topic: "gone",
+        payload: b"",
+        qos: Qos::AtMostOnce,
+        retain: false,
+        delay_s: 0,
+        properties: Default::default(),
+    };
+    let first = bench.connect(&app, Connect { will: Some(will), ..resume("a") });
+    let release = stall(&bench, &app);
+    let mut second = Raw::new(&bench, &app, "127.0.0.1", connect("a"));
+    second.pump(&bench, Waker::noop());
+    assert_eq!(second.sent().0, Vec::<u8>::new());
+    drop(release);
+    assert!(bench.hub.journal().flush(Duration::from_secs(10)));
+    second.pump(&bench, Waker::noop());
+    assert_eq!(second.sent().0, [2]);
+    first.lose(&bench);
+}
+
+/// ISVS-4.2.2: what policy takes away while it is asked for is not stored behind that.
+#[test]
+fn a_subscription_that_was_withdrawn_does_not_come_back_with_a_restart() {
+    for _ in 0..10 {
+        let bench = Bench::new();
+        let reader = any(&bench, "reader");
+        let filters: Vec<String> = (0..256).map(|n| format!("t/{n}")).collect();
+        let mut raw = Raw::new(&bench, &reader, "127.0.0.1", resume("r"));
+        std::thread::scope(|scope| {
+            let subscriber = scope.spawn(|| {
+                let options = SubscriptionOptions::default();
+                let requests = filters.iter().map(|filter| SubscriptionRequest { filter, options }).collect();
+                raw.send(&bench, &Packet::Subscribe(Subscribe { packet_id: 1, subscription_id: None, requests }));
+            });
+            bench.policy(r#"forbid (principal, action, resource);"#);
+            subscriber.join().unwrap();
+        });
+        raw.connection.lost(bench.now, "test");
+        drop((raw, reader));
+        let live = bench.hub.gauges().subscriptions.load(SeqCst);
+        let bench = bench.reopen();
+        assert_eq!(bench.hub.gauges().subscriptions.load(SeqCst), live);
+    }
+}
+
+/// A crash between the begin of a session and the end of the one in whose place it came leaves both on disk.
+#[test]
+fn of_two_sessions_under_one_name_the_newer_is_recovered() {
+    let bench = Bench::new();
+    let leaf = bench.add("app", Kind::Application);
+    bench.policy(r#"permit (principal, action, resource);"#);
+    let mut client = bench.connect(&bench.identity(&leaf), resume("a"));
+    client.subscribed(&bench, "t", Qos::AtLeastOnce);
+    drop(client);
+    let bench = bench.reopen_with(|store| {
+        let old = store.load().unwrap().sessions.remove(0);
+        let id = portreeve_store::SessionId(old.id.0 + 1);
+        store.commit(&[portreeve_store::SessionOp::PutSession { id, row: old.row }]).unwrap();
+    });
+    assert_eq!(bench.hub.gauges().subscriptions.load(SeqCst), 0, "the older one's");
+    let (_client, got) = bench.try_connect(&bench.identity(&leaf), resume("a"));
+    assert_eq!(got[0], Got::ConnAck { present: true, reason: Reason::SUCCESS });
+    let bench = {
+        drop(_client);
+        bench.reopen()
+    };
+    assert_eq!(bench.hub.limits_table().iter().find(|row| row.name == "sessions_total").unwrap().used, 1);
+}

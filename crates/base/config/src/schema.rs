@@ -147,6 +147,14 @@ section! {
         retained_messages: usize = 1_000_000, in 0..=100_000_000, "messages", reload, metered;
         /// Bytes of all retained messages. One that would exceed it is refused with 0x97.
         retained_bytes: usize = 268_435_456, in 0..=1_099_511_627_776, "bytes", reload, metered;
+        /// Retained messages that one device has left. One on a further topic is refused with 0x97.
+        device_retained_messages: usize = 10_000, in 0..=100_000_000, "messages", reload, metered;
+        /// Their bytes. One that would exceed them is refused with 0x97.
+        device_retained_bytes: usize = 16_777_216, in 0..=1_099_511_627_776, "bytes", reload, metered;
+        /// Retained messages that one gateway or application has left. One on a further topic is refused with 0x97.
+        application_retained_messages: usize = 500_000, in 0..=100_000_000, "messages", reload, metered;
+        /// Their bytes. One that would exceed them is refused with 0x97.
+        application_retained_bytes: usize = 134_217_728, in 0..=1_099_511_627_776, "bytes", reload, metered;
         /// Payload of one retained message. A larger one is refused with 0x97.
         retained_message_bytes: usize = 262_144, in 0..=268_435_460, "bytes", reload, metered;
         /// Sessions, connected or not. A client that would need one more is refused with CONNACK 0x97.
@@ -173,15 +181,14 @@ section! {
         connections_per_source_burst: u32 = 20_000, in 1..=1_000_000, "connections", reload, metered;
         /// TLS handshakes begun a second, from all sources. More wait in the operating system's queue.
         handshakes_per_s: u32 = 20_000, in 1..=1_000_000, "handshakes a second", reload, metered;
-        /// Messages that one device may publish a second, on average. One that sends more, beyond its burst, is
-        /// disconnected with 0x96.
+        /// Messages that one device may publish a second, on average; each filter that it subscribes to and each ping
+        /// counts as one. One that sends more, beyond its burst, is disconnected with 0x96. Coming back renews nothing.
         device_messages_per_s: u32 = 10_000, in 1..=100_000_000, "messages a second", reload, metered;
         /// Messages that one device may publish at once, on top of the average.
         device_messages_burst: u32 = 20_000, in 1..=100_000_000, "messages", reload, metered;
         /// Bytes that one device may send a second, and at once. One that sends more is disconnected with 0x96.
         device_bytes_per_s: u64 = 33_554_432, in 1024..=1_099_511_627_776, "bytes a second", reload, metered;
-        /// Messages that one gateway or application may publish a second, on average. One that sends more, beyond its burst, is
-        /// disconnected with 0x96.
+        /// The same for a gateway or an application.
         application_messages_per_s: u32 = 200_000, in 1..=100_000_000, "messages a second", reload, metered;
         /// Messages that one gateway or application may publish at once, on top of the average.
         application_messages_burst: u32 = 400_000, in 1..=100_000_000, "messages", reload, metered;

@@ -14,6 +14,12 @@ use rustls::{
 /// What may wait for the rest of a record or of a handshake message, bytes. The longest record has 16 KiB (RFC 8446
 /// §5.2); the rest is for a handshake message in several records, such as a long chain.
 pub const PARTIAL_BYTES_MAX: usize = 64 * 1024;
+/// Records without application data that a peer may send over a connection's life, the handshake's included. Each may
+/// make new keys (RFC 8446 §4.6.3), which costs more than a message; who rekeys as often as its keys wear out sends a
+/// few in a year.
+const CONTROL_RECORDS_MAX: usize = 1024;
+/// Content type, version, length.
+const HEADER_BYTES: usize = 5;
 /// What a record adds to its plaintext at most: header, explicit nonce, content type, tag.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Plaintext of one record (RFC 8446 §5.1).
@@ -68,12 +74,16 @@ pub struct Records<S> {
     side: S,
     /// The start of a record or of a handshake message. rustls holds places in it.
     partial: Vec<u8>,
+    /// Where in what is received next the next record begins.
+    next_record: usize,
+    /// Records that came, without those that held application data.
+    control_records: usize,
 }
 
 impl<S: Side> Records<S> {
     /// A connection on which nothing was said yet.
     pub fn new(side: S) -> Self {
-        Self { side, partial: Vec::new() }
+        Self { side, partial: Vec::new(), next_record: 0, control_records: 0 }
     }
 
     /// What was negotiated, and the peer's certificate.
@@ -107,7 +117,12 @@ impl<S: Side> Records<S> {
         out: &mut Vec<u8>,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<Flow, Error> {
+        self.count(arrived);
         let (used, flow) = self.advance(arrived, out, take)?;
+        if self.control_records > CONTROL_RECORDS_MAX {
+            return Err(Error::General("too many records without data".into()));
+        }
+        self.next_record -= used.min(self.next_record);
         let rest = &arrived[used..];
         if rest.len() > PARTIAL_BYTES_MAX {
             return Err(Error::General("a handshake message of too many bytes".into()));
@@ -119,6 +134,14 @@ impl<S: Side> Records<S> {
             self.partial.extend_from_slice(rest);
         }
         Ok(flow)
+    }
+
+    /// Counts the records that begin in what arrived. Before rustls decrypts them, in place.
+    fn count(&mut self, arrived: &[u8]) {
+        while let Some(&[_, _, _, high, low]) = arrived.get(self.next_record..self.next_record + HEADER_BYTES) {
+            self.next_record += HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+            self.control_records += 1;
+        }
     }
 
     /// Runs rustls until it wants more input; how much it used.
@@ -142,6 +165,7 @@ impl<S: Side> Records<S> {
                 ConnectionState::ReadTraffic(mut traffic) => {
                     while let Some(record) = traffic.next_record() {
                         take(record?.payload);
+                        self.control_records = self.control_records.saturating_sub(1);
                     }
                     None
                 }

@@ -13,6 +13,11 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::{GateRefusal, Refusal, TlsError, memo::Memoized, policy::provider};
 
+/// Certificates that a client may send beside its own. Our own issuing CAs are anchors, so that none is needed; a foreign
+/// CA may have one or two between. Looking for a path through many that are made for it takes seconds, and is done
+/// before the client has shown that it holds any key.
+const INTERMEDIATES_MAX: usize = 3;
+
 /// Who has the last word on a client whose certificate is in order: the registry (IIITA-N4).
 pub trait LeafGate: Send + Sync {
     /// Called once a handshake, on the worker's thread, after chain and possession of the key are established. Must not
@@ -53,6 +58,9 @@ impl ClientVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refusal> {
+        if others.len() > INTERMEDIATES_MAX {
+            return Err(Refusal::Malformed("it comes with too many others".into()));
+        }
         // Anchors are tried before the certificates that the client sent along, so a leaf of our own issuing CA costs
         // one signature check, and that once.
         let algorithms: SmallVec<[&dyn SignatureVerificationAlgorithm; 16]> =

@@ -25,16 +25,37 @@ impl Bucket {
 
     /// Takes `tokens`; `false`, taking nothing, if there are fewer.
     pub fn take(&mut self, tokens: u64, now_ms: u64) -> bool {
-        let elapsed_ms = now_ms.saturating_sub(self.filled_ms);
-        self.filled_ms = self.filled_ms.max(now_ms);
-        let refill = elapsed_ms.saturating_mul(self.rate_per_s);
-        self.level_milli = self.level_milli.saturating_add(refill).min(self.burst_milli);
+        self.refill(now_ms);
         let cost = tokens.saturating_mul(1000);
         if cost > self.level_milli {
             return false;
         }
         self.level_milli -= cost;
         true
+    }
+
+    fn refill(&mut self, now_ms: u64) {
+        let elapsed_ms = now_ms.saturating_sub(self.filled_ms);
+        self.filled_ms = self.filled_ms.max(now_ms);
+        let refill = elapsed_ms.saturating_mul(self.rate_per_s);
+        self.level_milli = self.level_milli.saturating_add(refill).min(self.burst_milli);
+    }
+
+    /// Whether everything that was taken is refilled.
+    #[must_use]
+    pub fn is_full(&self, now_ms: u64) -> bool {
+        let mut later = *self;
+        later.refill(now_ms);
+        later.level_milli == later.burst_milli
+    }
+
+    /// The one of two that has less, at the time up to which either was filled.
+    #[must_use]
+    pub fn emptier(mut self, mut other: Self) -> Self {
+        let now_ms = self.filled_ms.max(other.filled_ms);
+        self.refill(now_ms);
+        other.refill(now_ms);
+        if other.level_milli < self.level_milli { other } else { self }
     }
 
     /// Tokens taken and not yet refilled.
@@ -61,6 +82,16 @@ mod tests {
         assert_eq!((0..10).filter(|_| bucket.take(1, 0)).count(), 5);
         assert_eq!((0..10).filter(|_| bucket.take(1, 500)).count(), 5);
         assert_eq!((0..10).filter(|_| bucket.take(1, 600)).count(), 1);
+    }
+
+    #[test]
+    fn the_emptier_one_at_the_same_time_counts() {
+        let (mut early, mut late) = (Bucket::new(10, 100, 0), Bucket::new(10, 100, 0));
+        assert!(early.take(100, 0) && late.take(60, 9_000));
+        // Since then the first has got ninety of its hundred back.
+        assert_eq!(early.emptier(late).used(), 60);
+        assert_eq!(late.emptier(early).used(), 60);
+        assert!(!early.is_full(9_999) && early.is_full(10_000));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use portreeve_types::Qos;
 
 use crate::{
-    Answer, Connect, MessageProperties, Reason, UserProperties, Version, Violation, Will,
+    Answer, Connect, MessageProperties, Reason, Version, Violation, Will,
     properties::{Permitted, Property, id, visit},
     wire::{self, Reader},
 };
@@ -87,24 +87,8 @@ fn will_flags(byte: u8) -> Result<Option<(Qos, bool)>, Violation> {
 /// The fields in the order of [MQTT-3.1.3-1].
 fn fields(version: Version, mut body: Reader<'_>) -> Result<Connect<'_>, Violation> {
     let flags = Flags::parse(version, body.u8()?)?;
-    let mut connect = Connect {
-        version,
-        clean_start: flags.clean_start,
-        keep_alive_s: body.u16()?,
-        client_id: "",
-        will: None,
-        username: None,
-        password: None,
-        session_expiry_s: None,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: UserProperties::default(),
-        authentication_method: None,
-        authentication_data: None,
-    };
+    let mut connect =
+        Connect { clean_start: flags.clean_start, keep_alive_s: body.u16()?, ..Connect::new(version, "") };
     if version == Version::V5 {
         properties(&mut connect, body.property_block()?)?;
     }

@@ -139,6 +139,31 @@ pub struct Connect<'a> {
     pub authentication_data: Option<&'a [u8]>,
 }
 
+impl<'a> Connect<'a> {
+    /// A clean start, without keep-alive and without anything that is optional.
+    #[must_use]
+    pub fn new(version: Version, client_id: &'a str) -> Self {
+        Self {
+            version,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id,
+            will: None,
+            username: None,
+            password: None,
+            session_expiry_s: None,
+            receive_maximum: None,
+            maximum_packet_bytes: None,
+            topic_alias_maximum: 0,
+            request_response_information: false,
+            request_problem_information: true,
+            user_properties: UserProperties::default(),
+            authentication_method: None,
+            authentication_data: None,
+        }
+    }
+}
+
 /// §3.1.2.5, §3.1.3.2
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will<'a> {

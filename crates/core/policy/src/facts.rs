@@ -26,6 +26,8 @@ impl Reads {
     pub(crate) const LEVELS: Self = Self(1 << 8);
     /// What can differ between two requests of one session for the same action and topic.
     pub(crate) const VOLATILE: Self = Self(Self::NOW.0 | Self::QOS.0 | Self::RETAIN.0);
+    /// What can differ between two connections of one session.
+    pub(crate) const PEER: Self = Self(Self::SOURCE.0 | Self::TRANSPORT.0);
     const CONTEXT: Self = Self(0x3f);
     const RESOURCE: Self = Self(0x1c0);
     /// The principal's attributes, each with its place in the set.

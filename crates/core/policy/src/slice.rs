@@ -104,6 +104,12 @@ impl Slice {
         parts.into_iter().flatten().any(|rule| rule.is_volatile())
     }
 
+    /// Whether some decision of this slice may depend on where a connection comes from, and how.
+    #[must_use]
+    pub fn reads_peer(&self) -> bool {
+        self.parts.reads.contains(Reads::PEER)
+    }
+
     /// How many policies the slice holds that speak about `action`.
     #[must_use]
     pub fn policies_for(&self, action: Action) -> usize {

@@ -277,7 +277,7 @@ fn networks_transports_and_client_ids_are_conditions_and_stay_cacheable() {
             assert!(decision.cacheable);
         }
     }
-    assert!(!slice.is_volatile());
+    assert!(!slice.is_volatile() && slice.reads_peer());
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_time_window_is_a_condition_and_makes_decisions_uncacheable() {
     assert!(!at(UnixMillis(MORNING.0 - 3_600_000)).is_allowed());
     assert!(!at(UnixMillis(0)).is_allowed());
     assert!(!at(UnixMillis(u64::MAX)).is_allowed(), "the end of time is not in the window");
-    assert!(!at(MORNING).cacheable && slice.is_volatile());
+    assert!(!at(MORNING).cacheable && slice.is_volatile() && !slice.reads_peer());
     let doors = compile(
         r#"forbid (principal, action, resource in Topic::"doors/#") when { context.now > datetime("2000-01-01") };"#,
     );

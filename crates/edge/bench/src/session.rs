@@ -7,7 +7,7 @@ use std::{
 
 use portreeve_mqtt::{
     Ack, AckKind, Connect, Packet, PublishHeader, Reason, Sender, Subscribe, SubscriptionOptions, SubscriptionRequest,
-    UserProperties, Version, decode, decode_publish, encode, frame,
+    Version, decode, decode_publish, encode, frame,
 };
 use portreeve_types::Qos;
 
@@ -118,24 +118,7 @@ impl Session {
     /// TLS is up: CONNECT.
     pub(crate) fn opened(&mut self, client_id: &str, speech: &Speech, out: &mut Vec<u8>) -> Result<(), Fault> {
         self.stage = Stage::Connecting;
-        let connect = Connect {
-            version: speech.version,
-            clean_start: true,
-            keep_alive_s: speech.keep_alive_s,
-            client_id,
-            will: None,
-            username: None,
-            password: None,
-            session_expiry_s: None,
-            receive_maximum: None,
-            maximum_packet_bytes: None,
-            topic_alias_maximum: 0,
-            request_response_information: false,
-            request_problem_information: true,
-            user_properties: UserProperties::default(),
-            authentication_method: None,
-            authentication_data: None,
-        };
+        let connect = Connect { keep_alive_s: speech.keep_alive_s, ..Connect::new(speech.version, client_id) };
         encode::connect(out, &connect).map_err(|_| Fault::Unexpected("the client id is too long"))
     }
 

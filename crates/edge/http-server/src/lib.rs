@@ -22,11 +22,11 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use portreeve_hub::Hub;
-use portreeve_mqtt_server::Admission;
+use portreeve_mqtt_server::{Admission, await_departures};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,7 @@ pub enum StartError {
 /// The three HTTP doors, open.
 #[derive(Debug)]
 pub struct HttpServer {
+    hub: Arc<Hub>,
     no_more: CancellationToken,
     end: CancellationToken,
     device: JoinHandle<()>,
@@ -120,7 +121,7 @@ impl HttpServer {
                 }
             });
         })?;
-        Ok(Self { no_more, end, device, local })
+        Ok(Self { hub: Arc::clone(hub), no_more, end, device, local })
     }
 
     /// Takes no more devices. The local doors stay open, so that an operator can watch the hub drain.
@@ -131,10 +132,7 @@ impl HttpServer {
     /// Waits until every device has gone, at most until `deadline` from now, then closes all doors.
     pub fn join(self, deadline: Duration) {
         self.no_more.cancel();
-        let until = Instant::now() + deadline;
-        while !self.device.is_finished() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
+        await_departures(&self.hub, deadline, || self.device.is_finished());
         self.end.cancel();
         for handle in [self.device, self.local] {
             if handle.join().is_err() {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const SOURCES_MAX: usize = 65_536;
 
 /// A source of connections: an IPv4 address or an IPv6 /64, which is what one subscriber usually gets.
-fn source_of(address: IpAddr) -> IpAddr {
+pub(crate) fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

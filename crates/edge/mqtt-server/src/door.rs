@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, Slot},
+    admission::{Admission, Slot, source_of},
     now,
     proxy::{self, Origin},
     stream::TlsStream,
@@ -161,7 +161,7 @@ impl Arrival {
         };
         let evicted = slot.evicted();
         let outcome = tokio::select! {
-            outcome = timeout_at(until, door.authenticate(tcp)) => outcome,
+            outcome = timeout_at(until, door.authenticate(tcp, address)) => outcome,
             () = evicted.cancelled() => return failed(hub, || {
                 hub.emit(Kind::AdmissionRefused, None, None, Some(address), format_args!("half-open connection made room"));
             }),
@@ -181,11 +181,11 @@ impl Arrival {
 }
 
 impl TlsDoor {
-    async fn authenticate(&self, tcp: TcpStream) -> io::Result<(TlsStream, DeviceIdentity)> {
+    async fn authenticate(&self, tcp: TcpStream, address: IpAddr) -> io::Result<(TlsStream, DeviceIdentity)> {
         tcp.set_nodelay(true)?;
         let idle = Duration::from_secs(self.hub.config().mqtt.tcp_keep_alive_s);
         socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))?;
-        let stream = TlsStream::accept(tcp, Arc::clone(&self.config)).await?;
+        let stream = TlsStream::accept(tcp, source_of(address), Arc::clone(&self.config)).await?;
         let leaf = stream.peer_certificate().ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
         // Once more after the handshake: the registry may have changed meanwhile.
         let identity = self.hub.authenticate(leaf).map_err(io::Error::other)?;

@@ -27,7 +27,7 @@ const STEPS_MAX: usize = 2;
 /// Reads before what they brought is answered: the second finds, without a system call, that there is no more.
 const READS_MAX: usize = 2;
 /// How long a refused peer may take to read the last word, and how much it may still send meanwhile.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// How long what is already written for a connection that is over may take to leave, milliseconds.
 const FLUSH_MS: u64 = 5000;
 const LINGER_BYTES_MAX: usize = 1 << 20;
@@ -309,11 +309,13 @@ enum Step {
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Write as _, rc::Rc};
+
     use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::{TcpListener, TcpStream},
+        io::AsyncReadExt as _,
+        net::TcpListener,
         runtime::Builder,
-        task::{LocalSet, spawn_local},
+        task::{JoinHandle, LocalSet, spawn_local},
     };
 
     use super::*;
@@ -322,29 +324,36 @@ mod tests {
     #[test]
     fn busy_connections_come_again_behind_what_has_arrived() {
         const BUSY: usize = 4;
+        const ROUNDS: usize = 100;
         LocalSet::new().block_on(&Builder::new_current_thread().enable_all().build().unwrap(), async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (mut far, _) = listener.accept().await.unwrap();
-            let polls = std::rc::Rc::new(Cell::new(0));
-            let busy: Vec<_> = (0..BUSY)
-                .map(|_| {
-                    let polls = std::rc::Rc::clone(&polls);
-                    spawn_local(poll_fn(move |cx| {
-                        polls.set(polls.get() + 1);
-                        come_again(cx)
-                    }))
-                })
-                .collect();
-            for _ in 0..100 {
-                near.write_all(b"x").await.unwrap();
-                let before = polls.get();
-                far.read_exact(&mut [0; 1]).await.unwrap();
-                let between = polls.get() - before;
-                assert!(between <= 4 * BUSY, "{between} polls of busy connections before one look at the sockets");
-            }
-            assert!(polls.get() > 0);
-            busy.iter().for_each(tokio::task::JoinHandle::abort);
+            let (polls, sent_at) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+            let busy = |first: bool| {
+                let (polls, sent_at, near) = (Rc::clone(&polls), Rc::clone(&sent_at), near.try_clone().unwrap());
+                spawn_local(poll_fn(move |cx| {
+                    polls.set(polls.get() + 1);
+                    // The reader sleeps until somebody looks at its socket.
+                    if first && sent_at.get().is_none() {
+                        (&near).write_all(b"x").unwrap();
+                        sent_at.set(Some(polls.get()));
+                    }
+                    come_again(cx)
+                }))
+            };
+            let busy: Vec<_> = (0..BUSY).map(|index| busy(index == 0)).collect();
+            let reader = spawn_local(async move {
+                let mut longest = 0;
+                for _ in 0..ROUNDS {
+                    far.read_exact(&mut [0; 1]).await.unwrap();
+                    longest = longest.max(polls.get() - sent_at.take().unwrap());
+                }
+                longest
+            });
+            let longest = reader.await.unwrap();
+            assert!(longest <= 4 * BUSY, "{longest} polls of busy connections before one look at the sockets");
+            busy.iter().for_each(JoinHandle::abort);
         });
     }
 }

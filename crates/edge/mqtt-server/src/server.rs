@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,10 +15,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Admission, TlsDoor, drive, now};
+use crate::{Admission, TlsDoor, drive, drive::LINGER, now};
+
+/// How long what is said to a client that is let go may take to reach it.
+const LAST_WORDS: Duration = LINGER.saturating_add(Duration::from_millis(500));
 
 /// The MQTT listener and its worker threads.
 pub struct MqttServer {
+    hub: Arc<Hub>,
     address: SocketAddr,
     accepting: CancellationToken,
     running: CancellationToken,
@@ -38,6 +42,7 @@ impl MqttServer {
         let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], "mqtt")?;
         let count = if count > 0 { count } else { thread::available_parallelism().map_or(1, usize::from) };
         let mut server = Self {
+            hub: Arc::clone(hub),
             address: door.local_addr()?,
             accepting: CancellationToken::new(),
             running: CancellationToken::new(),
@@ -68,18 +73,28 @@ impl MqttServer {
         self.accepting.cancel();
     }
 
-    /// Waits for the connections to end, `deadline` at most, and ends the workers.
+    /// Waits for the sessions' connections to end, `deadline` at most, and ends the workers.
     pub fn join(self, deadline: Duration) {
         self.accepting.cancel();
-        let until = Instant::now() + deadline;
-        while Instant::now() < until && !self.workers.iter().all(JoinHandle::is_finished) {
-            thread::sleep(Duration::from_millis(20));
-        }
+        await_departures(&self.hub, deadline, || self.workers.iter().all(JoinHandle::is_finished));
         self.running.cancel();
         for worker in self.workers {
             // A worker that panicked has said so on its own.
             let _ = worker.join();
         }
+    }
+}
+
+/// Waits until `is_over`, or until nobody has had a session for as long as last words take; `deadline` at most. Whoever has
+/// not said who it is when the hub stops holds up nobody.
+pub fn await_departures(hub: &Hub, deadline: Duration, is_over: impl Fn() -> bool) {
+    let until = Instant::now() + deadline;
+    let mut last_online = Instant::now();
+    while !is_over() && Instant::now() < until && last_online.elapsed() < LAST_WORDS {
+        if hub.gauges().online.load(Relaxed) > 0 {
+            last_online = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -67,18 +68,18 @@ enum State {
 }
 
 impl TlsStream {
-    /// Handshakes. A peer that is refused is sent its alert.
+    /// Handshakes, in turn with other sources' connections. A peer that is refused is sent its alert.
     ///
     /// # Errors
     /// Why it came to nothing; a TLS error is wrapped as it is.
-    pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) async fn accept(tcp: TcpStream, source: IpAddr, config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = Records::new(UnbufferedServerConnection::new(config).map_err(io::Error::other)?);
         let (unread, unsent) = (Vec::new(), Vec::new());
         let mut stream = Self { tcp, tls, unread, read: 0, unsent, sent: 0, state: State::Open, closed: false };
         while stream.tls.common().is_handshaking() {
             poll_fn(|cx| stream.poll_unsent(cx)).await?;
             stream.tcp.readable().await?;
-            handshake_turn().await;
+            handshake_turn(source).await;
             poll_fn(|cx| stream.poll_records(cx, &mut ReadBuf::new(&mut []))).await?;
             if stream.state == State::Ended {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the handshake"));
@@ -268,8 +269,10 @@ mod tests {
         });
         let (tcp, _) = listener.accept().unwrap();
         tcp.set_nonblocking(true).unwrap();
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let stream = TlsStream::accept(TcpStream::from_std(tcp).unwrap(), server).await.unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let stream =
+                TlsStream::accept(TcpStream::from_std(tcp).unwrap(), [127, 0, 0, 1].into(), server).await.unwrap();
             assert!(stream.peer_certificate().is_some());
             tokio::time::timeout(Duration::from_secs(10), ours(stream)).await.unwrap();
         });

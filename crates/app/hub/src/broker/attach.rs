@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 use portreeve_events::Kind;
 use portreeve_mqtt::{Connect, Reason, Version};
 use portreeve_policy::Action;
@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{
     message::{Envelope, Message, expires},
     session::{Close, Incoming, LinkSlot, Outgoing, Peer, Session, SessionKey},
+    turn::Turn,
 };
 use crate::{DeviceIdentity, Hub};
 
@@ -104,9 +105,9 @@ impl Hub {
         let admitted = self.admit(identity, &key, request.clean_start, peer, will.as_deref(), now)?;
         let attached = self.attach_locked(identity, request, admitted, peer, expiry_s, will, &mut after, now);
         self.see_to(after, now);
-        let attached = attached?;
-        if attached.present {
-            self.regrant(&attached.session, now);
+        let mut attached = attached?;
+        if attached.accepted == Turn::PENDING {
+            attached.accepted = self.journal.submit(&mut Vec::new());
         }
         Ok(Attached { assigned: assigned.then(|| attached.session.key.client_id.clone()), ..attached })
     }
@@ -258,10 +259,12 @@ impl Hub {
         Ok(Attached { session, connection, present, assigned: None, expiry_s, releases, released, accepted })
     }
 
-    /// The session's client is at `peer` now. What was decided by its old address is decided again.
+    /// The session's client is at `peer` now. What was decided by its old address is decided again. (A policy that
+    /// changes meanwhile has everything decided again.)
     fn move_to(&self, session: &Session, peer: Peer) {
         let old = session.peer.swap(Arc::new(peer));
-        if (old.address, old.transport) != (peer.address, peer.transport) {
+        let moved = (old.address, old.transport) != (peer.address, peer.transport);
+        if moved && self.access(session).slice.reads_peer() {
             self.raise_epoch(session);
         }
     }
@@ -277,6 +280,7 @@ impl Hub {
             peer: ArcSwap::from_pointee(peer),
             outgoing: Outgoing::default().into(),
             incoming: Incoming::default().into(),
+            releasing: Mutex::default(),
         })
     }
 
@@ -456,7 +460,7 @@ impl Hub {
     }
 
     /// Ends a session: nothing of it remains, and its will goes out [MQTT-3.1.2-10]. Returns when its end is durable;
-    /// with a will, its end is committed together with that.
+    /// with a will, its end is committed together with that: [`Turn::PENDING`] until [`Self::see_to`].
     fn end_session(&self, table: &mut SessionTable, session: &Arc<Session>, after: &mut Aftermath) -> Ticket {
         let mut outgoing = session.outgoing.lock();
         if outgoing.ended {
@@ -477,7 +481,8 @@ impl Hub {
         let will = outgoing.will.take();
         let stored = outgoing.stored;
         drop(outgoing);
-        let mut held = std::mem::take(&mut *session.incoming.lock());
+        let over = Incoming { ended: true, ..Incoming::default() };
+        let mut held = std::mem::replace(&mut *session.incoming.lock(), over);
         self.gauges.queue_changed(held.bytes, 0);
         after.owed.extend(held.received.drain());
         subscriptions.iter().for_each(|subscription| self.uninstall(subscription));
@@ -485,7 +490,10 @@ impl Hub {
         let mut ops = if stored { vec![SessionOp::DeleteSession { id: session.id }] } else { Vec::new() };
         let mut ended = Ticket::default();
         match will {
-            Some(will) => after.wills.push((Arc::clone(session), will, ops)),
+            Some(will) => {
+                after.wills.push((Arc::clone(session), will, ops));
+                ended = if stored { Turn::PENDING } else { ended };
+            }
             None if stored => ended = self.journal.submit(&mut ops),
             None => {}
         }

@@ -13,10 +13,11 @@ use smallvec::SmallVec;
 use super::{
     connection::Now,
     message::Message,
+    retained::{Retained, Share},
     session::{Outgoing, Session},
     subscription::Subscription,
     trie::{Match, ShareGroup},
-    turn::Turn,
+    turn::{DECISION_WORK, ROUTE_WORK, Turn},
 };
 use crate::Hub;
 
@@ -29,19 +30,42 @@ pub(crate) struct Target {
     ids: SmallVec<[u32; 1]>,
     /// Its policies read what changes between two messages: ask again for each.
     volatile: bool,
+    /// The access generation in which it was found that it may receive the topic.
+    generation: u64,
 }
+
+/// A subscription that matches a topic and may receive it, and the access generation in which that was found.
+struct Found {
+    subscription: Arc<Subscription>,
+    generation: u64,
+}
+
+/// Copies of a message that a 5.0 session gets for overlapping subscriptions; of more it gets one with all identifiers.
+const COPIES_MAX: usize = 8;
 
 /// Everyone who receives one topic from one publisher.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     targets: Vec<Target>,
     groups: Vec<Arc<ShareGroup>>,
+    /// What it took to make it.
+    work: usize,
 }
 
 impl Route {
     /// Whether anybody subscribed: if not, a 5.0 publisher is told 0x10.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty()
+    }
+
+    /// What it took to look it up, in the units of [`Turn::charge`].
+    pub(crate) fn work(&self) -> usize {
+        self.work
+    }
+
+    /// How much it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.targets.len() + self.groups.len()
     }
 }
 
@@ -60,6 +84,8 @@ struct Terms<'a> {
     retain: bool,
     ids: &'a [u32],
     when: When,
+    /// See [`Target::generation`].
+    generation: u64,
 }
 
 /// Whether a session gets a message depends on whether its client is there.
@@ -80,18 +106,29 @@ enum Delivered {
 impl Hub {
     /// Looks up who receives `topic`. `publisher` is left out where a subscription says No Local [MQTT-3.8.3-3].
     pub(crate) fn route(&self, topic: &TopicName, publisher: Option<&Arc<Session>>, now: UnixMillis) -> Route {
-        let mut route = Route::default();
-        let mut found: Vec<Arc<Subscription>> = Vec::new();
-        self.trie.read().matches(topic, &mut |matched| match matched {
-            Match::Single(subscription) => found.push(Arc::clone(subscription)),
+        let mut route = Route { work: ROUTE_WORK, ..Route::default() };
+        let mut matched: Vec<Arc<Subscription>> = Vec::new();
+        self.trie.read().matches(topic, &mut |hit| match hit {
+            Match::Single(subscription) => matched.push(Arc::clone(subscription)),
             Match::Shared(group) => route.groups.push(Arc::clone(group)),
         });
-        found.retain(|subscription| {
+        let mut found = Vec::with_capacity(matched.len());
+        for subscription in matched {
             let own = publisher.is_some_and(|session| session.id == subscription.session.id);
-            !(subscription.options.no_local && own) && self.may_receive(subscription, topic, now)
-        });
-        found.sort_unstable_by_key(|subscription| subscription.session.id);
-        for overlapping in found.chunk_by(|a, b| a.session.id == b.session.id) {
+            if subscription.options.no_local && own {
+                continue;
+            }
+            let generation = self.generation_of(&subscription.session);
+            let proven = self.is_proven(&subscription, generation, topic, now);
+            route.work += if proven { 1 } else { DECISION_WORK };
+            // Where the answer may be another one for the next message, that is asked again for each.
+            let is_volatile = || self.access(&subscription.session).slice.is_volatile();
+            if proven || self.may_receive_now(&subscription.session, topic, now) || is_volatile() {
+                found.push(Found { subscription, generation });
+            }
+        }
+        found.sort_unstable_by_key(|found| found.subscription.session.id);
+        for overlapping in found.chunk_by(|a, b| a.subscription.session.id == b.subscription.session.id) {
             self.add_targets(&mut route.targets, overlapping, topic);
         }
         route
@@ -99,29 +136,41 @@ impl Hub {
 
     /// Overlapping subscriptions of one session, MQTT 5.0 §3.3.4: one copy with the highest QoS and every identifier
     /// where an exact filter is among them or the client speaks 3.1.1; else one copy a subscription, as clients that
-    /// dispatch by identifier expect. The specification leaves the choice.
-    fn add_targets(&self, targets: &mut Vec<Target>, overlapping: &[Arc<Subscription>], topic: &TopicName) {
-        let session = &overlapping[0].session;
+    /// dispatch by identifier expect, while they are few. The specification leaves the choice.
+    fn add_targets(&self, targets: &mut Vec<Target>, overlapping: &[Found], topic: &TopicName) {
+        let session = &overlapping[0].subscription.session;
         let access = self.access(session);
-        let target = |subscriptions: &[Arc<Subscription>]| Target {
-            session: Arc::clone(session),
-            qos: subscriptions.iter().map(|s| s.options.qos).max().unwrap_or_default(),
-            retain_as_published: subscriptions.iter().any(|s| s.options.retain_as_published),
-            ids: subscriptions.iter().filter_map(|s| s.id).collect(),
-            volatile: access.slice.is_volatile(),
+        let target = |found: &[Found]| {
+            let subscriptions = || found.iter().map(|found| &found.subscription);
+            Target {
+                session: Arc::clone(session),
+                qos: subscriptions().map(|s| s.options.qos).max().unwrap_or_default(),
+                retain_as_published: subscriptions().any(|s| s.options.retain_as_published),
+                ids: subscriptions().filter_map(|s| s.id).collect(),
+                volatile: access.slice.is_volatile(),
+                generation: found.iter().map(|found| found.generation).min().unwrap_or_default(),
+            }
         };
-        let exact = overlapping.iter().any(|s| s.filter.plain() == topic.as_str());
-        if overlapping.len() == 1 || exact || !session.outgoing.lock().v5 {
+        let exact = overlapping.iter().any(|found| found.subscription.filter.plain() == topic.as_str());
+        if overlapping.len() == 1 || overlapping.len() > COPIES_MAX || exact || !session.outgoing.lock().v5 {
             targets.push(target(overlapping));
         } else {
             targets.extend(overlapping.chunks(1).map(target));
         }
     }
 
-    /// Whether policy lets this subscription see `topic`. Proven once for most subscriptions, asked for the rest.
-    pub(crate) fn may_receive(&self, subscription: &Subscription, topic: &TopicName, now: UnixMillis) -> bool {
-        subscription.proves(self.generation_of(&subscription.session), topic)
-            || self.may_receive_now(&subscription.session, topic, now)
+    /// Whether policy lets this subscription see `topic`, as of `generation`. Proven once for most subscriptions, asked
+    /// for the rest.
+    fn may_receive(&self, subscription: &Subscription, generation: u64, topic: &TopicName, now: UnixMillis) -> bool {
+        self.is_proven(subscription, generation, topic, now) || self.may_receive_now(&subscription.session, topic, now)
+    }
+
+    fn is_proven(&self, subscription: &Subscription, generation: u64, topic: &TopicName, now: UnixMillis) -> bool {
+        if subscription.grant.load().generation != generation {
+            // Its client came back from elsewhere, perhaps.
+            self.renew_grant(subscription, generation, now);
+        }
+        subscription.proves(generation, topic)
     }
 
     pub(crate) fn may_receive_now(&self, session: &Arc<Session>, topic: &TopicName, now: UnixMillis) -> bool {
@@ -141,14 +190,19 @@ impl Hub {
             }
         }
         for target in &route.targets {
-            if target.volatile && !self.may_receive_now(&target.session, &envelope.topic, turn.now.wall) {
-                continue;
+            let mut generation = target.generation;
+            if target.volatile {
+                generation = self.generation_of(&target.session);
+                if !self.may_receive_now(&target.session, &envelope.topic, turn.now.wall) {
+                    continue;
+                }
             }
             let terms = Terms {
                 qos: target.qos.min(envelope.qos),
                 retain: target.retain_as_published && envelope.retain,
                 ids: &target.ids,
                 when: When::Always,
+                generation,
             };
             refused |= matches!(self.deliver(turn, &target.session, message, &terms), Delivered::Full);
         }
@@ -202,7 +256,8 @@ impl Hub {
         let mut outcome = Delivered::Away;
         for when in [When::Online, When::Away] {
             for member in rota.iter() {
-                if !self.may_receive(member, &envelope.topic, turn.now.wall) {
+                let generation = self.generation_of(&member.session);
+                if !self.may_receive(member, generation, &envelope.topic, turn.now.wall) {
                     continue;
                 }
                 let terms = Terms {
@@ -210,6 +265,7 @@ impl Hub {
                     retain: member.options.retain_as_published && envelope.retain,
                     ids: member.id.as_slice(),
                     when,
+                    generation,
                 };
                 match self.deliver(turn, &member.session, message, &terms) {
                     Delivered::Queued => return Delivered::Queued,
@@ -236,6 +292,12 @@ impl Hub {
             false => terms.when != When::Online && outgoing.stored && terms.qos != Qos::AtMostOnce,
         };
         if outgoing.ended || !wanted {
+            return Delivered::Away;
+        }
+        // A change of policy looks through this queue under this lock: it either finds the message or is seen here.
+        if terms.generation != self.generation_of(session)
+            && !self.may_receive_now(session, &message.envelope.topic, turn.now.wall)
+        {
             return Delivered::Away;
         }
         let subscription_ids = if terms.ids.is_empty() { SmallVec::new() } else { terms.ids.into() };
@@ -265,8 +327,7 @@ impl Hub {
         let before = outgoing.outbound.bytes();
         let limits = turn.queue_limits(before);
         if outgoing.stored && !outgoing.outbound.has_room(delivery.message.cost_bytes(), &limits) {
-            // What this turn has queued itself cannot make room before it is in the stream.
-            turn.submit(self);
+            turn.make_droppable(self);
         }
         let row = stored.then(|| QueueRow {
             message: self.store_body(&delivery.message, &mut turn.ops),
@@ -335,13 +396,33 @@ impl Hub {
         Some(ticket)
     }
 
-    fn has_retained_room(&self, turn: &Turn<'_>, retained: &super::retained::Retained, message: &Arc<Message>) -> bool {
+    /// Within the hub's bounds and its publisher's, so that nobody takes all the room (CSA-COM-04).
+    fn has_retained_room(&self, turn: &Turn<'_>, retained: &Retained, message: &Message) -> bool {
         let limits = &turn.config.limits;
-        let old = retained.get(&message.envelope.topic);
-        let old_bytes = old.map_or(0, |old| old.cost_bytes());
+        let (all, own) = retained.with(message);
         message.payload().len() <= limits.retained_message_bytes
-            && retained.len() + usize::from(old.is_none()) <= limits.retained_messages
-            && retained.bytes() - old_bytes + message.cost_bytes() <= limits.retained_bytes
+            && all.is_within(limits.retained_messages, limits.retained_bytes)
+            && self.is_own_share(turn, message, own)
+    }
+
+    fn is_own_share(&self, turn: &Turn<'_>, message: &Message, share: Share) -> bool {
+        // The hub's own messages are few.
+        let Some(publisher) = message.envelope.publisher else { return true };
+        let (limits, marks) = (&turn.config.limits, &self.limits);
+        let device = self.registry.row(publisher).is_none_or(|row| row.kind == portreeve_types::Kind::Device);
+        let (messages_max, bytes_max, marks) = if device {
+            let marks = (&marks.device_retained_messages, &marks.device_retained_bytes);
+            (limits.device_retained_messages, limits.device_retained_bytes, marks)
+        } else {
+            let marks = (&marks.application_retained_messages, &marks.application_retained_bytes);
+            (limits.application_retained_messages, limits.application_retained_bytes, marks)
+        };
+        let is_within = share.is_within(messages_max, bytes_max);
+        if is_within {
+            crate::limits::mark(marks.0, share.messages);
+            crate::limits::mark(marks.1, share.bytes);
+        }
+        is_within
     }
 
     /// Feeds the next retained messages of a session's scans into its queue, as many as it has room for. `true` if it
@@ -363,11 +444,13 @@ impl Hub {
                 item.scan.continue_before(&message.envelope.topic);
                 break;
             }
-            progressed = true;
-            if !self.may_receive(&subscription, &message.envelope.topic, turn.now.wall) {
+            let generation = self.generation_of(session);
+            if !self.may_receive(&subscription, generation, &message.envelope.topic, turn.now.wall) {
+                progressed = true;
                 continue;
             }
             let qos = subscription.qos(message.envelope.qos);
+            let (topic, cost_bytes) = (message.envelope.topic.clone(), message.cost_bytes());
             let mut copy = None;
             if outgoing.stored && qos != Qos::AtMostOnce {
                 // Its own copy, because each stored delivery waits for its own commit.
@@ -375,8 +458,16 @@ impl Hub {
                 copy = Some(Arc::clone(&message));
             }
             let subscription_ids = subscription.id.into_iter().collect();
-            self.enqueue(turn, session, outgoing, Delivery { message, qos, retain: true, subscription_ids });
+            let delivery = Delivery { message, qos, retain: true, subscription_ids };
+            let delivered = self.enqueue(turn, session, outgoing, delivery);
             copy.into_iter().for_each(|copy| turn.hold(copy));
+            // The hub's total is used up by others. One that no queue may ever hold is passed over.
+            if matches!(delivered, Delivered::Full) && cost_bytes <= turn.config.limits.queue_bytes_per_session {
+                finished = false;
+                item.scan.continue_before(&topic);
+                break;
+            }
+            progressed = true;
         }
         turn.submit(self);
         if !finished {
@@ -405,5 +496,76 @@ impl Hub {
             let what = format_args!("a queue had no room for a message on {topic}");
             self.emit(Kind::LimitReached, None, None, None, what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_config::{Config, Role};
+    use portreeve_mqtt::{Connect, Packet, SubscriptionRequest, Version, encode};
+    use portreeve_types::Kind as IdentityKind;
+
+    use super::*;
+    use crate::{Actor, AdminRequest, Connection, Fields, Peer, broker::message::Envelope};
+
+    fn policy(hub: &Hub, text: &str) {
+        let source = serde_json::from_value(serde_json::json!({ "file": "test.cedar", "text": text })).unwrap();
+        let actor = Actor { name: "test".into(), role: Role::Administrator };
+        hub.administer(&actor, AdminRequest::PolicyApply { sources: vec![source], dry_run: false }).unwrap();
+    }
+
+    /// ISVS-4.2.2: once a change of policy is answered, nothing reaches a queue by what was decided before, also not by a
+    /// publisher who had looked up the receivers before.
+    #[test]
+    fn a_route_that_is_older_than_the_policy_delivers_nothing_that_is_forbidden_now() {
+        let data = tempfile::tempdir().unwrap();
+        let now = std::time::SystemTime::now().into();
+        let hub = Hub::open(&data.path().join("hub"), Config::default(), now).unwrap();
+        let fields = Fields::default();
+        let authority = &hub.authority;
+        let key = portreeve_pki::generate_key().unwrap();
+        let mut leaf = None;
+        hub.registry
+            .add(&"app".parse().unwrap(), IdentityKind::Application, &fields, now, |row| {
+                let issued =
+                    authority.issue_device(row.id, &key.public, now, std::time::Duration::from_secs(3600)).unwrap();
+                leaf = Some(issued.clone());
+                Ok::<_, crate::RegistryError>(Some(issued))
+            })
+            .unwrap();
+        let identity = hub.authenticate(&leaf.unwrap().chain_der[0]).unwrap();
+        policy(&hub, r#"permit (principal, action, resource);"#);
+
+        let peer = Peer { address: [127, 0, 0, 1].into(), transport: "mqtt" };
+        let at = Now { wall: now, mono_ms: 1000 };
+        let mut connection = Connection::new(Arc::clone(&hub), identity, peer, at);
+        let mut bytes = Vec::new();
+        let requests = vec![SubscriptionRequest { filter: "t", options: Default::default() }];
+        let subscribe = portreeve_mqtt::Subscribe { packet_id: 1, subscription_id: None, requests };
+        for packet in [Packet::Connect(Connect::new(Version::V5, "app")), Packet::Subscribe(subscribe)] {
+            encode::any(&mut bytes, Version::V5, &packet).unwrap();
+        }
+        connection.receive(at, &bytes, &mut Vec::new());
+
+        let topic = TopicName::new("t").unwrap();
+        let envelope = Envelope {
+            topic: topic.clone(),
+            publisher: None,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            expires: None,
+            received: now,
+        };
+        let config = hub.config();
+        let route = hub.route(&topic, None, now);
+        let deliver = || {
+            let mut turn = Turn::new(&hub, &config, at);
+            hub.publish(&mut turn, &Message::new(envelope.clone(), &[], b"x"), &route);
+            turn.finish(&hub);
+            route.targets[0].session.outgoing.lock().outbound.len()
+        };
+        assert_eq!(deliver(), 1);
+        policy(&hub, r#"permit (principal, action == Action::"connect", resource);"#);
+        assert_eq!(deliver(), 0, "the change emptied the queue, and nothing came in since");
     }
 }

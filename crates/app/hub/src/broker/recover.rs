@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use portreeve_mqtt::{Deliverable as _, Delivery, SubscriptionOptions};
 use portreeve_store::{MessageId, SessionContents, SessionOp, StoredSession};
 use portreeve_types::UnixMillis;
@@ -36,8 +37,19 @@ impl Hub {
                 self.retained.write().set(Arc::clone(message));
             }
         }
+        // A crash between the begin of a session and the end of the one that it replaced leaves both: the newer is it.
+        let key = |stored: &StoredSession| (stored.row.identity, stored.row.client_id.clone());
+        let mut newest = HashMap::new();
         for stored in &contents.sessions {
-            self.recover_session(stored, &messages, now);
+            let id = newest.entry(key(stored)).or_insert(stored.id);
+            *id = stored.id.max(*id);
+        }
+        for stored in &contents.sessions {
+            if newest.get(&key(stored)) == Some(&stored.id) {
+                self.recover_session(stored, &messages, now);
+            } else {
+                self.journal.submit(&mut vec![SessionOp::DeleteSession { id: stored.id }]);
+            }
         }
         // Bodies that only dropped sessions named are deleted here, when the map lets go of them.
     }
@@ -68,6 +80,7 @@ impl Hub {
             peer: ArcSwap::from_pointee(peer),
             outgoing: outgoing.into(),
             incoming: Incoming::default().into(),
+            releasing: Mutex::default(),
         });
         self.recover_held(&session, stored, messages);
         self.recover_queue(&session, stored, messages);
@@ -116,16 +129,16 @@ impl Hub {
 
     fn recover_subscriptions(&self, session: &Arc<Session>, stored: &StoredSession, now: UnixMillis) {
         for row in &stored.subscriptions {
-            // What is not granted now may be again when its client is back: until then each message is asked about.
-            let permit = self.permit_filter(session, &row.filter, now).ok();
             let Some(options) = SubscriptionOptions::from_byte(row.options) else { continue };
             let subscription = Arc::new(Subscription {
                 session: Arc::clone(session),
                 filter: row.filter.clone(),
                 options,
                 id: row.subscription_id,
-                grant: ArcSwap::from_pointee(Grant { generation: self.generation_of(session), permit }),
+                grant: ArcSwap::from_pointee(Grant::default()),
             });
+            // What is not granted now may be again when its client is back.
+            self.renew_grant(&subscription, self.generation_of(session), now);
             self.install(&mut session.outgoing.lock(), &subscription);
         }
     }

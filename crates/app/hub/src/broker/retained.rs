@@ -1,13 +1,13 @@
 //! Retained messages: the last known good value of each topic (§3.3.1.3).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Bound::{Excluded, Included, Unbounded},
     sync::Arc,
 };
 
 use portreeve_mqtt::Deliverable as _;
-use portreeve_types::{TopicFilter, TopicName, UnixMillis};
+use portreeve_types::{IdentityId, TopicFilter, TopicName, UnixMillis};
 
 use super::message::Message;
 
@@ -19,6 +19,34 @@ pub(crate) const SCAN_STEP_TOPICS: usize = 128;
 pub(crate) struct Retained {
     topics: BTreeMap<TopicName, Arc<Message>>,
     bytes: usize,
+    /// What each identity has left here; `None` is the hub.
+    shares: HashMap<Option<IdentityId>, Share>,
+}
+
+/// A number of retained messages and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Share {
+    pub(crate) fn is_within(self, messages_max: usize, bytes_max: usize) -> bool {
+        self.messages <= messages_max && self.bytes <= bytes_max
+    }
+
+    fn of(message: &Message) -> Self {
+        Self { messages: 1, bytes: message.cost_bytes() }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { messages: self.messages + other.messages, bytes: self.bytes + other.bytes }
+    }
+
+    /// `other` is a part of `self`.
+    fn minus(self, other: Self) -> Self {
+        Self { messages: self.messages - other.messages, bytes: self.bytes - other.bytes }
+    }
 }
 
 /// A search for the retained messages that match a new subscription, resumed step by step.
@@ -57,22 +85,46 @@ impl Retained {
         self.bytes
     }
 
-    pub(crate) fn get(&self, topic: &str) -> Option<&Arc<Message>> {
-        self.topics.get(topic)
-    }
-
     /// Makes `message` its topic's retained one; returns the one it replaces.
     pub(crate) fn set(&mut self, message: Arc<Message>) -> Option<Arc<Message>> {
         self.bytes += message.cost_bytes();
+        let share = self.shares.entry(message.envelope.publisher).or_default();
+        *share = share.plus(Share::of(&message));
         let old = self.topics.insert(message.envelope.topic.clone(), message);
-        self.bytes -= old.as_ref().map_or(0, |old| old.cost_bytes());
+        if let Some(old) = &old {
+            self.forget(old);
+        }
         old
     }
 
     pub(crate) fn remove(&mut self, topic: &str) -> Option<Arc<Message>> {
         let old = self.topics.remove(topic)?;
-        self.bytes -= old.cost_bytes();
+        self.forget(&old);
         Some(old)
+    }
+
+    fn forget(&mut self, old: &Message) {
+        self.bytes -= old.cost_bytes();
+        let Some(share) = self.shares.get_mut(&old.envelope.publisher) else { return };
+        *share = share.minus(Share::of(old));
+        if share.messages == 0 {
+            self.shares.remove(&old.envelope.publisher);
+        }
+    }
+
+    /// What all of it, and its publisher's share, would come to with `message`.
+    pub(crate) fn with(&self, message: &Message) -> (Share, Share) {
+        let publisher = message.envelope.publisher;
+        let all = Share { messages: self.topics.len(), bytes: self.bytes };
+        let own = self.shares.get(&publisher).copied().unwrap_or_default();
+        let (mut all, mut own) = (all.plus(Share::of(message)), own.plus(Share::of(message)));
+        if let Some(old) = self.topics.get(&message.envelope.topic) {
+            all = all.minus(Share::of(old));
+            if old.envelope.publisher == publisher {
+                own = own.minus(Share::of(old));
+            }
+        }
+        (all, own)
     }
 
     /// Takes out what has expired among the next `topics_max` topics behind `after`; returns where to go on.

@@ -39,6 +39,9 @@ pub(crate) struct Session {
     pub(crate) peer: ArcSwap<Peer>,
     pub(crate) outgoing: Mutex<Outgoing>,
     pub(crate) incoming: Mutex<Incoming>,
+    /// Held while a PUBREL is dealt with, before any other lock: a connection that takes the session over hears of what
+    /// is released when that is in the stream.
+    pub(crate) releasing: Mutex<()>,
 }
 
 /// The other end of a connection.
@@ -71,6 +74,8 @@ pub(crate) struct Incoming {
     pub(crate) received: Received<Arc<Message>>,
     /// What it holds; counts against the session's and the hub's queue bounds.
     pub(crate) bytes: usize,
+    /// The session is over: nothing may be added any more.
+    pub(crate) ended: bool,
 }
 
 /// The delivering half.
@@ -129,6 +134,12 @@ impl Outgoing {
         let link = self.link.as_mut()?;
         link.close.get_or_insert(close);
         link.waker.take()
+    }
+
+    /// Whether this very subscription is in force.
+    pub(crate) fn holds(&self, subscription: &Arc<Subscription>) -> bool {
+        let current = self.subscriptions.get(subscription.filter.as_str());
+        current.is_some_and(|current| Arc::ptr_eq(current, subscription))
     }
 
     pub(crate) fn is_online(&self) -> bool {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use parking_lot::MutexGuard;
 use portreeve_events::Kind;
 use portreeve_mqtt::{Reason, RetainHandling, SubscriptionOptions};
-use portreeve_policy::{Action, Denial, DenialReason, Permit};
+use portreeve_policy::{Action, Denial, DenialReason};
 use portreeve_store::{SessionOp, Ticket};
 use portreeve_types::{LifecycleState, TopicFilter, TopicName, UnixMillis};
 
@@ -18,6 +18,7 @@ use super::{
     retained::Scan,
     session::{Close, Outgoing, RetainedScan, Session},
     subscription::{Grant, Subscription},
+    turn::{FILTER_WORK, KNOWN_FILTER_WORK, Turn},
 };
 use crate::Hub;
 
@@ -26,6 +27,15 @@ use crate::Hub;
 pub(crate) struct Answered {
     pub(crate) reasons: Vec<Reason>,
     pub(crate) ticket: Ticket,
+}
+
+/// What one SUBSCRIBE led to so far.
+#[derive(Default)]
+struct Asked {
+    /// To be stored.
+    added: Vec<Arc<Subscription>>,
+    /// Whose retained messages are to be sent.
+    scans: Vec<Arc<Subscription>>,
 }
 
 /// A peer learns that it was refused. That an operator wrote a rule against it is not told (0x80), a missing grant is (0x87).
@@ -42,58 +52,61 @@ const TURN_MS_MAX: u64 = 100;
 impl Hub {
     pub(crate) fn subscribe(
         &self,
+        turn: &mut Turn<'_>,
         session: &Arc<Session>,
         requests: &[(TopicFilter, SubscriptionOptions)],
         id: Option<u32>,
-        now: UnixMillis,
     ) -> Answered {
-        let mut ops = Vec::new();
-        let mut scans = Vec::new();
+        let mut asked = Asked::default();
         let reasons = requests.iter().map(|(filter, options)| {
-            match self.subscribe_one(session, filter, *options, id, now, &mut ops) {
-                Ok(scan) => {
-                    scans.extend(scan);
-                    Reason(options.qos as u8)
-                }
+            match self.subscribe_one(turn, session, filter, *options, id, &mut asked) {
+                Ok(()) => Reason(options.qos as u8),
                 Err(reason) => reason,
             }
         });
         let reasons = reasons.collect();
-        let ticket = self.journal.submit(&mut ops);
         let mut outgoing = session.outgoing.lock();
+        // Submitted under the lock, and only what is still there: what policy withdrew meanwhile stays withdrawn.
+        asked.added.retain(|subscription| outgoing.holds(subscription));
+        let row = |subscription: &Arc<Subscription>| SessionOp::PutSubscription {
+            session: session.id,
+            row: subscription.row(),
+        };
+        let mut ops = if outgoing.stored { asked.added.iter().map(row).collect() } else { Vec::new() };
+        let ticket = self.journal.submit(&mut ops);
         let after = if outgoing.stored { ticket } else { Ticket::default() };
-        if !outgoing.ended {
-            outgoing.scans.extend(scans.into_iter().map(|subscription: Arc<Subscription>| RetainedScan {
-                scan: Scan::new(subscription.filter.clone()),
-                subscription,
-                after,
-            }));
-        }
+        asked.scans.retain(|subscription| outgoing.holds(subscription));
+        outgoing.scans.extend(asked.scans.into_iter().map(|subscription| RetainedScan {
+            scan: Scan::new(subscription.filter.clone()),
+            subscription,
+            after,
+        }));
         drop(outgoing);
         Answered { reasons, ticket: after }
     }
 
-    /// Adds one subscription; returns it if its retained messages are to be sent (§3.8.3.1).
+    /// Adds one subscription; its retained messages may be to be sent (§3.8.3.1).
     fn subscribe_one(
         &self,
+        turn: &mut Turn<'_>,
         session: &Arc<Session>,
         filter: &TopicFilter,
         options: SubscriptionOptions,
         id: Option<u32>,
-        now: UnixMillis,
-        ops: &mut Vec<SessionOp>,
-    ) -> Result<Option<Arc<Subscription>>, Reason> {
+        asked: &mut Asked,
+    ) -> Result<(), Reason> {
         let config = self.config();
         let limits = &config.limits;
         if filter.plain().split('/').count() > limits.topic_levels || filter.as_str().len() > limits.topic_bytes {
             self.emit_for(session, Kind::LimitReached, format_args!("filter has too many levels or bytes"));
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
-        let (grant, mut outgoing) = self.grant(session, filter, now).map_err(|denial| {
+        let (grant, mut outgoing) = self.grant(turn, session, filter).map_err(|denial| {
             self.emit_for(session, Kind::SubscribeDenied, format_args!("{filter}: {denial}"));
             refusal(&denial)
         })?;
-        let exists = outgoing.subscriptions.contains_key(filter.as_str());
+        let known = outgoing.subscriptions.get(filter.as_str()).cloned();
+        let exists = known.is_some();
         let full = outgoing.subscriptions.len() >= limits.subscriptions_per_session
             || self.gauges.subscriptions.load(Relaxed) >= limits.subscriptions_total;
         let disk_refuses = outgoing.stored && !self.accepts_work();
@@ -103,47 +116,77 @@ impl Hub {
             self.emit_for(session, Kind::LimitReached, format_args!("{why}"));
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        let grant = ArcSwap::from_pointee(grant);
-        let subscription =
-            Arc::new(Subscription { session: Arc::clone(session), filter: filter.clone(), options, id, grant });
         outgoing.scans.retain(|item| item.scan.filter != *filter);
-        self.install(&mut outgoing, &subscription);
-        if outgoing.stored {
-            ops.push(SessionOp::PutSubscription { session: session.id, row: subscription.row() });
+        // Clients that come back ask again for what they have: that changes nothing for anybody.
+        let same = known.filter(|known| known.options == options && known.id == id);
+        let subscription = match same {
+            Some(same) => {
+                same.grant.store(grant);
+                same
+            }
+            None => {
+                let (session, filter) = (Arc::clone(session), filter.clone());
+                Arc::new(Subscription { session, filter, options, id, grant: ArcSwap::new(grant) })
+            }
+        };
+        if !outgoing.holds(&subscription) {
+            self.install(&mut outgoing, &subscription);
+            asked.added.push(Arc::clone(&subscription));
         }
         let send = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !exists,
             RetainHandling::DoNotSend => false,
         };
-        Ok((send && filter.share_group().is_none()).then_some(subscription))
+        if send && filter.share_group().is_none() {
+            asked.scans.push(subscription);
+        }
+        Ok(())
     }
 
     /// Decides under a generation that is still current once the session is locked: a policy that changes meanwhile
     /// either is the one decided by, or finds the subscription when it looks through the session.
     fn grant<'s>(
         &self,
+        turn: &mut Turn<'_>,
         session: &'s Arc<Session>,
         filter: &TopicFilter,
-        now: UnixMillis,
-    ) -> Result<(Grant, MutexGuard<'s, Outgoing>), Denial> {
+    ) -> Result<(Arc<Grant>, MutexGuard<'s, Outgoing>), Denial> {
         loop {
             let generation = self.generation_of(session);
-            let permit = self.permit_filter(session, filter, now)?;
+            let outgoing = session.outgoing.lock();
+            let known = outgoing.subscriptions.get(filter.as_str()).map(|known| known.grant.load_full());
+            if let Some(known) = known.filter(|known| known.holds_in(generation)) {
+                turn.charge(KNOWN_FILTER_WORK);
+                return Ok((known, outgoing));
+            }
+            drop(outgoing);
+            turn.charge(FILTER_WORK);
+            let grant = self.grant_in(generation, session, filter, turn.now.wall)?;
             let outgoing = session.outgoing.lock();
             if self.generation_of(session) == generation {
-                return Ok((Grant { generation, permit: Some(permit) }, outgoing));
+                return Ok((Arc::new(grant), outgoing));
             }
         }
     }
 
-    pub(crate) fn permit_filter(
+    /// What policy says of a filter; `generation` was read before.
+    fn grant_in(
         &self,
+        generation: u64,
         session: &Arc<Session>,
         filter: &TopicFilter,
         now: UnixMillis,
-    ) -> Result<Permit, Denial> {
-        self.decide(session, Action::Subscribe, filter.plain(), None, false, now).verdict
+    ) -> Result<Grant, Denial> {
+        let decision = self.decide(session, Action::Subscribe, filter.plain(), None, false, now);
+        Ok(Grant { generation, permit: Some(decision.verdict?), lasts: decision.cacheable })
+    }
+
+    /// Decides anew about a subscription that stays, granted or not.
+    pub(crate) fn renew_grant(&self, subscription: &Subscription, generation: u64, now: UnixMillis) {
+        let granted = self.grant_in(generation, &subscription.session, &subscription.filter, now);
+        let grant = granted.unwrap_or(Grant { generation, permit: None, lasts: false });
+        subscription.grant.store(Arc::new(grant));
     }
 
     /// Makes a subscription effective, in place of an earlier one with the same filter [MQTT-3.8.4-3].
@@ -179,7 +222,8 @@ impl Hub {
             }
             reasons.push(Reason::SUCCESS);
         }
-        let ticket = if ops.is_empty() { Ticket::default() } else { self.journal.submit(&mut ops) };
+        // Also where there was nothing: its end may have been asked for before and be on its way to the disk.
+        let ticket = if outgoing.stored { self.journal.submit(&mut ops) } else { Ticket::default() };
         Answered { reasons, ticket }
     }
 
@@ -197,8 +241,8 @@ impl Hub {
         let subscriptions: Vec<_> = session.outgoing.lock().subscriptions.values().cloned().collect();
         let mut withdrawn = 0;
         for subscription in subscriptions {
-            match self.permit_filter(session, &subscription.filter, now) {
-                Ok(permit) => subscription.grant.store(Arc::new(Grant { generation, permit: Some(permit) })),
+            match self.grant_in(generation, session, &subscription.filter, now) {
+                Ok(grant) => subscription.grant.store(Arc::new(grant)),
                 Err(denial) => {
                     self.withdraw(session, &subscription, &denial);
                     withdrawn += 1;
@@ -246,24 +290,10 @@ impl Hub {
         drop(removed);
     }
 
-    /// A client is back, perhaps from elsewhere: what policy reads of a connection may have changed. A subscription
-    /// that is not granted from here stays without a permit, so that each message is asked about.
-    ///
-    /// No lock is held meanwhile: until a subscription has its new grant, each message is asked about.
-    pub(crate) fn regrant(&self, session: &Arc<Session>, now: UnixMillis) {
-        let generation = self.generation_of(session);
-        let is_old = |subscription: &&Arc<Subscription>| subscription.grant.load().generation != generation;
-        let old: Vec<_> = session.outgoing.lock().subscriptions.values().filter(is_old).cloned().collect();
-        for subscription in old {
-            let permit = self.permit_filter(session, &subscription.filter, now).ok();
-            subscription.grant.store(Arc::new(Grant { generation, permit }));
-        }
-    }
-
     fn withdraw(&self, session: &Arc<Session>, subscription: &Arc<Subscription>, denial: &Denial) {
         let mut outgoing = session.outgoing.lock();
         let filter = &subscription.filter;
-        if outgoing.subscriptions.get(filter.as_str()).is_none_or(|current| !Arc::ptr_eq(current, subscription)) {
+        if !outgoing.holds(subscription) {
             return;
         }
         outgoing.subscriptions.remove(filter.as_str());

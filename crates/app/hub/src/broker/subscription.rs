@@ -9,12 +9,15 @@ use portreeve_types::{Qos, TopicFilter};
 use super::session::Session;
 
 /// What policy said of a subscription, and when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Grant {
-    /// The access generation in which it was decided.
+    /// The access generation in which it was decided; 0 before.
     pub(crate) generation: u64,
-    /// `None` while the identity is not active: nothing is delivered, and nothing is forgotten.
+    /// `None` where it is not granted now, but may be again: the identity is not active, or its client is elsewhere.
+    /// Then each message is asked about.
     pub(crate) permit: Option<Permit>,
+    /// Whether the answer is the same for the whole generation.
+    pub(crate) lasts: bool,
 }
 
 /// One subscription of one session. It is made with a [`Permit`] and kept only as long as policy grants one.
@@ -25,6 +28,13 @@ pub(crate) struct Subscription {
     pub(crate) options: SubscriptionOptions,
     pub(crate) id: Option<u32>,
     pub(crate) grant: ArcSwap<Grant>,
+}
+
+impl Grant {
+    /// Whether it is what policy would say in `generation`, at whatever time.
+    pub(crate) fn holds_in(&self, generation: u64) -> bool {
+        self.generation == generation && self.lasts && self.permit.is_some()
+    }
 }
 
 impl Subscription {

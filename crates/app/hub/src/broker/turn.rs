@@ -19,6 +19,8 @@ const WORK_MAX: usize = 1024;
 pub(crate) const DECISION_WORK: usize = 30;
 /// A filter that is subscribed to: a decision, and places in two trees.
 pub(crate) const FILTER_WORK: usize = 40;
+/// One that the session has already, under the same policies.
+pub(crate) const KNOWN_FILTER_WORK: usize = 2;
 /// A look-up of who receives a topic.
 pub(crate) const ROUTE_WORK: usize = 2;
 /// A queue below this may use what is left of the hub's total to the last byte; one above it leaves an eighth. So clients
@@ -44,6 +46,8 @@ pub(crate) struct Turn<'a> {
     /// Where the journal stood behind the last submission.
     submitted: Ticket,
     work: usize,
+    /// What is pending must be submitted together with what comes.
+    whole: bool,
     /// Bytes that queues may still take in all, as of the beginning.
     queue_bytes_left: usize,
     /// What queues took since, less what left them.
@@ -66,6 +70,7 @@ impl Turn<'_> {
             gone: Vec::new(),
             submitted: Ticket::default(),
             work: 0,
+            whole: false,
             queue_bytes_left: limits.queue_bytes_total.saturating_sub(hub.gauges.queue_bytes()),
             queue_bytes: 0,
             rate: hub.rate.share(now.mono_ms, limits.messages_per_s.into(), limits.bytes_per_s),
@@ -121,6 +126,25 @@ impl Turn<'_> {
     /// Whether enough is pending to be submitted now.
     pub(crate) fn is_full(&self) -> bool {
         self.ops.len() >= OPS_MAX
+    }
+
+    /// From here to [`Self::end_whole`] everything goes into one submission, which is never split across commits.
+    pub(crate) fn begin_whole(&mut self, hub: &Hub) {
+        self.submit(hub);
+        self.whole = true;
+    }
+
+    /// Submits it.
+    pub(crate) fn end_whole(&mut self, hub: &Hub) -> Ticket {
+        self.whole = false;
+        self.submit(hub)
+    }
+
+    /// What this turn has queued itself cannot make room before it is in the stream.
+    pub(crate) fn make_droppable(&mut self, hub: &Hub) {
+        if !self.whole {
+            self.submit(hub);
+        }
     }
 
     /// Submits what is pending; where that is nothing, the position of the last submission of this turn.
@@ -198,6 +222,28 @@ mod tests {
         turn.hold(Arc::clone(&given_up));
         drop(turn);
         assert!(!given_up.is_held());
+    }
+
+    /// [MQTT-4.3.3-12] rests on it: what ends and what begins with a PUBREL is on disk together, or not at all.
+    #[test]
+    fn what_must_stay_together_is_submitted_together() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let hub = Hub::open(&data.path().join("hub"), config.clone(), UnixMillis::default()).unwrap();
+        let mut turn = Turn::new(&hub, &config, Now::default());
+        let op = |seq| SessionOp::Dequeue { session: SessionId(7), seq };
+        turn.ops.push(op(1));
+        turn.begin_whole(&hub);
+        assert!(turn.ops.is_empty(), "what came before goes before");
+        let before = turn.submitted;
+        turn.ops.push(op(2));
+        turn.make_droppable(&hub);
+        turn.ops.push(op(3));
+        assert_eq!((turn.ops.len(), turn.submitted), (2, before));
+        assert!(turn.end_whole(&hub) > before && turn.ops.is_empty());
+        turn.ops.push(op(4));
+        turn.make_droppable(&hub);
+        assert!(turn.ops.is_empty());
     }
 
     /// CSA-COM-04: what some do not read leaves room for those who do.

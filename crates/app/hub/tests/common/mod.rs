@@ -19,6 +19,7 @@ use portreeve_mqtt::{
     Ack, Connect, Packet, Publish, Reason, Sender, Subscribe, SubscriptionRequest, Unsubscribe, Version, encode,
 };
 pub use portreeve_mqtt::{Disconnect, SubscriptionOptions, Will};
+use portreeve_store::{RedbStore, SessionStore};
 use portreeve_types::{Kind, LifecycleState, Qos, UnixMillis};
 use tempfile::TempDir;
 
@@ -92,6 +93,17 @@ impl Bench {
         assert_eq!(Arc::strong_count(&hub), 1, "a client still holds the hub");
         drop(hub);
         let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).unwrap();
+        Self { dir, config, hub, now }
+    }
+
+    /// As [`Self::reopen`], with something done to the session store in between.
+    pub fn reopen_with(self, change: impl FnOnce(&dyn SessionStore)) -> Self {
+        assert!(self.hub.finish(Duration::from_secs(10)));
+        let Self { dir, config, hub, now } = self;
+        let path = dir.path().join("hub");
+        drop(hub);
+        change(&RedbStore::open(&path, 1 << 20).unwrap().sessions);
+        let hub = Hub::open(&path, config.clone(), now.wall).unwrap();
         Self { dir, config, hub, now }
     }
 
@@ -187,24 +199,7 @@ impl Bench {
 
 /// A clean CONNECT; adjust the fields that matter.
 pub fn connect(client_id: &str) -> Connect<'_> {
-    Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive_s: 0,
-        client_id,
-        will: None,
-        username: None,
-        password: None,
-        session_expiry_s: None,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: Default::default(),
-        authentication_method: None,
-        authentication_data: None,
-    }
+    Connect::new(Version::V5, client_id)
 }
 
 /// A CONNECT that resumes, and keeps its session for an hour.

@@ -309,3 +309,21 @@ fn a_client_needs_an_anchor() {
     let broken = [vec![1].into()];
     assert_eq!(portreeve_tls::client_config(&broken, world.device()).unwrap_err(), TlsError::Anchor { index: 0 });
 }
+
+/// Looking for a path among many certificates takes long, and is done before the peer has shown that it holds a key: whoever
+/// sends more of them than any honest client is refused without looking (CSA-COM-04).
+#[test]
+fn a_pile_of_certificates_is_refused_unread() {
+    let world = World::new();
+    let maze = |count| {
+        let mut credentials = Ca::new("maze").device();
+        credentials.chain.truncate(1);
+        credentials.chain.extend((0..count).flat_map(|_| Ca::new("maze").anchors()));
+        handshake(world.client(&TLS13, Some(credentials)), world.server.config()).unwrap_err()
+    };
+    assert_refused(&maze(3), &Refusal::UnknownIssuer);
+    for count in [4, 20] {
+        let outcome = maze(count);
+        assert_eq!(Refusal::from_tls(outcome.server.as_ref().unwrap()).unwrap().code(), "malformed", "{outcome:?}");
+    }
+}

@@ -241,3 +241,53 @@ fn a_certificate_that_was_verified_before_still_expires() {
     world.server.replace_anchors(&crate::support::Ca::new("another").anchors()).unwrap();
     crate::support::handshake(config, world.server.config()).unwrap_err();
 }
+
+/// New keys cost more than a message and count as nothing: however they are mixed with data, there is an end to them
+/// (CSA-COM-04).
+#[test]
+fn a_flood_of_key_updates_is_cut_off() {
+    let world = World::new();
+    let mut server = server(&world);
+    let config = world.client(&TLS13, Some(world.device()));
+    let mut client = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let mut answer = Vec::new();
+    let mut outcome = Ok(Flow::Open);
+    let (mut plain, mut updates) = (Vec::new(), 0);
+    while outcome.is_ok() && updates < 5000 {
+        let mut incoming = &answer[..];
+        while !incoming.is_empty() {
+            client.read_tls(&mut incoming).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        if !client.is_handshaking() {
+            client.refresh_traffic_keys().unwrap();
+            client.writer().write_all(b"data").unwrap();
+            updates += 1;
+        }
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        (answer, outcome) = give(&mut server, &bytes, 4096, &mut plain);
+    }
+    assert!(outcome.is_err());
+    assert!((1000..1024).contains(&updates), "{updates} of 1,024 records in all");
+    assert!(plain.len() >= 4 * 1000, "data in between is no reason");
+}
+
+/// Data is not what is counted, however small its records are and however they arrive.
+#[test]
+fn records_with_data_are_without_number() {
+    let world = World::new();
+    for portion in [7, 4096] {
+        let (mut client, mut server) = (client(&world, &TLS13), server(&world));
+        establish(&mut client, &mut server, portion);
+        let mut plain = Vec::new();
+        for _ in 0..30 {
+            let mut sealed = Vec::new();
+            (0..100).for_each(|_| client.seal(b"x", &mut sealed).unwrap());
+            give(&mut server, &sealed, portion, &mut plain).1.unwrap();
+        }
+        assert_eq!(plain.len(), 3000);
+    }
+}

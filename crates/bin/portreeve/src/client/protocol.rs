@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_mqtt::{
     Ack, AckKind, ConnAck, Connect, Disconnect, EncodeError, Packet, Publish, PublishHeader, Reason, Sender, Subscribe,
-    SubscriptionOptions, SubscriptionRequest, UserProperties, Version, decode, encode, frame,
+    SubscriptionOptions, SubscriptionRequest, Version, decode, encode, frame,
 };
 use portreeve_types::Qos;
 use serde_json::{Map, Value, json};
@@ -66,22 +66,11 @@ pub(crate) struct Protocol {
 impl Protocol {
     pub(crate) fn connect(version: Version, options: &Options<'_>) -> Result<Self, EncodeError> {
         let connect = Connect {
-            version,
             clean_start: options.keep_session_s.is_none(),
             keep_alive_s: options.keep_alive_s,
-            client_id: options.client_id,
-            will: None,
-            username: None,
-            password: None,
             session_expiry_s: options.keep_session_s,
-            receive_maximum: None,
             maximum_packet_bytes: Some(PACKET_BYTES_MAX),
-            topic_alias_maximum: 0,
-            request_response_information: false,
-            request_problem_information: true,
-            user_properties: UserProperties::default(),
-            authentication_method: None,
-            authentication_data: None,
+            ..Connect::new(version, options.client_id)
         };
         let mut output = Vec::new();
         encode::connect(&mut output, &connect)?;

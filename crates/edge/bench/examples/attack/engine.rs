@@ -9,9 +9,7 @@ use std::{
 };
 
 use portreeve_bench::{BenchError, Buffers, Channel, Clock, Fault, Files, Pattern, Poller, TlsVersion, Wardrobe};
-use portreeve_mqtt::{
-    Connect, MessageProperties, Packet, Reason, Sender, UserProperties, Version, Will, decode, encode, frame,
-};
+use portreeve_mqtt::{Connect, MessageProperties, Packet, Reason, Sender, Version, Will, decode, encode, frame};
 use portreeve_tls::Flow;
 use portreeve_types::Qos;
 use rustix::event::epoll::EventFlags;
@@ -559,22 +557,10 @@ fn first_words(attack: Attack, actor: &dyn Actor, out: &mut Vec<u8>) {
         properties: MessageProperties::default(),
     });
     let connect = Connect {
-        version: Version::V5,
         clean_start: !wish.keep,
-        keep_alive_s: 0,
-        client_id: &wish.client_id,
         will,
-        username: None,
-        password: None,
         session_expiry_s: wish.keep.then_some(3600),
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: UserProperties::default(),
-        authentication_method: None,
-        authentication_data: None,
+        ..Connect::new(Version::V5, &wish.client_id)
     };
     // The names are short enough; a connection without CONNECT would end by itself.
     let _ = encode::connect(out, &connect);

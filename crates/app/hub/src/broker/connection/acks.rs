@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portreeve_mqtt::{Ack, AckKind, Acked, Reason, Violation};
 use portreeve_store::{SessionOp, Ticket};
 
-use super::{End, Open, Owed};
+use super::{End, Open, Owed, open::too_many_requests};
 use crate::{
     Hub,
     broker::{message::Message, session::Outgoing, turn::Turn},
@@ -32,6 +32,7 @@ impl Open {
             Acked::AlreadyReleased if outgoing.stored => hub.journal.submit(&mut Vec::new()),
             Acked::Unknown if outgoing.outbound.is_in_flight(ack.packet_id) => return Err(wrong_ack()),
             Acked::Unknown if ack.reason.is_error() => return Ok(()),
+            Acked::Unknown if !self.rates.messages.take(1, turn.now.mono_ms) => return Err(too_many_requests()),
             _ => Ticket::default(),
         };
         drop(outgoing);

@@ -14,12 +14,13 @@ use portreeve_mqtt::{
     encode,
 };
 use portreeve_store::Ticket;
-use portreeve_types::{Bucket, Kind, UnixMillis};
+use portreeve_types::{Kind, UnixMillis};
 
 use self::{open::send_owed, topics::Topics};
 use super::{
     Close, Peer, Tally,
     attach::{Attached, Departure, Refused},
+    rates::Rates,
     session::Session,
     turn::Turn,
 };
@@ -84,8 +85,7 @@ struct Open {
     last_packet_ms: u64,
     /// What CONNECT was granted, for the rule on DISCONNECT [MQTT-3.14.2-2].
     expiry_s: u32,
-    messages: Bucket,
-    bytes: Bucket,
+    rates: Rates,
     /// The current second and the messages that came in it.
     second: (u64, u64),
     departure: Departure,
@@ -232,8 +232,8 @@ impl Connection {
         let age_s = now.mono_ms.saturating_sub(self.opened.mono_ms) / 1000;
         for (limit, used) in [
             (per_s, open.second.1),
-            (burst, open.messages.used()),
-            (bytes, open.bytes.used()),
+            (burst, open.rates.messages.used()),
+            (bytes, open.rates.bytes.used()),
             (&limits.connection_age_s, age_s),
         ] {
             mark(limit, usize::try_from(used).unwrap_or(usize::MAX));
@@ -305,12 +305,6 @@ impl Connection {
         owed.extend(attached.releases.iter().map(release));
         let receive_maximum = request.receive_maximum.unwrap_or(u16::MAX).min(limits.inflight_per_session);
         let alias_maximum = request.topic_alias_maximum.min(mqtt.topic_alias_out_max);
-        let (messages_per_s, burst, bytes_per_s) = match self.identity.kind() {
-            Kind::Device => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
-            Kind::Gateway | Kind::Application => {
-                (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
-            }
-        };
         self.hub.emit_for(
             &attached.session,
             EventKind::SessionStarted,
@@ -336,8 +330,7 @@ impl Connection {
             keep_alive_ms: u64::from(keep_alive_s) * 1500,
             last_packet_ms: now.mono_ms,
             expiry_s: attached.expiry_s,
-            messages: Bucket::new(messages_per_s.into(), burst.into(), now.mono_ms),
-            bytes: Bucket::new(bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64), now.mono_ms),
+            rates: self.hub.used_rates.begin(self.identity.id(), self.identity.kind(), config, now.mono_ms),
             second: (0, 0),
             departure: Departure::WithWill,
             departure_expiry_s: None,
@@ -473,24 +466,21 @@ impl Connection {
 
     fn finish(&mut self, now: Now, linger: bool) {
         self.ended = Some(Ended { linger });
-        if let Some(open) = self.open.take() {
-            self.hub.detach(&open.session, open.connection, open.departure, open.departure_expiry_s, now.wall);
-        }
+        self.depart(now.wall);
+    }
+
+    fn depart(&mut self, now: UnixMillis) {
+        let Some(open) = self.open.take() else { return };
+        let Open { session, connection, departure, departure_expiry_s, rates, .. } = *open;
+        self.hub.used_rates.keep(self.identity.id(), rates);
+        self.hub.detach(&session, connection, departure, departure_expiry_s, now);
     }
 }
 
 impl Drop for Connection {
     /// A task that was cancelled must not leave its session connected.
     fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.hub.detach(
-                &open.session,
-                open.connection,
-                open.departure,
-                open.departure_expiry_s,
-                self.hub.wall_clock(),
-            );
-        }
+        self.depart(self.hub.wall_clock());
     }
 }
 

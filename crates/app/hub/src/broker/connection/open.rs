@@ -10,11 +10,7 @@ use portreeve_types::{TopicError, TopicFilter, TopicName};
 use super::{Departure, End, Now, Open, Owed};
 use crate::{
     Hub,
-    broker::{
-        Close, Tally,
-        retained::SCAN_STEP_TOPICS,
-        turn::{FILTER_WORK, Turn},
-    },
+    broker::{Close, Tally, retained::SCAN_STEP_TOPICS, turn::Turn},
     limits::mark,
 };
 
@@ -29,7 +25,7 @@ impl Open {
         let now = turn.now;
         self.last_packet_ms = now.mono_ms;
         mark(&hub.limits.packet_bytes, packet.len());
-        if !self.bytes.take(packet.len() as u64, now.mono_ms) {
+        if !self.rates.bytes.take(packet.len() as u64, now.mono_ms) {
             return Err(End::Cut(
                 Reason::MESSAGE_RATE_TOO_HIGH,
                 EventKind::RateExceeded,
@@ -53,9 +49,8 @@ impl Open {
                     requests.push((request.parse().map_err(bad_filter)?, request.options));
                 }
                 self.check_filters(hub, turn, requests.len())?;
-                self.charge_filters(requests.len(), now)?;
-                turn.charge(requests.len() * FILTER_WORK);
-                let answered = hub.subscribe(&self.session, &requests, subscribe.subscription_id, now.wall);
+                self.charge(requests.len(), now)?;
+                let answered = hub.subscribe(turn, &self.session, &requests, subscribe.subscription_id);
                 self.owed.push_back((answered.ticket, Owed::SubAck(subscribe.packet_id, answered.reasons)));
                 Ok(())
             }
@@ -63,7 +58,7 @@ impl Open {
                 let filters = unsubscribe.filters.iter().map(|text| TopicFilter::new(text).map_err(bad_filter));
                 let filters = filters.collect::<Result<Vec<_>, _>>()?;
                 self.check_filters(hub, turn, filters.len())?;
-                self.charge_filters(filters.len(), now)?;
+                self.charge(filters.len(), now)?;
                 turn.charge(filters.len());
                 let answered = hub.unsubscribe(&self.session, &filters);
                 self.owed.push_back((answered.ticket, Owed::UnsubAck(unsubscribe.packet_id, answered.reasons)));
@@ -71,6 +66,7 @@ impl Open {
             }
             Packet::PingReq => {
                 // A ping is answered although acknowledgements wait for the disk, but not before CONNACK.
+                self.charge(1, now)?;
                 let accepted = !matches!(self.owed.front(), Some((_, Owed::ConnAck(_))));
                 let place = if accepted { 0 } else { 1 };
                 self.owed.insert(place, (Ticket::default(), Owed::Pong));
@@ -167,7 +163,7 @@ impl Open {
         }
         let gated = outgoing.outbound.is_gated(client.receive_maximum());
         if gated || !owed.is_empty() || !outgoing.scans.is_empty() {
-            hub.wake_on_commit(waker);
+            hub.wake_on_commit(session, waker);
         }
         // Looked at again: what became durable before that alarm was set has woken nobody.
         let durable = hub.journal.durable();
@@ -191,14 +187,16 @@ impl Open {
         link.close.map_or(Ok(()), Err)
     }
 
-    /// Deciding about a filter costs more than taking a message: each counts as one against the client's rate.
-    fn charge_filters(&mut self, filters: usize, now: Now) -> Result<(), End> {
-        if self.messages.take(filters as u64, now.mono_ms) {
-            return Ok(());
-        }
-        let why = "too many filters a second".into();
-        Err(End::Cut(Reason::MESSAGE_RATE_TOO_HIGH, EventKind::RateExceeded, why))
+    /// What a client asks for beside publishing counts against its rate of messages: each filter, each ping, and each
+    /// PUBREC or PUBREL of nothing.
+    pub(super) fn charge(&mut self, requests: usize, now: Now) -> Result<(), End> {
+        let within = self.rates.messages.take(requests as u64, now.mono_ms);
+        if within { Ok(()) } else { Err(too_many_requests()) }
     }
+}
+
+pub(super) fn too_many_requests() -> End {
+    End::Cut(Reason::MESSAGE_RATE_TOO_HIGH, EventKind::RateExceeded, "too many requests a second".into())
 }
 
 /// Writes the acknowledgements that are due, in order, up to the first that waits for the store.

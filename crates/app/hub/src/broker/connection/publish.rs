@@ -30,7 +30,7 @@ impl Open {
         tally: &mut Tally,
     ) -> Result<(), End> {
         tally.messages_received += 1;
-        if !self.messages.take(1, turn.now.mono_ms) {
+        if !self.rates.messages.take(1, turn.now.mono_ms) {
             return Err(End::Cut(
                 Reason::MESSAGE_RATE_TOO_HIGH,
                 EventKind::RateExceeded,
@@ -109,8 +109,11 @@ impl Open {
         let stored = self.session.outgoing.lock().stored;
         let session = Arc::clone(&self.session);
         let mut incoming = session.incoming.lock();
+        if incoming.ended {
+            return Err(End::Cut(Reason::SESSION_TAKEN_OVER, EventKind::SessionCut, "the session has ended".into()));
+        }
         let known_bytes = incoming.received.get(packet_id).map(|held| held.cost_bytes());
-        let room = known_bytes.is_some() || has_room(turn, &incoming, message.cost_bytes());
+        let room = has_room(turn, &incoming, known_bytes, message.cost_bytes());
         if !room || (stored && !hub.accepts_work()) {
             drop(incoming);
             let why = if room { "the store takes no work" } else { "too many QoS 2 messages without PUBREL" };
@@ -140,14 +143,29 @@ impl Open {
     }
 
     pub(super) fn pubrel(&mut self, hub: &Hub, turn: &mut Turn<'_>, ack: &Ack<'_>) -> Result<(), End> {
-        let Some(message) = release(turn, &self.session, ack.packet_id) else {
-            self.owed.push_back((Ticket::default(), Owed::Ack(AckKind::PubComp, ack.packet_id, Reason::SUCCESS)));
-            return Ok(());
+        let session = Arc::clone(&self.session);
+        let _releasing = session.releasing.lock();
+        let ticket = match release(turn, &session, ack.packet_id) {
+            Some(message) => self.publish_released(hub, turn, ack.packet_id, &message),
+            None => {
+                self.charge(1, turn.now)?;
+                // Said before, perhaps, by a connection that heard no answer: no sooner than that is durable.
+                let stored = session.outgoing.lock().stored;
+                if stored { hub.journal.submit(&mut Vec::new()) } else { Ticket::default() }
+            }
         };
+        self.owed.push_back((ticket, Owed::Ack(AckKind::PubComp, ack.packet_id, Reason::SUCCESS)));
+        Ok(())
+    }
+
+    /// QoS 2, second half. That the message is no longer held, and in whose queues it is, reaches the disk together.
+    fn publish_released(&mut self, hub: &Hub, turn: &mut Turn<'_>, packet_id: u16, message: &Arc<Message>) -> Ticket {
         self.quota.give_back();
-        if message.stored_id().is_some() {
+        let stored = message.stored_id().is_some();
+        if stored {
+            turn.begin_whole(hub);
             message.hold();
-            turn.ops.push(SessionOp::DeleteInbound { session: self.session.id, packet_id: ack.packet_id });
+            turn.ops.push(SessionOp::DeleteInbound { session: self.session.id, packet_id });
         }
         // Between PUBLISH and PUBREL the policy may have changed.
         let Envelope { topic, qos, retain, .. } = &message.envelope;
@@ -155,7 +173,8 @@ impl Open {
         let ticket = match decision.verdict {
             Ok(_) => {
                 let route = hub.route(topic, Some(&self.session), turn.now.wall);
-                let published = hub.publish(turn, &message, &route);
+                turn.charge(route.work());
+                let published = hub.publish(turn, message, &route);
                 if published.refused {
                     let why = format_args!("a queue or the store had no room");
                     hub.emit_for(&self.session, EventKind::LimitReached, why);
@@ -164,13 +183,10 @@ impl Open {
             }
             Err(denial) => {
                 hub.emit_for(&self.session, EventKind::PublishDenied, format_args!("{topic}: {denial}"));
-                if message.is_held() { Turn::PENDING } else { Ticket::default() }
+                Ticket::default()
             }
         };
-        // A connection that takes the session over finds the message released: that must be in the stream by then.
-        let ticket = if ticket == Turn::PENDING { turn.submit(hub) } else { ticket };
-        self.owed.push_back((ticket, Owed::Ack(AckKind::PubComp, ack.packet_id, Reason::SUCCESS)));
-        Ok(())
+        if stored || ticket == Turn::PENDING { turn.end_whole(hub) } else { ticket }
     }
 
     /// Refuses one PUBLISH. A 5.0 client is told in its acknowledgement; a 3.1.1 client, whom only a false promise could
@@ -218,10 +234,13 @@ fn release(turn: &mut Turn<'_>, session: &Session, packet_id: u16) -> Option<Arc
     Some(message)
 }
 
-/// Whether a session may hold one more QoS 2 message: within its own queue bounds and the hub's.
-fn has_room(turn: &Turn<'_>, incoming: &Incoming, cost_bytes: usize) -> bool {
+/// Whether a session may hold one more QoS 2 message, or one in place of another: within its own queue bounds and the
+/// hub's.
+fn has_room(turn: &Turn<'_>, incoming: &Incoming, known_bytes: Option<usize>, cost_bytes: usize) -> bool {
     let limits = turn.queue_limits(incoming.bytes);
-    incoming.received.len() < limits.messages_max && incoming.bytes + cost_bytes <= limits.bytes_max
+    let fits = incoming.received.len() < limits.messages_max || known_bytes.is_some();
+    let grows = cost_bytes > known_bytes.unwrap_or(0);
+    fits && (!grows || incoming.bytes - known_bytes.unwrap_or(0) + cost_bytes <= limits.bytes_max)
 }
 
 fn check_user_properties(hub: &Hub, publish: &Publish<'_>, max: usize) -> Result<(), End> {

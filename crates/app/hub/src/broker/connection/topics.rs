@@ -13,7 +13,7 @@ use crate::{
         changes::Watch,
         publish::Route,
         session::Session,
-        turn::{DECISION_WORK, ROUTE_WORK, Turn},
+        turn::{DECISION_WORK, Turn},
     },
     limits::mark,
 };
@@ -23,6 +23,10 @@ const DEVICE_TOPICS_MAX: usize = 512;
 /// Topics that others' connections remember: an application may command thousands of devices, and a decision costs
 /// thirty times what the rest of a message does. A few hundred bytes each, once they are used.
 const APPLICATION_TOPICS_MAX: usize = 16_384;
+
+/// The mean weight of the topics that a connection remembers when it remembers as many as it may. With heavier ones, of
+/// which thousands receive each or whose names are long, it remembers fewer.
+const MEAN_WEIGHT_MAX: usize = 16;
 
 /// What is decided once for a topic, and asked again when policy, identity or subscriptions change.
 #[derive(Debug)]
@@ -46,6 +50,15 @@ pub(super) struct Topics {
     last: usize,
     max: usize,
     evicted: u64,
+    /// Of all entries.
+    weight: usize,
+}
+
+impl Topic {
+    /// What it holds, about: in units of a receiver, some fifty bytes.
+    fn weight(&self) -> usize {
+        self.route.len() + self.name.len() / 48
+    }
 }
 
 /// Why a topic may not be published to.
@@ -63,7 +76,7 @@ impl Topics {
             Kind::Device => DEVICE_TOPICS_MAX,
             Kind::Gateway | Kind::Application => APPLICATION_TOPICS_MAX,
         };
-        Self { entries: Vec::new(), places: HashMap::new(), last: 0, max, evicted: 0 }
+        Self { entries: Vec::new(), places: HashMap::new(), last: 0, max, evicted: 0, weight: 0 }
     }
 
     /// The topic last published to.
@@ -103,11 +116,33 @@ impl Topics {
         // Read before the route is made: what changes meanwhile makes it be made again.
         let routed = (generation, hub.changes.count(&entry.watch));
         if entry.routed != routed {
-            turn.charge(ROUTE_WORK);
+            let before = entry.weight();
             entry.route = hub.route(&entry.name, Some(session), turn.now.wall);
             entry.routed = routed;
+            turn.charge(entry.route.work());
+            self.weight = self.weight - before + entry.weight();
+            self.lighten();
         }
-        Ok(entry)
+        Ok(&self.entries[self.last])
+    }
+
+    /// Forgets topics until the rest is light enough, but not the one in use.
+    fn lighten(&mut self) {
+        while self.weight > self.max * MEAN_WEIGHT_MAX && self.entries.len() > 1 {
+            let mut place = self.victim();
+            if place == self.last {
+                place = (place + 1) % self.entries.len();
+            }
+            let old = self.entries.swap_remove(place);
+            self.weight -= old.weight();
+            self.places.remove(&old.name);
+            if let Some(moved) = self.entries.get(place) {
+                self.places.insert(moved.name.clone(), place);
+            }
+            if self.last == self.entries.len() {
+                self.last = place;
+            }
+        }
     }
 
     fn find(&self, topic: &str) -> Option<usize> {
@@ -121,12 +156,14 @@ impl Topics {
     fn insert(&mut self, hub: &Hub, name: TopicName) -> usize {
         let watch = hub.changes.watch(&name);
         let entry = Topic { name: name.clone(), route: Route::default(), watch, permitted: 0, routed: (0, 0) };
+        self.weight += entry.weight();
         let place = if self.entries.len() < self.max {
             self.entries.push(entry);
             self.entries.len() - 1
         } else {
             let place = self.victim();
             let old = std::mem::replace(&mut self.entries[place], entry);
+            self.weight -= old.weight();
             self.places.remove(&old.name);
             place
         };
@@ -161,4 +198,38 @@ fn may_publish(
     let decision = hub.decide(session, Action::Publish, topic, Some(publish.qos), publish.retain, turn.now.wall);
     decision.verdict.map_err(Barred::Policy)?;
     Ok(decision.cacheable)
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_types::UnixMillis;
+
+    use super::*;
+
+    /// CSA-COM-04: what a connection remembers is bounded in memory, not only in number.
+    #[test]
+    fn heavy_topics_are_forgotten_sooner() {
+        let data = tempfile::tempdir().unwrap();
+        let hub =
+            Hub::open(&data.path().join("hub"), portreeve_config::Config::default(), UnixMillis::default()).unwrap();
+        let remembered = |name_bytes: usize| {
+            let mut topics = Topics::new(Kind::Device);
+            for number in 0..DEVICE_TOPICS_MAX {
+                let name = TopicName::new(&format!("{number:0name_bytes$}")).unwrap();
+                topics.last = topics.insert(&hub, name.clone());
+                topics.lighten();
+                assert_eq!(topics.last(), Some(&name), "the one in use stays");
+            }
+            let weight: usize = topics.entries.iter().map(Topic::weight).sum();
+            assert_eq!(topics.weight, weight);
+            assert!(weight <= DEVICE_TOPICS_MAX * MEAN_WEIGHT_MAX);
+            assert_eq!(topics.places.len(), topics.entries.len());
+            for (place, entry) in topics.entries.iter().enumerate() {
+                assert_eq!(topics.places.get(&entry.name), Some(&place));
+            }
+            topics.entries.len()
+        };
+        assert_eq!(remembered(100), DEVICE_TOPICS_MAX);
+        assert!((80..120).contains(&remembered(4096)), "8,192 in all, 85 each");
+    }
 }

@@ -1,0 +1,101 @@
+//! What one client may say a second, also across its connections.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use portreeve_config::Config;
+use portreeve_types::{Bucket, IdentityId, Kind};
+
+/// The rates of one connection (CSA-COM-04).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    pub(crate) messages: Bucket,
+    pub(crate) bytes: Bucket,
+}
+
+impl Rates {
+    fn unused(kind: Kind, config: &Config, now_ms: u64) -> Self {
+        let limits = &config.limits;
+        let (messages_per_s, burst, bytes_per_s) = match kind {
+            Kind::Device => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
+            Kind::Gateway | Kind::Application => {
+                (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
+            }
+        };
+        Self {
+            messages: Bucket::new(messages_per_s.into(), burst.into(), now_ms),
+            // The largest packet must pass, however low the rate.
+            bytes: Bucket::new(bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64), now_ms),
+        }
+    }
+
+    fn emptier(self, other: Self) -> Self {
+        Self { messages: self.messages.emptier(other.messages), bytes: self.bytes.emptier(other.bytes) }
+    }
+
+    fn is_unused(&self, now_ms: u64) -> bool {
+        self.messages.is_full(now_ms) && self.bytes.is_full(now_ms)
+    }
+}
+
+/// What identities had used of their rates when they last left, so that coming back renews nothing. An entry lasts until
+/// it would be full again, which is seconds, and there is one for an identity at most.
+#[derive(Debug, Default)]
+pub(crate) struct UsedRates(Mutex<HashMap<IdentityId, Rates>>);
+
+impl UsedRates {
+    /// The rates that a new connection begins with.
+    pub(crate) fn begin(&self, identity: IdentityId, kind: Kind, config: &Config, now_ms: u64) -> Rates {
+        let unused = Rates::unused(kind, config, now_ms);
+        match self.0.lock().get(&identity) {
+            Some(used) => used.emptier(unused),
+            None => unused,
+        }
+    }
+
+    /// A connection is over.
+    pub(crate) fn keep(&self, identity: IdentityId, rates: Rates) {
+        let mut kept = self.0.lock();
+        let rates = match kept.remove(&identity) {
+            Some(other) => rates.emptier(other),
+            None => rates,
+        };
+        kept.insert(identity, rates);
+    }
+
+    /// Forgets what is full again.
+    pub(crate) fn prune(&self, now_ms: u64) {
+        let mut kept = self.0.lock();
+        kept.retain(|_, rates| !rates.is_unused(now_ms));
+        if kept.is_empty() {
+            kept.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coming_back_renews_nothing_and_time_does() {
+        let mut config = Config::default();
+        (config.limits.device_messages_per_s, config.limits.device_messages_burst) = (10, 100);
+        let (used, id) = (UsedRates::default(), IdentityId(uuid::Uuid::new_v4()));
+        let begin = |now_ms| used.begin(id, Kind::Device, &config, now_ms);
+        let (mut greedy, modest) = (begin(0), begin(0));
+        assert!(greedy.messages.take(100, 0));
+        // In whichever order they end.
+        used.keep(id, greedy);
+        used.keep(id, modest);
+        assert!(!begin(0).messages.take(1, 0), "nothing is left");
+        assert!(begin(1000).messages.take(10, 1000));
+        assert!(!begin(1000).messages.take(11, 1000));
+        let stranger = IdentityId(uuid::Uuid::new_v4());
+        assert!(used.begin(stranger, Kind::Device, &config, 0).messages.take(100, 0));
+        used.prune(9_999);
+        assert_eq!(used.0.lock().len(), 1);
+        used.prune(10_000);
+        assert_eq!(used.0.lock().len(), 0, "full again");
+    }
+}
