@@ -1,9 +1,6 @@
-use std::{
-    borrow::Cow,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
-use cedar_policy::{Authorizer, Entities, EntityUid, Request, Response};
+use cedar_policy::{Authorizer, Entities, Request, Response};
 use portreeve_types::{LifecycleState, TopicFilter, TopicName};
 
 use crate::{
@@ -23,10 +20,8 @@ static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
 #[derive(Clone, Debug)]
 pub struct Slice {
     epoch: Epoch,
-    state: LifecycleState,
-    principal: EntityUid,
-    /// The principal alone; `None` if Cedar would not have it, so that nothing can be granted.
-    entities: Option<Entities>,
+    /// As itself: what Cedar makes of it is several kilobytes, and every session has one.
+    subject: Subject,
     parts: Arc<Parts>,
 }
 
@@ -69,10 +64,7 @@ struct Outcome<'a> {
 
 impl Slice {
     pub(crate) fn new(epoch: Epoch, subject: &Subject, parts: Arc<Parts>) -> Self {
-        let principal = VOCABULARY.identity(subject.name.as_str());
-        let entity = VOCABULARY.principal(subject, parts.reads);
-        let entities = entity.and_then(|entity| Entities::from_entities([entity], None).ok());
-        Self { epoch, state: subject.state, principal, entities, parts }
+        Self { epoch, subject: subject.clone(), parts }
     }
 
     /// Decides one request. `resource` is a topic name, or for [`Action::Subscribe`] a plain filter; it is ignored for
@@ -81,8 +73,8 @@ impl Slice {
     /// A policy that fails to evaluate grants nothing, and refuses if it is a `forbid`.
     #[must_use]
     pub fn decide(&self, action: Action, resource: &str, context: &Context<'_>) -> Decision {
-        if self.state != LifecycleState::Active {
-            return refused(DenialReason::NotActive { state: self.state });
+        if self.subject.state != LifecycleState::Active {
+            return refused(DenialReason::NotActive { state: self.subject.state });
         }
         if !is_well_formed(action, resource) {
             return refused(DenialReason::Malformed);
@@ -157,16 +149,17 @@ impl Slice {
         context: &Context<'_>,
     ) -> Option<Outcome<'a>> {
         let reads = candidates.iter().fold(Reads::default(), |reads, rule| reads | rule.facts.reads);
-        let mut entities = Cow::Borrowed(self.entities.as_ref()?);
+        let principal = VOCABULARY.principal(&self.subject, reads)?;
+        let asker = principal.uid();
         let target = if action == Action::Connect { VOCABULARY.hub() } else { VOCABULARY.topic(resource) };
         let named = candidates.iter().flat_map(|rule| &rule.facts.topics);
-        if action != Action::Connect
-            && let Some(topic) = VOCABULARY.resource(&target, resource, reads, named)?
-        {
-            entities = Cow::Owned(entities.into_owned().add_entities([topic], None).ok()?);
-        }
+        let topic = match action {
+            Action::Connect => None,
+            _ => VOCABULARY.resource(&target, resource, reads, named)?,
+        };
+        let entities = Entities::from_entities([principal].into_iter().chain(topic), None).ok()?;
         let context = cedar_context(action, context, reads)?;
-        let request = Request::new(self.principal.clone(), VOCABULARY.action(action), target, context, None).ok()?;
+        let request = Request::new(asker, VOCABULARY.action(action), target, context, None).ok()?;
         let mut outcome = Outcome::default();
         for rule in candidates {
             outcome.add(rule, &AUTHORIZER.is_authorized(&request, &rule.set, &entities));
