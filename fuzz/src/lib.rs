@@ -1,4 +1,5 @@
-//! One function per parser that strangers reach. Each takes any bytes and panics if a property of the parser fails.
+//! One function per parser that strangers reach, or that reads what a crash left. Each takes any bytes and panics if a
+//! property of the parser fails.
 //!
 //! The same functions run in two ways: under libFuzzer (`fuzz_targets/`, feature `libfuzzer`) and, on a stable
 //! compiler as part of the tests, over the files of `corpus/` and many seeded damages of each (`tests/replay.rs`).
@@ -7,11 +8,13 @@
 
 mod foreign;
 mod mqtt;
+mod store;
 mod tls;
 mod topic;
 
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
+pub use store::log_operations;
 pub use tls::tls_records;
 pub use topic::topic_filter;
 
@@ -30,4 +33,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config_toml", config_toml),
     ("policy_text", policy_text),
     ("tls_records", tls_records),
+    ("log_operations", log_operations),
 ];

@@ -5,6 +5,7 @@
 //!   pki/          root, issuing CAs, the hub's own certificate; keys 0600
 //!   registry.redb identities, credentials, policy
 //!   sessions.redb sessions, queues, retained messages
+//!   sessions.log.0, sessions.log.1  the newest of them, not yet in sessions.redb
 //! ```
 
 use std::{
@@ -242,7 +243,7 @@ fn fill_directory(draft: &Path, now: UnixMillis) -> Result<(), OpenError> {
     for file in authority.to_files() {
         write_file(&pki.join(file.name), file.pem.as_bytes(), file.secret)?;
     }
-    // Both store files, so that a later start can tell a missing one from a first start.
+    // All store files, so that a later start can tell a missing one from a first start.
     RedbStore::open(draft, 1 << 20).map(drop)?;
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! The byte form of rows: a version, fixed-width big-endian numbers, and lengths as LEB128. Decoding is strict: a row
 //! has one encoding, and a cut, extended or altered shape is refused rather than guessed at.
 
-use std::sync::Arc;
+mod ops;
 
+use std::{net::IpAddr, sync::Arc};
+
+pub(crate) use ops::read_ops;
 use portreeve_types::{ClientId, IdentityId, KeyHash, Kind, LifecycleState, Qos, TopicFilter, TopicName, UnixMillis};
 use uuid::Uuid;
 
@@ -120,6 +123,17 @@ impl<'a> Reader<'a> {
 
     fn topic(&mut self) -> Result<TopicName, BadRow> {
         TopicName::new(self.text()?).map_err(|_| BadRow("topic is not valid"))
+    }
+
+    fn subscription_id(&mut self) -> Result<u32, BadRow> {
+        u32::try_from(self.varint()?).map_err(|_| BadRow("subscription identifier is too large"))
+    }
+
+    /// The one text form of an address.
+    fn address(&mut self) -> Result<IpAddr, BadRow> {
+        let text = self.text()?;
+        let address: IpAddr = text.parse().map_err(|_| BadRow("address is not valid"))?;
+        if address.to_string() == text { Ok(address) } else { Err(BadRow("address is not in its usual form")) }
     }
 
     /// Two bits of QoS and the flags above them.
@@ -311,10 +325,7 @@ impl Encode for SessionRow {
             connected: input.flag()?,
             disconnected_at: input.option(Reader::millis)?,
             sent_below: input.u64()?,
-            peer: input.option(|input| {
-                let address = input.text()?.parse().map_err(|_| BadRow("address is not valid"))?;
-                Ok((address, input.text()?.to_owned()))
-            })?,
+            peer: input.option(|input| Ok((input.address()?, input.string()?)))?,
             created: input.millis()?,
         })
     }
@@ -350,8 +361,7 @@ impl Encode for QueueRow {
         let message = MessageId(input.u64()?);
         let mut subscription_ids = Vec::new();
         while !input.0.is_empty() {
-            let id = input.varint()?;
-            subscription_ids.push(u32::try_from(id).map_err(|_| BadRow("subscription identifier is too large"))?);
+            subscription_ids.push(input.subscription_id()?);
         }
         Ok(Self { message, qos, retain, subscription_ids, released })
     }

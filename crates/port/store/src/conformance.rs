@@ -16,6 +16,7 @@ use crate::{
     CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId, MessageRow, QueueRow, RegistryContents,
     RegistryOp, RegistryStore, SessionContents, SessionId, SessionOp, SessionRow, SessionStore, StoreError,
     StoredSession, SubscriptionRow, WillRow,
+    codec::{Encode, read_ops},
 };
 
 /// Small seeded generator (SplitMix64): the same seed gives the same operations on every machine.
@@ -176,6 +177,26 @@ fn random_op(rng: &mut Rng) -> SessionOp {
         16 => SessionOp::DeleteRetained { topic: topic(seq) },
         _ => SessionOp::PutRetained { topic: topic(seq), message: id },
     }
+}
+
+/// Operations as the log of the embedded store holds them: their number, four bytes, then one behind another.
+#[must_use]
+pub fn encode_ops(ops: &[SessionOp]) -> Vec<u8> {
+    let count = u32::try_from(ops.len()).unwrap_or_else(|error| panic!("{error}"));
+    let mut bytes = count.to_be_bytes().to_vec();
+    ops.iter().for_each(|op| op.write(&mut bytes));
+    bytes
+}
+
+/// Reads what [`encode_ops`] made.
+///
+/// # Errors
+/// Why it is nothing that it makes.
+pub fn decode_ops(bytes: &[u8]) -> Result<Vec<SessionOp>, String> {
+    let (count, bytes) = bytes.split_first_chunk().ok_or("no number of operations")?;
+    let mut ops = Vec::new();
+    read_ops(bytes, u32::from_be_bytes(*count), &mut ops).map_err(|bad| bad.to_string())?;
+    Ok(ops)
 }
 
 /// Compares everything but the counters, which a store may round up.

@@ -50,6 +50,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    pub(crate) fn applier_gone() -> Self {
+        Self::Io { file: "the session log".into(), source: io::Error::other("the thread that applies it has ended") }
+    }
+
     pub(crate) fn name_taken(name: &IdentityName) -> Self {
         Self::Conflict(format!("the name `{name}` belongs to another identity"))
     }

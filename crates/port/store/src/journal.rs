@@ -53,13 +53,22 @@ pub struct JournalLimits {
     pub pending_ops_max: u64,
     /// A commit holds at most this many operations, unless one submission alone is larger.
     pub batch_ops_max: usize,
+    /// Microseconds between the starts of two commits while more than one submits at a time, so that what they submit
+    /// meanwhile shares the next. Who is alone does not wait.
+    pub spacing_us: u64,
     /// Milliseconds between two attempts to commit a batch that failed.
     pub retry_ms: u64,
 }
 
 impl Default for JournalLimits {
     fn default() -> Self {
-        Self { pending_bytes_max: 64 << 20, pending_ops_max: 1 << 20, batch_ops_max: 8192, retry_ms: 250 }
+        Self {
+            pending_bytes_max: 64 << 20,
+            pending_ops_max: 1 << 20,
+            batch_ops_max: 8192,
+            spacing_us: 1000,
+            retry_ms: 250,
+        }
     }
 }
 
@@ -106,6 +115,7 @@ pub struct JournalStats {
 #[derive(Default)]
 struct Batch {
     ops: Vec<SessionOp>,
+    submissions: usize,
     bytes: u64,
     /// The position behind the last operation.
     end: Ticket,
@@ -185,12 +195,14 @@ impl Journal {
             ops.clear();
             return queue.submitted;
         }
-        let idle = queue.batches.is_empty();
+        let batches = queue.batches.len();
         queue.push(ops, bytes, self.shared.limits.batch_ops_max);
         let ticket = queue.submitted;
         self.shared.review(&queue);
+        // What joins a batch that waits already changes nothing for the committer.
+        let is_news = queue.batches.len() > batches;
         drop(queue);
-        if idle {
+        if is_news {
             self.shared.work.notify_one();
         }
         ticket
@@ -284,11 +296,12 @@ impl Queue {
         match self.batches.back_mut() {
             Some(batch) if batch.ops.len() + ops.len() <= batch_ops_max => {
                 batch.ops.append(ops);
+                batch.submissions += 1;
                 batch.bytes += bytes;
                 batch.end = end;
             }
             _ => {
-                let mut batch = Batch { ops: Vec::with_capacity(ops.len()), bytes, end };
+                let mut batch = Batch { ops: Vec::with_capacity(ops.len()), submissions: 1, bytes, end };
                 batch.ops.append(ops);
                 self.batches.push_back(batch);
             }
@@ -328,25 +341,34 @@ struct Committer {
 
 impl Committer {
     fn run(self) {
-        while let Some(batch) = self.next_batch() {
+        let mut not_before = Instant::now();
+        while let Some(batch) = self.next_batch(not_before) {
+            let started = Instant::now();
             if !self.persist(&batch) {
                 break;
             }
+            let spacing_us = if batch.submissions > 1 { self.shared.limits.spacing_us } else { 0 };
+            not_before = started + Duration::from_micros(spacing_us);
         }
         self.shared.progress.notify_all();
     }
 
-    /// `None` when all is done and the journal is to stop.
-    fn next_batch(&self) -> Option<Batch> {
+    /// `None` when all is done and the journal is to stop. A batch that more may join waits until `not_before`.
+    fn next_batch(&self, not_before: Instant) -> Option<Batch> {
         let mut queue = self.shared.queue.lock();
         loop {
-            if let Some(batch) = queue.batches.pop_front() {
+            let is_due = queue.stopping || queue.batches.len() > 1 || Instant::now() >= not_before;
+            if is_due && let Some(batch) = queue.batches.pop_front() {
                 return Some(batch);
             }
             if queue.stopping {
                 return None;
             }
-            self.shared.work.wait(&mut queue);
+            if queue.batches.is_empty() {
+                self.shared.work.wait(&mut queue);
+            } else {
+                self.shared.work.wait_until(&mut queue, not_before);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! subscriptions, queues, wills, retained messages).
 //!
 //! The hub keeps everything in memory and talks to two traits, [`RegistryStore`] and [`SessionStore`]; the disk is what
-//! a restart reads. [`RedbStore`] is the embedded store, [`MemoryRegistry`] and [`MemorySessions`] are the model that
+//! a restart reads. [`RedbStore`] is the embedded store: ordered files, and for sessions a write-ahead log before one; [`MemoryRegistry`] and [`MemorySessions`] are the model that
 //! it is tested against, and `conformance` (a feature) is the suite that every other store must pass. The hub submits session
 //! changes to the [`Journal`], which commits them in groups and says how far the disk has come.
 //!
@@ -10,6 +10,9 @@
 //! - A commit is atomic and durable when it returns.
 //! - The session store always holds a prefix of what was submitted to the journal, cut between two submissions.
 //! - A damaged, foreign or newer file is reported by its path. It is never repaired by dropping data and never recreated.
+//!   What is cut off silently is one half-written record at the very end of the log, as a power cut leaves it; damage to
+//!   just that place looks the same.
+//! - What the log keeps before it is in the tree is bounded; commits wait beyond that.
 //! - Ids are never reused, also after a restart: see [`SessionContents::next_message`].
 
 mod assemble;

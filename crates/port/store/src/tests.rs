@@ -8,7 +8,7 @@ use crate::{
     CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId, MessageRow, QueueRow, RedbStore, SessionId,
     SessionOp, SessionRow, SessionStore, SubscriptionRow, WillRow,
     codec::Encode,
-    conformance::{self, Rng, message, queued, random_ops, session},
+    conformance::{self, Rng, decode_ops, encode_ops, message, queued, random_ops, session},
     fold::fold,
 };
 
@@ -69,20 +69,22 @@ fn what_came_and_went_within_a_batch_is_not_written() {
 }
 
 #[test]
-fn a_batch_without_net_effect_spares_the_disk() {
+fn what_came_and_went_never_reaches_the_tree() {
     let dir = tempfile::tempdir().unwrap();
     let store = RedbStore::open(dir.path(), CACHE_BYTES).unwrap().sessions;
-    let passing = |id| {
-        let id = MessageId(id);
-        [SessionOp::PutMessage { id, row: message(7) }, SessionOp::DeleteMessage { id }]
-    };
-    store.commit(&passing(1)).unwrap();
-    let bytes = || std::fs::read(dir.path().join("sessions.redb")).unwrap();
-    let before = bytes();
-    store.commit(&passing(2)).unwrap();
-    assert!(bytes() == before, "the second batch changed the file");
+    let length = || std::fs::metadata(dir.path().join("sessions.redb")).unwrap().len();
     store.commit(&[SessionOp::PutSession { id: SessionId(1), row: session(1) }]).unwrap();
-    assert!(bytes() != before, "a real change does change the file");
+    store.load().unwrap();
+    let before = length();
+    for number in 0..500 {
+        store.commit(&[SessionOp::PutMessage { id: MessageId(number), row: message(255) }]).unwrap();
+    }
+    for number in 0..500 {
+        store.commit(&[SessionOp::DeleteMessage { id: MessageId(number) }]).unwrap();
+    }
+    let kept = store.load().unwrap();
+    assert!(kept.messages.is_empty() && kept.next_message >= 500, "{kept:?}");
+    assert!(length() <= before + (1 << 20), "the tree grew from {before} to {} bytes", length());
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -199,6 +201,25 @@ proptest! {
         let (topic, forwarded, payload) = (message.topic.clone(), message.forwarded.clone(), message.payload.clone());
         let (qos, retain, expiry_s) = (message.qos, message.retain, subscription_id);
         check_byte_form(&WillRow { topic, qos, retain, forwarded, payload, expiry_s, delay_s: 7, due }, false);
+    }
+
+    #[test]
+    fn operations_have_one_byte_form(seed: u64, count in 0..40usize, cut: u64, damages in 1..6usize) {
+        let mut rng = Rng(seed);
+        let ops = random_ops(&mut rng, count);
+        let bytes = encode_ops(&ops);
+        let decoded = decode_ops(&bytes);
+        prop_assert_eq!(decoded.as_ref(), Ok(&ops));
+        let cut = usize::try_from(cut % bytes.len() as u64).unwrap();
+        prop_assert!(decode_ops(&bytes[..cut]).is_err());
+        let mut damaged = bytes.clone();
+        for _ in 0..damages {
+            let at = usize::try_from(rng.below(damaged.len() as u64)).unwrap();
+            damaged[at] ^= 1 << rng.below(8);
+        }
+        if let Ok(other) = decode_ops(&damaged) {
+            prop_assert_eq!(encode_ops(&other), damaged);
+        }
     }
 
     #[test]

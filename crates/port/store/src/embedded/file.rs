@@ -18,16 +18,25 @@ use crate::StoreError;
 
 /// Numbers about the file itself.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const SCHEMA_KEY: &str = "schema";
+pub(super) const SCHEMA_KEY: &str = "schema";
 const ROLE_KEY: &str = "role";
-/// Schema version of both files.
-const SCHEMA: u64 = 1;
 
 /// What a file is for; the number is stored, so that a swapped file is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Registry = 1,
     Sessions = 2,
+}
+
+impl Role {
+    /// Schema version of the file. Those before it are understood too.
+    pub(super) const fn schema(self) -> u64 {
+        match self {
+            Self::Registry => 1,
+            // 2: a log stands before the tree.
+            Self::Sessions => 2,
+        }
+    }
 }
 
 /// Opens the bytes that a database lives in; the flag asks for a check of every page.
@@ -43,13 +52,6 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Redb(error.into())
     }
-}
-
-/// What to do with a transaction whose work is done.
-pub(super) enum Outcome {
-    Commit,
-    /// Nothing changed: spare the disk.
-    Discard,
 }
 
 /// A database that is open, or will be at the next use.
@@ -105,16 +107,11 @@ impl RedbFile {
 
     /// Changes the file atomically: on any error nothing is changed, save that after an I/O error the whole commit
     /// may have reached the disk.
-    pub(super) fn write(
-        &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<Outcome, Failure>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), Failure>) -> Result<(), StoreError> {
         self.with(|database| {
             let transaction = begin(database)?;
-            match work(&transaction)? {
-                Outcome::Commit => Ok(transaction.commit()?),
-                Outcome::Discard => Ok(transaction.abort()?),
-            }
+            work(&transaction)?;
+            Ok(transaction.commit()?)
         })
     }
 
@@ -159,10 +156,11 @@ impl RedbFile {
         if found != Some(role as u64) {
             return Err(self.corrupt(format!("it is not the {role:?} file of a portreeve")));
         }
+        let expected = role.schema();
         match schema {
-            Some(SCHEMA) => Ok(()),
-            Some(newer) if newer > SCHEMA => {
-                Err(StoreError::Version { file: self.path.clone(), found: newer, expected: SCHEMA })
+            Some(known) if (1..=expected).contains(&known) => Ok(()),
+            Some(newer) if newer > expected => {
+                Err(StoreError::Version { file: self.path.clone(), found: newer, expected })
             }
             _ => Err(self.corrupt("it bears no known schema version")),
         }
@@ -178,7 +176,7 @@ pub(super) fn initialise(
     let transaction = begin(database)?;
     {
         let mut meta = transaction.open_table(META)?;
-        meta.insert(SCHEMA_KEY, SCHEMA)?;
+        meta.insert(SCHEMA_KEY, role.schema())?;
         meta.insert(ROLE_KEY, role as u64)?;
     }
     tables(&transaction)?;
@@ -213,7 +211,7 @@ fn explain(path: &Path, failure: Failure) -> StoreError {
     }
 }
 
-fn explain_io(file: PathBuf, source: io::Error) -> StoreError {
+pub(super) fn explain_io(file: PathBuf, source: io::Error) -> StoreError {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::Full { file },
         ErrorKind::InvalidData | ErrorKind::UnexpectedEof => StoreError::Corrupt { file, detail: source.to_string() },

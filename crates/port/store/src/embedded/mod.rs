@@ -1,12 +1,16 @@
-//! The embedded store: two redb files, so that queue commits do not hold up the registry.
+//! The embedded store: a redb file for the registry, and for sessions a log in front of another, so that queue commits
+//! do not hold up the registry.
 
 #[cfg(test)]
 mod damage;
 mod file;
+mod log;
 #[cfg(test)]
 mod power_cut;
 mod registry;
 mod sessions;
+#[cfg(test)]
+mod upgrade;
 
 use std::{
     fs::{self, File},
@@ -14,13 +18,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use log::RedbSessions;
 pub use registry::RedbRegistry;
-pub use sessions::RedbSessions;
 
 use crate::StoreError;
 
 const REGISTRY_FILE: &str = "registry.redb";
 const SESSIONS_FILE: &str = "sessions.redb";
+const LOG_FILES: [&str; 2] = ["sessions.log.0", "sessions.log.1"];
 
 /// Both stores of one data directory.
 pub struct RedbStore {
@@ -31,48 +36,89 @@ pub struct RedbStore {
 }
 
 impl RedbStore {
-    /// Opens the files in `dir`, verifying every page; makes both when there is neither.
+    /// Opens the files in `dir`, verifying every page and record; makes them when there are none.
     ///
     /// `cache_bytes` bounds redb's page caches together; the registry gets an eighth.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when a file is damaged or one of the two is missing, [`StoreError::Locked`] when another
+    /// [`StoreError::Corrupt`] when a file is damaged or one of them is missing, [`StoreError::Locked`] when another
     /// process has them open, [`StoreError::Version`] when a newer portreeve wrote them.
     pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let (registry, sessions) = (dir.join(REGISTRY_FILE), dir.join(SESSIONS_FILE));
-        complete(&registry, &sessions)?;
+        let files = Files::new(|name| dir.join(name));
+        files.complete()?;
         let registry_cache_bytes = cache_bytes / 8;
-        Ok(Self {
-            registry: RedbRegistry::open(&registry, registry_cache_bytes)?,
-            sessions: RedbSessions::open(&sessions, cache_bytes - registry_cache_bytes)?,
-        })
+        let registry = RedbRegistry::open(&files.registry, registry_cache_bytes)?;
+        let sessions = RedbSessions::open(&files.sessions, files.logs(), cache_bytes - registry_cache_bytes)?;
+        Ok(Self { registry, sessions })
     }
 }
 
-/// Makes the files, or refuses a directory from which one has vanished.
-///
-/// Both are made under temporary names and bear their own only when they are whole. The registry is renamed last: if
-/// it still has its temporary name beside a session store, then the first start was interrupted and is finished here.
-fn complete(registry: &Path, sessions: &Path) -> Result<(), StoreError> {
-    let registry_new = temporary(registry);
-    match (exists(registry)?, exists(sessions)?) {
-        (true, true) => Ok(()),
-        (false, false) => create(registry, sessions),
-        (false, true) if exists(&registry_new)? => rename(&registry_new, registry),
-        (false, true) => Err(vanished(registry, sessions)),
-        (true, false) => Err(vanished(sessions, registry)),
-    }
+/// The files of a store.
+struct Files {
+    sessions: PathBuf,
+    logs: [PathBuf; 2],
+    registry: PathBuf,
 }
 
-fn create(registry: &Path, sessions: &Path) -> Result<(), StoreError> {
-    let (registry_new, sessions_new) = (temporary(registry), temporary(sessions));
-    remove_stale(&registry_new)?;
-    remove_stale(&sessions_new)?;
-    RedbRegistry::create(&registry_new)?;
-    RedbSessions::create(&sessions_new)?;
-    sync_dir(&registry_new)?;
-    rename(&sessions_new, sessions)?;
-    rename(&registry_new, registry)
+impl Files {
+    fn new(mut path: impl FnMut(&str) -> PathBuf) -> Self {
+        Self { sessions: path(SESSIONS_FILE), logs: LOG_FILES.map(&mut path), registry: path(REGISTRY_FILE) }
+    }
+
+    /// In the order in which they get their names: the registry is the last.
+    fn all(&self) -> [&Path; 4] {
+        [&self.sessions, &self.logs[0], &self.logs[1], &self.registry]
+    }
+
+    fn logs(&self) -> [&Path; 2] {
+        [&self.logs[0], &self.logs[1]]
+    }
+
+    /// Makes the files, or refuses a directory from which one has vanished.
+    ///
+    /// All are made under temporary names and bear their own only when they are whole. If the registry still has its
+    /// temporary name beside a session store, then the first start was interrupted and is finished here. Whether the
+    /// logs are there is looked at when the session store is opened, which may be from before there were logs.
+    fn complete(&self) -> Result<(), StoreError> {
+        match (exists(&self.registry)?, exists(&self.sessions)?) {
+            (true, true) => Ok(()),
+            (false, false) => self.create(),
+            (false, true) if exists(&temporary(&self.registry))? => self.rename_all(),
+            (false, true) => Err(vanished(&self.registry, &self.sessions)),
+            (true, false) => Err(vanished(&self.sessions, &self.registry)),
+        }
+    }
+
+    fn create(&self) -> Result<(), StoreError> {
+        for log in self.logs() {
+            if exists(log)? {
+                return Err(vanished(&self.sessions, log));
+            }
+        }
+        for file in self.all() {
+            remove_stale(&temporary(file))?;
+        }
+        let new = Self {
+            sessions: temporary(&self.sessions),
+            logs: self.logs().map(temporary),
+            registry: temporary(&self.registry),
+        };
+        RedbRegistry::create(&new.registry)?;
+        RedbSessions::create(&new.sessions, new.logs())?;
+        sync_dir(&new.registry)?;
+        self.rename_all()
+    }
+
+    /// Gives those their names that do not have them yet.
+    fn rename_all(&self) -> Result<(), StoreError> {
+        for file in self.all() {
+            let new = temporary(file);
+            if exists(&new)? {
+                rename(&new, file)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn vanished(missing: &Path, present: &Path) -> StoreError {
@@ -81,7 +127,7 @@ fn vanished(missing: &Path, present: &Path) -> StoreError {
 }
 
 fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("redb.new")
+    path.with_added_extension("new")
 }
 
 fn failed(file: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {

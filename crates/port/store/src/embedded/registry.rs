@@ -2,7 +2,7 @@ use std::path::Path;
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::file::{Failure, Outcome, RedbFile, Role};
+use super::file::{Failure, RedbFile, Role};
 use crate::{
     RegistryStore, StoreError,
     codec::Encode,
@@ -113,8 +113,7 @@ impl RegistryStore for RedbRegistry {
         }
         self.0.write(|transaction| {
             let mut tables = Tables::open(transaction)?;
-            ops.iter().try_for_each(|op| tables.apply(op, &self.0))?;
-            Ok(Outcome::Commit)
+            ops.iter().try_for_each(|op| tables.apply(op, &self.0))
         })
     }
 }

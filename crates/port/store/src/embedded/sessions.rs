@@ -1,14 +1,16 @@
+//! The tree behind the log: all rows of the session store by key.
+
 use std::{path::Path, sync::Arc};
 
 use portreeve_types::TopicName;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
 use super::{
-    file::{Failure, META, Outcome, RedbFile, Role},
+    file::{Failure, META, RedbFile, Role, SCHEMA_KEY},
     registry::decode,
 };
 use crate::{
-    SessionStore, StoreError,
+    StoreError,
     assemble::Assembly,
     codec::Encode,
     fold::{Folded, fold},
@@ -29,8 +31,22 @@ const NEXT_SESSION: &str = "next_session";
 /// leaves nothing to write. A restart skips at most one run.
 const RESERVED_IDS: u64 = 1 << 16;
 
-/// The session store in a redb file.
-pub struct RedbSessions(RedbFile);
+/// The number that the logs of this store bear.
+const LOG_KEY: &str = "log";
+/// Everything up to this generation of the log is in the tree.
+const APPLIED_KEY: &str = "applied";
+
+/// How far the tree has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// The number that the logs of this store bear.
+    pub(super) store: u64,
+    /// Everything up to this generation of the log is in the tree.
+    pub(super) generation: u64,
+}
+
+/// The part of the session store that is ordered by key: a redb file.
+pub(super) struct Tree(RedbFile);
 
 /// The tables of one write transaction.
 struct Tables<'txn> {
@@ -42,9 +58,8 @@ struct Tables<'txn> {
     inbound: Table<'txn, (u64, u16), u64>,
     wills: Table<'txn, u64, &'static [u8]>,
     retained: Table<'txn, &'static str, u64>,
-    /// The row being encoded; one buffer for the whole commit.
+    /// The row being encoded; one buffer for the whole transaction.
     row: Vec<u8>,
-    changed: bool,
 }
 
 impl<'txn> Tables<'txn> {
@@ -59,18 +74,26 @@ impl<'txn> Tables<'txn> {
             wills: transaction.open_table(WILLS)?,
             retained: transaction.open_table(RETAINED)?,
             row: Vec::new(),
-            changed: false,
         })
     }
 
-    /// Moves a high-water mark so that no id of this commit is given out again.
+    /// Notes that this generation is in the tree. It may be there already: whether an attempt that failed did its work is
+    /// unknown, and doing it again changes nothing.
+    fn advance(&mut self, generation: u64, file: &RedbFile) -> Result<(), Failure> {
+        let before = self.meta.insert(APPLIED_KEY, generation)?.map(|guard| guard.value());
+        if before.is_some_and(|before| before == generation || before.checked_add(1) == Some(generation)) {
+            return Ok(());
+        }
+        Err(Failure::Store(file.corrupt(format!("it was to go from generation {before:?} of the log to {generation}"))))
+    }
+
+    /// Moves a high-water mark so that no id of this generation is given out again.
     fn reserve(&mut self, key: &'static str, newest: Option<u64>) -> Result<(), Failure> {
         let Some(newest) = newest else { return Ok(()) };
         if newest < next_free(&self.meta, key)? {
             return Ok(());
         }
         self.meta.insert(key, newest.saturating_add(RESERVED_IDS))?;
-        self.changed = true;
         Ok(())
     }
 
@@ -109,7 +132,6 @@ impl<'txn> Tables<'txn> {
             SessionOp::Release { session, seq } => return self.release(*session, *seq, file),
             removal => return self.remove(removal),
         }
-        self.changed = true;
         Ok(())
     }
 
@@ -119,62 +141,107 @@ impl<'txn> Tables<'txn> {
         let row: QueueRow = decode(file, "queue", format_args!("{} {seq}", session.0), &value)?;
         QueueRow { released: true, ..row }.encode(&mut self.row);
         self.queue.insert(key, self.row.as_slice())?;
-        self.changed = true;
         Ok(())
     }
 
     fn remove(&mut self, op: &SessionOp) -> Result<(), Failure> {
-        let removed = match op {
-            SessionOp::DeleteMessage { id } => self.messages.remove(id.0)?.is_some(),
+        match op {
+            SessionOp::DeleteMessage { id } => drop(self.messages.remove(id.0)?),
             SessionOp::DeleteSubscription { session, filter } => {
-                self.subscriptions.remove((session.0, filter.as_str()))?.is_some()
+                drop(self.subscriptions.remove((session.0, filter.as_str()))?);
             }
-            SessionOp::Dequeue { session, seq } => self.queue.remove((session.0, *seq))?.is_some(),
-            SessionOp::DeleteInbound { session, packet_id } => self.inbound.remove((session.0, *packet_id))?.is_some(),
-            SessionOp::DeleteWill { session } => self.wills.remove(session.0)?.is_some(),
-            SessionOp::DeleteRetained { topic } => self.retained.remove(topic.as_str())?.is_some(),
+            SessionOp::Dequeue { session, seq } => drop(self.queue.remove((session.0, *seq))?),
+            SessionOp::DeleteInbound { session, packet_id } => drop(self.inbound.remove((session.0, *packet_id))?),
+            SessionOp::DeleteWill { session } => drop(self.wills.remove(session.0)?),
+            SessionOp::DeleteRetained { topic } => drop(self.retained.remove(topic.as_str())?),
             SessionOp::DeleteSession { id } => self.delete_session(*id)?,
             // `apply` sends only removals here.
-            _ => false,
-        };
-        self.changed |= removed;
+            _ => {}
+        }
         Ok(())
     }
 
-    fn delete_session(&mut self, id: SessionId) -> Result<bool, Failure> {
+    fn delete_session(&mut self, id: SessionId) -> Result<(), Failure> {
         let id = id.0;
-        let mut removed = self.sessions.remove(id)?.is_some();
-        removed |= self.wills.remove(id)?.is_some();
-        let drop_row = |hit: &mut bool| {
-            *hit = true;
-            false
-        };
-        self.queue.retain_in((id, 0)..=(id, u64::MAX), |_, _| drop_row(&mut removed))?;
-        self.inbound.retain_in((id, 0)..=(id, u16::MAX), |_, _| drop_row(&mut removed))?;
+        self.sessions.remove(id)?;
+        self.wills.remove(id)?;
+        self.queue.retain_in((id, 0)..=(id, u64::MAX), |_, _| false)?;
+        self.inbound.retain_in((id, 0)..=(id, u16::MAX), |_, _| false)?;
         match id.checked_add(1) {
-            Some(next) => self.subscriptions.retain_in((id, "")..(next, ""), |_, _| drop_row(&mut removed))?,
-            None => self.subscriptions.retain_in((id, "").., |_, _| drop_row(&mut removed))?,
+            Some(next) => self.subscriptions.retain_in((id, "")..(next, ""), |_, _| false)?,
+            None => self.subscriptions.retain_in((id, "").., |_, _| false)?,
         }
-        Ok(removed)
+        Ok(())
     }
 }
 
-impl RedbSessions {
+impl Tree {
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
         RedbFile::open(path, Role::Sessions, cache_bytes).map(Self)
     }
 
-    pub(super) fn create(path: &Path) -> Result<(), StoreError> {
-        RedbFile::create(path, Role::Sessions, Self::tables)
+    /// Makes a new file that belongs to the logs of this store.
+    pub(super) fn create(path: &Path, store: u64) -> Result<(), StoreError> {
+        RedbFile::create(path, Role::Sessions, |transaction| Self::tables(transaction, store))
     }
 
-    pub(super) fn tables(transaction: &WriteTransaction) -> Result<(), Failure> {
-        Tables::open(transaction).map(drop)
+    pub(super) fn tables(transaction: &WriteTransaction, store: u64) -> Result<(), Failure> {
+        let mut tables = Tables::open(transaction)?;
+        tables.meta.insert(LOG_KEY, store)?;
+        tables.meta.insert(APPLIED_KEY, 0)?;
+        Ok(())
     }
 
     #[cfg(test)]
     pub(super) fn over(file: RedbFile) -> Self {
         Self(file)
+    }
+
+    /// How far the tree has come; `None` in a file from before there were logs.
+    pub(super) fn applied(&self) -> Result<Option<Applied>, StoreError> {
+        self.0.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            let number = |key| Ok::<_, Failure>(meta.get(key)?.map(|guard| guard.value()));
+            match (number(SCHEMA_KEY)?, number(LOG_KEY)?, number(APPLIED_KEY)?) {
+                (Some(1), None, None) => Ok(None),
+                (Some(2), Some(store), Some(generation)) => Ok(Some(Applied { store, generation })),
+                _ => Err(Failure::Store(self.0.corrupt("it does not say how far it has come"))),
+            }
+        })
+    }
+
+    /// Makes a file from before there were logs one that belongs to the logs of this store; older hubs refuse it then.
+    pub(super) fn adopt(&self, store: u64) -> Result<(), StoreError> {
+        self.0.write(|transaction| {
+            Self::tables(transaction, store)?;
+            transaction.open_table(META)?.insert(SCHEMA_KEY, Role::Sessions.schema())?;
+            Ok(())
+        })
+    }
+
+    /// Brings the net effect of a generation of the log into the tree, atomically and durably. After an error the same
+    /// is to be tried again.
+    pub(super) fn apply(&self, generation: u64, ops: &[SessionOp]) -> Result<(), StoreError> {
+        let newest_message = ops.iter().filter_map(|op| match op {
+            SessionOp::PutMessage { id, .. } => Some(id.0),
+            _ => None,
+        });
+        let newest_session = ops.iter().filter_map(|op| match op {
+            SessionOp::PutSession { id, .. } => Some(id.0),
+            _ => None,
+        });
+        self.0.write(|transaction| {
+            let mut tables = Tables::open(transaction)?;
+            tables.advance(generation, &self.0)?;
+            tables.reserve(NEXT_MESSAGE, newest_message.max())?;
+            tables.reserve(NEXT_SESSION, newest_session.max())?;
+            fold(ops).into_iter().try_for_each(|folded| tables.apply(folded, &self.0))
+        })
+    }
+
+    /// Reads everything, and what deletes the rows that nothing refers to.
+    pub(super) fn load(&self) -> Result<(SessionContents, Vec<SessionOp>), StoreError> {
+        self.0.read(|transaction| self.assemble(transaction))
     }
 
     fn assemble(&self, transaction: &ReadTransaction) -> Result<(SessionContents, Vec<SessionOp>), Failure> {
@@ -229,33 +296,4 @@ impl RedbSessions {
 /// The first id that was never given out.
 fn next_free(meta: &impl ReadableTable<&'static str, u64>, key: &'static str) -> Result<u64, Failure> {
     Ok(meta.get(key)?.map_or(1, |guard| guard.value()))
-}
-
-impl SessionStore for RedbSessions {
-    fn load(&self) -> Result<SessionContents, StoreError> {
-        let (contents, strays) = self.0.read(|transaction| self.assemble(transaction))?;
-        self.commit(&strays)?;
-        Ok(contents)
-    }
-
-    fn commit(&self, ops: &[SessionOp]) -> Result<(), StoreError> {
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let newest_message = ops.iter().filter_map(|op| match op {
-            SessionOp::PutMessage { id, .. } => Some(id.0),
-            _ => None,
-        });
-        let newest_session = ops.iter().filter_map(|op| match op {
-            SessionOp::PutSession { id, .. } => Some(id.0),
-            _ => None,
-        });
-        self.0.write(|transaction| {
-            let mut tables = Tables::open(transaction)?;
-            tables.reserve(NEXT_MESSAGE, newest_message.max())?;
-            tables.reserve(NEXT_SESSION, newest_session.max())?;
-            fold(ops).into_iter().try_for_each(|folded| tables.apply(folded, &self.0))?;
-            Ok(if tables.changed { Outcome::Commit } else { Outcome::Discard })
-        })
-    }
 }

@@ -31,7 +31,7 @@ impl SessionStore for Recorder {
 type Store = Arc<FailingSessions<Recorder>>;
 
 fn limits() -> JournalLimits {
-    JournalLimits { pending_bytes_max: 1 << 20, pending_ops_max: 1000, batch_ops_max: 100, retry_ms: 1 }
+    JournalLimits { pending_bytes_max: 1 << 20, pending_ops_max: 1000, batch_ops_max: 100, spacing_us: 0, retry_ms: 1 }
 }
 
 fn start_with(limits: JournalLimits) -> (Store, Journal) {
@@ -245,4 +245,43 @@ fn no_wake_up_is_lost_among_many_threads() {
     assert_eq!(flushes.into_inner(), 4 * 43);
     let stored = store.load().unwrap().sessions;
     assert_eq!(stored.len(), 1200);
+}
+
+/// What comes soon behind a shared commit shares the next, however quick the disk is.
+#[test]
+fn those_who_submit_together_share_commits() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let (store, journal) = start_with(JournalLimits { spacing_us: HOUR_US, ..limits() });
+    for number in 0..3 {
+        journal.submit(&mut numbered(number));
+        assert!(journal.flush(PATIENCE), "who is alone does not wait for company");
+    }
+    occupy(&store, &journal);
+    (10..20).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    store.resume();
+    assert!(journal.flush(PATIENCE));
+    (20..60).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    assert!(journal.stop(), "an end waits for nobody");
+    let batches: Vec<usize> = store.inner().0.lock().iter().map(Vec::len).collect();
+    assert_eq!(batches, [1, 1, 1, 1, 10, 40]);
+}
+
+/// A full batch has nobody to wait for.
+#[test]
+fn a_full_batch_is_not_kept_waiting() {
+    let (store, journal) = start_with(JournalLimits { spacing_us: 3_600_000_000, batch_ops_max: 10, ..limits() });
+    occupy(&store, &journal);
+    (1..=20).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    store.resume();
+    // The first ten, since the second ten stand behind them; those wait for more.
+    while store.inner().0.lock().len() < 2 {
+        std::thread::yield_now();
+    }
+    (21..=30).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    while store.inner().0.lock().len() < 3 {
+        std::thread::yield_now();
+    }
+    assert!(journal.stop());
+    let batches: Vec<usize> = store.inner().0.lock().iter().map(Vec::len).collect();
+    assert_eq!(batches, [1, 10, 10, 10]);
 }

@@ -1,0 +1,289 @@
+//! One log file: what it is, which generation it holds, and the records of that generation.
+//!
+//! ```text
+//!    0 what it is: magic, schema, the store it belongs to, its slot, its length; written once
+//!  512 its generation: number, key; written before each filling
+//! 4096 records
+//! ```
+
+use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use redb::{StorageBackend, backends::FileBackend};
+use rustix::fs::{Advice, fadvise};
+
+use super::record::{BLOCK_BYTES, Generation, HEADER_BYTES, Header, number, plain_tag};
+use crate::{StoreError, embedded::file::explain_io, rows::SessionOp};
+
+/// A transfer that takes it for text breaks it.
+const MAGIC: &[u8; 16] = b"portreeve-slog\r\n";
+/// Schema version of the logs.
+const SCHEMA: u64 = 1;
+const GENERATION_AT: usize = 512;
+const RECORDS_AT: u64 = BLOCK_BYTES as u64;
+const IDENTITY_BYTES: usize = 64;
+const GENERATION_BYTES: usize = 40;
+
+/// Where the records of a generation end, and what they come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) position_bytes: u64,
+    /// Records so far.
+    pub(super) records: u64,
+    pub(super) ops: u64,
+    /// The last record says that the next generation follows.
+    pub(super) sealed: bool,
+}
+
+impl End {
+    /// The end of a generation that has no records yet.
+    pub(super) const START: Self = Self { position_bytes: RECORDS_AT, records: 0, ops: 0, sealed: false };
+
+    pub(super) fn after(self, record_bytes: u64, ops: u32, last: bool) -> Self {
+        Self {
+            position_bytes: self.position_bytes + record_bytes,
+            records: self.records + 1,
+            ops: self.ops + u64::from(ops),
+            sealed: last,
+        }
+    }
+}
+
+/// What one of the two files is and whose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::embedded) struct Identity {
+    /// The store whose operations it holds: a random number that the tree knows too.
+    pub(in crate::embedded) store: u64,
+    /// 0 or 1; it holds the generations that leave this rest.
+    pub(in crate::embedded) slot: u64,
+    /// It is never shorter than this, so that a file that was cut is noticed.
+    pub(in crate::embedded) file_bytes: u64,
+}
+
+impl Identity {
+    fn encode(self) -> [u8; IDENTITY_BYTES] {
+        let mut bytes = [0; IDENTITY_BYTES];
+        bytes[..16].copy_from_slice(MAGIC);
+        bytes[16..24].copy_from_slice(&SCHEMA.to_be_bytes());
+        bytes[24..32].copy_from_slice(&self.store.to_be_bytes());
+        bytes[32..40].copy_from_slice(&self.slot.to_be_bytes());
+        bytes[40..48].copy_from_slice(&self.file_bytes.to_be_bytes());
+        let tag = plain_tag(&bytes[..48]);
+        bytes[48..].copy_from_slice(&tag);
+        bytes
+    }
+
+    /// Bound to the file, so that a generation cannot be carried from one to another.
+    fn encode_generation(self, generation: &Generation) -> [u8; GENERATION_BYTES] {
+        let mut bytes = [0; 24 + IDENTITY_BYTES];
+        bytes[..8].copy_from_slice(&generation.number.to_be_bytes());
+        bytes[8..24].copy_from_slice(&generation.key);
+        bytes[24..].copy_from_slice(&self.encode());
+        let tag = plain_tag(&bytes);
+        let mut block = [0; GENERATION_BYTES];
+        block[..24].copy_from_slice(&bytes[..24]);
+        block[24..].copy_from_slice(&tag);
+        block
+    }
+}
+
+pub(super) struct LogFile {
+    path: PathBuf,
+    identity: Identity,
+    bytes: Box<dyn StorageBackend>,
+}
+
+impl LogFile {
+    /// Makes a new file for the owner alone; it must not exist.
+    pub(super) fn create(path: &Path, identity: Identity) -> Result<(), StoreError> {
+        let failed = |error| explain_io(path.to_owned(), error);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        format(&backend(file).map_err(failed)?, identity).map_err(failed)
+    }
+
+    /// Opens an existing file, of whatever store.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |error| explain_io(path.to_owned(), error);
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        // Linux reads ahead into large folios, and then each small write pays for a whole one.
+        fadvise(&file, 0, None, Advice::Random).map_err(|error| failed(error.into()))?;
+        Self::open_with(path, Box::new(backend(file).map_err(failed)?))
+    }
+
+    /// Like [`Self::open`], wherever the bytes live.
+    pub(super) fn open_with(path: &Path, bytes: Box<dyn StorageBackend>) -> Result<Self, StoreError> {
+        let mut file = Self { path: path.to_owned(), identity: Identity { store: 0, slot: 0, file_bytes: 0 }, bytes };
+        file.identity = file.read_identity()?;
+        if file.len_bytes()? < file.identity.file_bytes {
+            return Err(file.corrupt("it is cut short"));
+        }
+        Ok(file)
+    }
+
+    /// Refuses the log of another store, and the other log of this one.
+    pub(super) fn belonging_to(self, store: u64, slot: u64) -> Result<Self, StoreError> {
+        match self.identity {
+            Identity { store: found, .. } if found != store => Err(self.corrupt("it is the log of another store")),
+            Identity { slot: found, .. } if found != slot => Err(self.corrupt("it is the other log of this store")),
+            _ => Ok(self),
+        }
+    }
+
+    fn len_bytes(&self) -> Result<u64, StoreError> {
+        self.bytes.len().map_err(|error| self.failed(error))
+    }
+
+    fn read_identity(&self) -> Result<Identity, StoreError> {
+        let mut found = [0; IDENTITY_BYTES];
+        self.bytes.read(0, &mut found).map_err(|error| self.failed(error))?;
+        if found[..16] != *MAGIC || plain_tag(&found[..48]) != found[48..] {
+            return Err(self.corrupt("it is not a session log of a portreeve"));
+        }
+        match number(&found[16..]) {
+            SCHEMA => Ok(Identity {
+                store: number(&found[24..]),
+                slot: number(&found[32..]),
+                file_bytes: number(&found[40..]),
+            }),
+            newer => Err(StoreError::Version { file: self.path.clone(), found: newer, expected: SCHEMA }),
+        }
+    }
+
+    /// The generation that it holds; `None` if there is none, which an interrupted [`Self::begin`] leaves.
+    pub(super) fn generation(&self) -> Result<Option<Generation>, StoreError> {
+        let mut found = [0; GENERATION_BYTES];
+        self.bytes.read(GENERATION_AT as u64, &mut found).map_err(|error| self.failed(error))?;
+        let mut key = [0; 16];
+        key.copy_from_slice(&found[8..24]);
+        let generation = Generation { number: number(&found), key };
+        Ok((found == self.identity.encode_generation(&generation)).then_some(generation))
+    }
+
+    /// Gives up what it holds for a new, empty generation. Keeps its length, so that records need not change it, unless
+    /// a very large commit has made it much longer.
+    pub(super) fn begin(&self, generation: &Generation) -> Result<(), StoreError> {
+        let write = || {
+            self.bytes.write(GENERATION_AT as u64, &self.identity.encode_generation(generation))?;
+            if self.bytes.len()? / 2 > self.identity.file_bytes {
+                self.bytes.set_len(self.identity.file_bytes)?;
+            }
+            self.bytes.sync_data()
+        };
+        write().map_err(|error| self.failed(error))
+    }
+
+    /// Writes a record at the end of the others; durable on return. After an error the same place is to be written again.
+    pub(super) fn append(&self, end: End, record: &[u8]) -> Result<(), StoreError> {
+        let written = self.bytes.write(end.position_bytes, record).and_then(|()| self.bytes.sync_data());
+        written.map_err(|error| self.failed(error))
+    }
+
+    /// Makes durable what a process that was killed may have left in the memory of the operating system.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.bytes.sync_data().map_err(|error| self.failed(error))
+    }
+
+    /// Reads the records of a generation to their end, verifying all; `on_ops` is handed the operations of each.
+    ///
+    /// The end is where no whole record stands. If one of the same generation stands behind that, something that was
+    /// acknowledged is damaged: a record is only begun when the one before it is durable.
+    pub(super) fn replay(
+        &self,
+        generation: &Generation,
+        mut on_ops: impl FnMut(&mut Vec<SessionOp>),
+    ) -> Result<End, StoreError> {
+        let length_bytes = self.len_bytes()?;
+        let (mut end, mut record, mut ops) = (End::START, Vec::new(), Vec::new());
+        while !end.sealed {
+            let Some(header) = self.record(end, generation, length_bytes, &mut record)? else { break };
+            header.read_ops(&record, &mut ops).map_err(|bad| {
+                self.corrupt(format!("generation {}, record {}: {bad}", generation.number, end.records))
+            })?;
+            on_ops(&mut ops);
+            end = end.after(record.len() as u64, header.ops, header.last);
+        }
+        if !end.sealed {
+            self.expect_nothing_behind(end, generation, length_bytes)?;
+        }
+        Ok(end)
+    }
+
+    /// Reads the whole record that stands at `end` into `record`, if one does.
+    fn record(
+        &self,
+        end: End,
+        generation: &Generation,
+        length_bytes: u64,
+        record: &mut Vec<u8>,
+    ) -> Result<Option<Header>, StoreError> {
+        let Some(header) = self.header(end.position_bytes, generation, length_bytes)? else { return Ok(None) };
+        let room_bytes = length_bytes - end.position_bytes;
+        let Some(record_bytes) = header.record_bytes().filter(|&bytes| bytes <= room_bytes) else { return Ok(None) };
+        let Ok(record_bytes) = usize::try_from(record_bytes) else { return Ok(None) };
+        record.resize(record_bytes, 0);
+        self.bytes.read(end.position_bytes, record).map_err(|error| self.failed(error))?;
+        let whole = header.sequence == end.records && header.vouches_for(record, generation);
+        Ok(whole.then_some(header))
+    }
+
+    fn header(
+        &self,
+        position_bytes: u64,
+        generation: &Generation,
+        length_bytes: u64,
+    ) -> Result<Option<Header>, StoreError> {
+        if position_bytes.saturating_add(HEADER_BYTES as u64) > length_bytes {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        self.bytes.read(position_bytes, &mut bytes).map_err(|error| self.failed(error))?;
+        Ok(Header::read(&bytes, generation))
+    }
+
+    fn expect_nothing_behind(&self, end: End, generation: &Generation, length_bytes: u64) -> Result<(), StoreError> {
+        for position_bytes in (end.position_bytes..length_bytes).step_by(BLOCK_BYTES) {
+            let header = self.header(position_bytes, generation, length_bytes)?;
+            // The record that was being written, if its head has arrived, bears just this sequence.
+            if header.is_some_and(|header| header.sequence != end.records) {
+                let (number, record) = (generation.number, end.records);
+                return Err(self.corrupt(format!("generation {number}, record {record} is damaged, and others follow")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn corrupt(&self, detail: impl Into<String>) -> StoreError {
+        StoreError::Corrupt { file: self.path.clone(), detail: detail.into() }
+    }
+
+    pub(super) fn failed(&self, error: io::Error) -> StoreError {
+        explain_io(self.path.clone(), error)
+    }
+}
+
+fn backend(file: std::fs::File) -> io::Result<FileBackend> {
+    FileBackend::new(file).map_err(io::Error::other)
+}
+
+/// Makes `bytes` an empty log whose generation is the first of its slot: 2 or 1.
+pub(in crate::embedded) fn format(bytes: &impl StorageBackend, identity: Identity) -> io::Result<()> {
+    let first = Generation::new(if identity.slot == 0 { 2 } else { 1 });
+    let mut block = [0; BLOCK_BYTES];
+    block[..IDENTITY_BYTES].copy_from_slice(&identity.encode());
+    let generation = identity.encode_generation(&first);
+    block[GENERATION_AT..GENERATION_AT + GENERATION_BYTES].copy_from_slice(&generation);
+    bytes.write(0, &block)?;
+    bytes.set_len(identity.file_bytes)?;
+    bytes.sync_data()
+}
+
+#[cfg(test)]
+pub(super) fn set_schema(file: &mut [u8], schema: u64) {
+    file[16..24].copy_from_slice(&schema.to_be_bytes());
+    let tag = plain_tag(&file[..48]);
+    file[48..64].copy_from_slice(&tag);
+}
