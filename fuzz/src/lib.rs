@@ -5,11 +5,13 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod enrolment;
 mod foreign;
 mod mqtt;
 mod tls;
 mod topic;
 
+pub use enrolment::{allow_list, csr_intake, est_body, maker_certificate, ocsp_request, trust_bundle};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
 pub use tls::tls_records;
@@ -30,4 +32,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config_toml", config_toml),
     ("policy_text", policy_text),
     ("tls_records", tls_records),
+    ("csr_intake", csr_intake),
+    ("est_body", est_body),
+    ("ocsp_request", ocsp_request),
+    ("maker_certificate", maker_certificate),
+    ("allow_list", allow_list),
+    ("trust_bundle", trust_bundle),
 ];
