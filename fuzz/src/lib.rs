@@ -6,12 +6,14 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod enrolment;
 mod foreign;
 mod mqtt;
 mod store;
 mod tls;
 mod topic;
 
+pub use enrolment::{allow_list, csr_intake, est_body, maker_certificate, ocsp_request, trust_bundle};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
 pub use store::log_operations;
@@ -34,4 +36,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy_text", policy_text),
     ("tls_records", tls_records),
     ("log_operations", log_operations),
+    ("csr_intake", csr_intake),
+    ("est_body", est_body),
+    ("ocsp_request", ocsp_request),
+    ("maker_certificate", maker_certificate),
+    ("allow_list", allow_list),
+    ("trust_bundle", trust_bundle),
 ];

@@ -15,7 +15,7 @@ use x509_parser::{
 };
 use zeroize::Zeroizing;
 
-use crate::{PkiError, SubjectPublicKey, leaf::IDENTITY_URN};
+use crate::{CaSigner, PkiError, SubjectPublicKey, leaf::IDENTITY_URN};
 
 /// Lifetime of a device certificate unless the operator says otherwise.
 pub const DEVICE_LIFETIME_DEFAULT: Duration = DEVICE_LIFETIME_MAX;
@@ -27,11 +27,11 @@ pub const HUB_LIFETIME_MAX: Duration = days(90);
 pub const HUB_NAMES_MAX: usize = 64;
 
 const ROOT_LIFETIME: Duration = days(20 * 365);
-const ISSUING_LIFETIME: Duration = days(5 * 365);
+pub(crate) const ISSUING_LIFETIME: Duration = days(5 * 365);
 /// How far a certificate reaches back, for the sake of peers whose clocks are slow.
 const BACKDATE_S: u64 = 5 * 60;
 /// 126 random bits: more than the 64 that CAs owe, and of one length.
-const SERIAL_BYTES: usize = 16;
+pub(crate) const SERIAL_BYTES: usize = 16;
 
 const fn days(count: u64) -> Duration {
     Duration::from_secs(count * 24 * 60 * 60)
@@ -48,14 +48,24 @@ const DEVICES: Place = Place { certificate: "devices.pem", key: "devices.key" };
 const HUB: Place = Place { certificate: "hub.pem", key: "hub.key" };
 
 /// What a leaf, and the CA that issues it, is good for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Devices, gateways and applications: client authentication.
     Client,
+    /// The hub: server authentication.
     Server,
 }
 
 impl Purpose {
-    fn usage(self) -> ExtendedKeyUsagePurpose {
+    /// What a CA of this purpose is called.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Client => "devices",
+            Self::Server => "hub",
+        }
+    }
+
+    pub(crate) fn usage(self) -> ExtendedKeyUsagePurpose {
         match self {
             Self::Client => ExtendedKeyUsagePurpose::ClientAuth,
             Self::Server => ExtendedKeyUsagePurpose::ServerAuth,
@@ -63,7 +73,7 @@ impl Purpose {
     }
 
     /// Whether an extension grants this purpose and no other.
-    fn is_exactly(self, usage: &ExtendedKeyUsage<'_>) -> bool {
+    pub(crate) fn is_exactly(self, usage: &ExtendedKeyUsage<'_>) -> bool {
         let others = usage.any
             || usage.code_signing
             || usage.email_protection
@@ -135,8 +145,8 @@ impl Authority {
         let params = ca_params("root", &key, Validity::from(now, ROOT_LIFETIME), None)?;
         let root = CertificateDer::from(params.self_signed(&key)?);
         let issuer = Issuer::from_params(&params, &key);
-        let devices = Ca::create("devices", Purpose::Client, now, &issuer)?;
-        let hub = Ca::create("hub", Purpose::Server, now, &issuer)?;
+        let devices = Ca::create(Purpose::Client, now, &issuer)?;
+        let hub = Ca::create(Purpose::Server, now, &issuer)?;
         Ok(Self { root, devices, hub, root_key: Some(key) })
     }
 
@@ -194,6 +204,37 @@ impl Authority {
         self.devices.not_after.min(self.hub.not_after)
     }
 
+    /// The issuing CA for clients, to issue by profile and to publish revocation.
+    ///
+    /// # Errors
+    /// None for an authority that was created or read by this crate.
+    pub fn device_ca(&self) -> Result<CaSigner<'_>, PkiError> {
+        CaSigner::new(self.devices.certificate.clone(), self.devices.issuer.key())
+    }
+
+    /// The issuing CA for the hub's own certificates.
+    ///
+    /// # Errors
+    /// As [`Self::device_ca`].
+    pub fn hub_ca(&self) -> Result<CaSigner<'_>, PkiError> {
+        CaSigner::new(self.hub.certificate.clone(), self.hub.issuer.key())
+    }
+
+    /// The root, if its key is at hand.
+    ///
+    /// # Errors
+    /// As [`Self::device_ca`].
+    pub fn root_ca(&self) -> Result<Option<CaSigner<'_>>, PkiError> {
+        let signer = |key| CaSigner::new(self.root.clone(), key);
+        self.root_key.as_ref().map(|key| signer(key)).transpose()
+    }
+
+    /// The root certificate.
+    #[must_use]
+    pub fn root_certificate(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
     /// Certifies a key for a registered identity of any kind: client authentication and nothing else.
     ///
     /// The certificate never outlives the issuing CA, so it may end sooner than asked for.
@@ -234,15 +275,10 @@ impl Authority {
 }
 
 impl Ca {
-    fn create(
-        label: &str,
-        purpose: Purpose,
-        now: UnixMillis,
-        root: &Issuer<'_, impl SigningKey>,
-    ) -> Result<Self, PkiError> {
+    fn create(purpose: Purpose, now: UnixMillis, root: &Issuer<'_, impl SigningKey>) -> Result<Self, PkiError> {
         let key = generate(&PKCS_ECDSA_P256_SHA256)?;
         let validity = Validity::from(now, ISSUING_LIFETIME);
-        let params = ca_params(label, &key, validity, Some(purpose))?;
+        let params = ca_params(purpose.label(), &key, validity, Some(purpose))?;
         let certificate = params.signed_by(&key, root)?.into();
         Ok(Self { certificate, not_after: validity.not_after(), issuer: Issuer::new(params, key) })
     }
@@ -298,54 +334,58 @@ impl Ca {
 
 /// The span of a certificate, in whole seconds as X.509 has them.
 #[derive(Clone, Copy)]
-struct Validity {
+pub(crate) struct Validity {
     not_before_s: u64,
     not_after_s: u64,
 }
 
 impl Validity {
-    fn from(now: UnixMillis, lifetime: Duration) -> Self {
+    pub(crate) fn from(now: UnixMillis, lifetime: Duration) -> Self {
         Self { not_before_s: now.seconds().saturating_sub(BACKDATE_S), not_after_s: now.plus(lifetime).seconds() }
     }
 
-    fn at_most(self, end: UnixMillis) -> Self {
+    pub(crate) fn at_most(self, end: UnixMillis) -> Self {
         Self { not_after_s: self.not_after_s.min(end.seconds()), ..self }
     }
 
-    fn not_before(self) -> UnixMillis {
+    pub(crate) fn not_before(self) -> UnixMillis {
         UnixMillis(self.not_before_s * 1000)
     }
 
-    fn not_after(self) -> UnixMillis {
+    pub(crate) fn not_after(self) -> UnixMillis {
         UnixMillis(self.not_after_s * 1000)
     }
 
     /// Writes the span and a fresh serial number, which is returned, into a certificate to be.
-    fn stamp(self, params: &mut CertificateParams) -> Result<Vec<u8>, PkiError> {
+    pub(crate) fn stamp(self, params: &mut CertificateParams) -> Result<Vec<u8>, PkiError> {
         params.not_before = date(self.not_before_s)?;
         params.not_after = date(self.not_after_s)?;
-        let mut serial = vec![0; SERIAL_BYTES];
-        aws_lc_rs::rand::fill(&mut serial)?;
-        serial[0] = serial[0] & 0x7f | 0x40; // positive, and without a leading zero
+        let serial = random_serial()?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         Ok(serial)
     }
+}
+
+/// A fresh serial number: positive, and without a leading zero.
+pub(crate) fn random_serial() -> Result<Vec<u8>, PkiError> {
+    let mut serial = vec![0; SERIAL_BYTES];
+    aws_lc_rs::rand::fill(&mut serial)?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(serial)
 }
 
 fn generate(algorithm: &'static SignatureAlgorithm) -> Result<KeyPair, PkiError> {
     Ok(KeyPair::generate_for(algorithm)?)
 }
 
-fn ca_params(
+pub(crate) fn ca_params(
     label: &str,
-    key: &KeyPair,
+    key: &impl PublicKeyData,
     validity: Validity,
     issues: Option<Purpose>,
 ) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
-    // A name that tells two generations apart and says nothing about the owner.
-    let key_id: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    params.distinguished_name = common_name(&format!("Portreeve {label} {key_id}"));
+    params.distinguished_name = ca_name(label, key);
     // The root may have issuing CAs below it, these only leaves.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(u8::from(issues.is_none())));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -355,7 +395,14 @@ fn ca_params(
     Ok(params)
 }
 
-fn leaf_params(name: &str, alternative_names: Vec<SanType>, purpose: Purpose) -> CertificateParams {
+/// The name of a CA, which tells two generations apart and says nothing about the owner.
+pub(crate) fn ca_name(label: &str, key: &impl PublicKeyData) -> DistinguishedName {
+    let key_id = CertificateParams::default().key_identifier(key);
+    let key_id: String = key_id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    common_name(&format!("Portreeve {label} {key_id}"))
+}
+
+pub(crate) fn leaf_params(name: &str, alternative_names: Vec<SanType>, purpose: Purpose) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(name);
     params.subject_alt_names = alternative_names;
@@ -367,13 +414,13 @@ fn leaf_params(name: &str, alternative_names: Vec<SanType>, purpose: Purpose) ->
     params
 }
 
-fn common_name(text: &str) -> DistinguishedName {
+pub(crate) fn common_name(text: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, text);
     name
 }
 
-fn server_name(text: &str) -> Result<SanType, PkiError> {
+pub(crate) fn server_name(text: &str) -> Result<SanType, PkiError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(address));
     }
@@ -382,7 +429,7 @@ fn server_name(text: &str) -> Result<SanType, PkiError> {
     Ok(SanType::DnsName(name.as_ref().to_ascii_lowercase().try_into().map_err(|_| bad())?))
 }
 
-fn check_lifetime(given: Duration, max: Duration) -> Result<(), PkiError> {
+pub(crate) fn check_lifetime(given: Duration, max: Duration) -> Result<(), PkiError> {
     if given < Duration::from_secs(1) || given > max {
         return Err(PkiError::Lifetime { given, max });
     }
@@ -395,11 +442,11 @@ fn date(seconds: u64) -> Result<OffsetDateTime, PkiError> {
 }
 
 /// Seconds since 1970 of a time in a certificate; earlier ones count as 1970.
-fn timestamp(seconds: i64) -> u64 {
+pub(crate) fn timestamp(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or_default()
 }
 
-fn to_pem(der: &CertificateDer<'_>) -> String {
+pub(crate) fn to_pem(der: &CertificateDer<'_>) -> String {
     let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
 }

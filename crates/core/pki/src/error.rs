@@ -31,6 +31,20 @@ pub enum PkiError {
         /// Which one.
         file: &'static str,
     },
+    /// A CA, or a responder, whose time is over.
+    #[error("the certificate to sign with has expired")]
+    CaExpired,
+    /// Something that no reader of a signed document would accept.
+    #[error("the document cannot be signed: {0}")]
+    BadDocument(&'static str),
+    /// More revoked certificates than a list may hold.
+    #[error("{given} revoked certificates are more than the {max} that one list may hold")]
+    TooManyRevoked {
+        /// How many there are.
+        given: usize,
+        /// How many are allowed.
+        max: usize,
+    },
     /// A CA certificate whose time has not come: more likely, this machine's clock is wrong.
     #[error("{file}: the certificate is not valid yet; is the clock of this machine right?")]
     NotYetValid {
@@ -81,6 +95,12 @@ impl From<rcgen::Error> for PkiError {
 
 impl From<aws_lc_rs::error::Unspecified> for PkiError {
     fn from(error: aws_lc_rs::error::Unspecified) -> Self {
+        Self::Crypto(error.to_string())
+    }
+}
+
+impl From<der::Error> for PkiError {
+    fn from(error: der::Error) -> Self {
         Self::Crypto(error.to_string())
     }
 }

@@ -1,11 +1,20 @@
-//! Certificates: the hub's own certificate authority, what it issues, and what is read from a presented leaf.
+//! Certificates from the first request to the last revocation: the hub's own certificate authority, enrolment, renewal,
+//! rotation, and identities that come from elsewhere.
 //!
-//! The main type is [`Authority`]: an offline-able root and two issuing CAs, one per purpose. It turns a
-//! [`SubjectPublicKey`] into an [`Issued`] certificate by a fixed profile. [`leaf_facts`] is the way back: from a
-//! certificate that somebody presented to the few facts the registry asks for.
+//! The main types are [`Authority`], an offline-able root and two issuing CAs, one per purpose; [`CaSigner`], a CA at
+//! work with its key in memory or in a token, which issues by [`Profile`] and publishes revocation; and
+//! [`SubjectPublicKey`], a key that may be certified. Around them:
+//!
+//! - [`read_csr`] and [`audit_key`]: what a request says, and which keys are refused and why; [`EstResponse`] and
+//!   [`read_enrol_body`]: the messages of EST;
+//! - [`RenewalWindow`] and [`decide_renewal`]: when a certificate is renewed, and whether by its only owner;
+//! - [`Crl`] and [`OcspResponder`]: revocation for relying parties; the hub itself asks its registry;
+//! - [`RotationPlan`], [`HubPins`], [`request_issuing_ca`], [`import_issuing_ca`]: CAs and keys that follow one another;
+//! - [`TrustBundle`], [`AllowList`], [`Maker`]: what devices trust, and whom makers of devices vouch for;
+//! - [`leaf_facts`]: from a certificate that somebody presented to the few facts the registry asks for.
 //!
 //! No I/O and no clock: files are looked up through a closure, the time is an argument. Keys and serial numbers take
-//! their entropy from aws-lc itself.
+//! their entropy from aws-lc itself; jitter takes it as an argument.
 //!
 //! *Invariants*
 //! - A certificate signing request gives its public key and nothing else. Names, usages, lifetime and constraints come
@@ -14,16 +23,59 @@
 //!   held to its one extended key usage, and cannot make further CAs.
 //! - A device certificate carries the registry's opaque identifier and no personal or place data.
 //! - No operational certificate lives longer than [`DEVICE_LIFETIME_MAX`] (CSA-CRD-09).
-//! - Only ECDSA keys on P-256 and P-384 are accepted (ISVS-4.1.2).
+//! - Only ECDSA keys on P-256 and P-384 are accepted, from devices, makers and signers alike (ISVS-4.1.2).
+//! - Whatever comes from outside has a bound in bytes that is checked first, and a refusal that says precisely why, for
+//!   the ledger; those who are refused get one answer for all reasons (IOTSF-2.4.7.5).
+//! - A trust bundle never goes back to a lower version, nor to a signer who has handed over (CSA-CRD-07).
 
+mod allow_list;
+mod audit;
 mod authority;
+mod bundle;
+mod crl;
+mod csr;
+mod document;
 mod error;
+mod est;
+mod issuing;
 mod key;
 mod leaf;
+mod manufacturer;
+mod name_template;
+mod ocsp;
+mod order;
+mod profile;
+mod rotation;
+mod signer;
+mod verify;
 
+pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
+pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_key};
 pub use authority::{
-    Authority, CaFile, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued,
+    Authority, CaFile, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued, Purpose,
 };
+pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TrustBundle};
+pub use crl::{CRL_ENTRIES_MAX, CRL_LIFETIME_MAX, Crl, CrlDraft, RevocationReason, Revoked};
+pub use csr::{ChallengeRule, Csr, CsrPolicy, CsrRefusal, Excess, SubjectRule, read_csr};
+pub use document::DocumentRefusal;
 pub use error::PkiError;
+pub use est::{EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body};
+pub use issuing::{ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
 pub use key::{CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, public_key_from_csr};
 pub use leaf::{LeafFacts, leaf_facts};
+pub use manufacturer::{
+    MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX, MAKER_CHAIN_MAX, MAKER_CRL_BYTES_MAX, Maker, MakerError,
+    MakerIdentity, MakerRefusal,
+};
+pub use name_template::{NameFacts, NameTemplate, TemplateError};
+pub use ocsp::{
+    CertificateStatus, OCSP_CERTIFICATES_MAX, OCSP_NONCE_BYTES_MAX, OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_TYPE,
+    OCSP_RESPONSE_TYPE, OCSP_VALIDITY_MAX, OcspAnswer, OcspRefusal, OcspResponder, ocsp_request_from_path,
+};
+pub use profile::{
+    Generation, HUB_LIFETIME_DEFAULT, LEAF_LIFETIME_DEFAULT, Profile, RenewalDecision, RenewalFacts, RenewalWindow,
+    Role, decide_renewal,
+};
+pub use rcgen::{PublicKeyData, SigningKey};
+pub use rotation::{HubPins, PinStep, PinTerms, RotationPlan, RotationStep, RotationTerms};
+pub use signer::{CaSigner, OCSP_SIGNER_LIFETIME_MAX, SignWith};

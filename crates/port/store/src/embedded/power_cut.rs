@@ -419,3 +419,37 @@ fn another_commit_may_follow_one_that_failed() {
         assert_same(&found, &model_after(&kept), &format!("seed {seed}"));
     }
 }
+
+#[test]
+fn a_commit_may_be_larger_than_a_log() {
+    let disk = Disk::formatted();
+    let store = disk.open().unwrap();
+    let log_bytes = || disk.0.lock().files[1..].iter().map(|file| file.seen.len() as u64).max().unwrap();
+    let large: Vec<_> = (1..1000)
+        .map(|id| SessionOp::PutSession { id: crate::SessionId(id), row: crate::conformance::session(id) })
+        .collect();
+    store.commit(&large).unwrap();
+    assert!(log_bytes() > 2 * LIMITS.file_bytes);
+    assert_same(&store.load().unwrap(), &model_after(std::slice::from_ref(&large)), "at once");
+    let mut batches = vec![large];
+    batches.extend(some_batches(&mut Rng(9)));
+    batches[1..].iter().for_each(|batch| store.commit(batch).unwrap());
+    assert_same(&store.load().unwrap(), &model_after(&batches), "with others behind it");
+    assert_eq!(log_bytes(), LIMITS.file_bytes, "the file that grew is cut when it is used again");
+}
+
+#[test]
+fn an_idle_store_and_one_that_was_stopped_have_empty_logs() {
+    let disk = Disk::formatted();
+    let store = disk.open().unwrap();
+    let ops = random_ops(&mut Rng(10), 3);
+    store.commit(&ops).unwrap();
+    assert!(!testing::is_applied(&store));
+    testing::wait_until_idle(&store);
+    store.commit(&ops).unwrap();
+    assert!(!testing::is_applied(&store));
+    drop(store);
+    let store = disk.open().unwrap();
+    assert!(testing::is_applied(&store));
+    assert_same(&store.load().unwrap(), &model_after(&[ops]), "after the stop");
+}

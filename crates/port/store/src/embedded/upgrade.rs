@@ -44,8 +44,8 @@ fn names(dir: &Path) -> Vec<String> {
 fn schema(dir: &Path) -> u64 {
     let database = Database::open(dir.join(SESSIONS_FILE)).unwrap();
     let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
-    let schema = transaction.open_table(META).unwrap().get("schema").unwrap().unwrap().value();
-    schema
+    let meta = transaction.open_table(META).unwrap();
+    meta.get("schema").unwrap().unwrap().value()
 }
 
 #[test]
@@ -67,7 +67,9 @@ fn an_upgrade_that_was_interrupted_is_done_again() {
         let spare = tempfile::tempdir().unwrap();
         drop(RedbStore::open(spare.path(), 1 << 20).unwrap());
         let new = |name: &str| at(&format!("{name}.new"));
-        let made = |name: &str, to: &Path| drop(fs::copy(spare.path().join(name), to).unwrap());
+        let made = |name: &str, to: &Path| {
+            fs::copy(spare.path().join(name), to).unwrap();
+        };
         match stage {
             0 => fs::write(new(LOG_FILES[0]), b"half").unwrap(),
             1 => LOG_FILES.iter().for_each(|name| made(name, &new(name))),

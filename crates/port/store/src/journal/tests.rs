@@ -247,6 +247,12 @@ fn no_wake_up_is_lost_among_many_threads() {
     assert_eq!(stored.len(), 1200);
 }
 
+fn submit_all(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        journal.submit(&mut numbered(number));
+    }
+}
+
 /// What comes soon behind a shared commit shares the next, however quick the disk is.
 #[test]
 fn those_who_submit_together_share_commits() {
@@ -257,10 +263,10 @@ fn those_who_submit_together_share_commits() {
         assert!(journal.flush(PATIENCE), "who is alone does not wait for company");
     }
     occupy(&store, &journal);
-    (10..20).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    submit_all(&journal, 10..20);
     store.resume();
     assert!(journal.flush(PATIENCE));
-    (20..60).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    submit_all(&journal, 20..60);
     assert!(journal.stop(), "an end waits for nobody");
     let batches: Vec<usize> = store.inner().0.lock().iter().map(Vec::len).collect();
     assert_eq!(batches, [1, 1, 1, 1, 10, 40]);
@@ -271,13 +277,13 @@ fn those_who_submit_together_share_commits() {
 fn a_full_batch_is_not_kept_waiting() {
     let (store, journal) = start_with(JournalLimits { spacing_us: 3_600_000_000, batch_ops_max: 10, ..limits() });
     occupy(&store, &journal);
-    (1..=20).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    submit_all(&journal, 1..=20);
     store.resume();
     // The first ten, since the second ten stand behind them; those wait for more.
     while store.inner().0.lock().len() < 2 {
         std::thread::yield_now();
     }
-    (21..=30).for_each(|number| drop(journal.submit(&mut numbered(number))));
+    submit_all(&journal, 21..=30);
     while store.inner().0.lock().len() < 3 {
         std::thread::yield_now();
     }

@@ -121,6 +121,14 @@ impl Handover {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn wait_until_idle(&self) {
+        let mut state = self.state.lock();
+        while state.records > 0 || matches!(state.other, Other::Sealed(_)) {
+            self.changed.wait(&mut state);
+        }
+    }
+
     fn next_task(&self) -> Task {
         let mut state = self.state.lock();
         let mut seen = state.records;

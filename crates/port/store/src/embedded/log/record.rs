@@ -112,7 +112,7 @@ impl Record {
         self.bytes.resize(HEADER_BYTES, 0);
         ops.iter().for_each(|op| op.write(&mut self.bytes));
         self.body_bytes = (self.bytes.len() - HEADER_BYTES) as u64;
-        // Four milliards of operations do not fit into memory; if they did, the count would not match at reading.
+        // Four billion operations do not fit into memory; if they did, the count would not match at reading.
         self.ops = u32::try_from(ops.len()).unwrap_or(u32::MAX);
         self.bytes.resize(self.bytes.len().next_multiple_of(BLOCK_BYTES), 0);
     }

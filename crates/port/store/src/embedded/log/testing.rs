@@ -5,7 +5,7 @@ use redb::StorageBackend;
 pub(in crate::embedded) use super::LogLimits;
 use super::{
     LogFile, RedbSessions,
-    file::{self, Identity},
+    file::{self, End, Identity},
 };
 use crate::{StoreError, embedded::sessions::Tree};
 
@@ -51,4 +51,14 @@ pub(in crate::embedded) fn make_newer(path: &std::path::Path) {
     let mut bytes = std::fs::read(path).unwrap();
     file::set_schema(&mut bytes, 2);
     std::fs::write(path, bytes).unwrap();
+}
+
+/// Whether the logs are empty.
+pub(in crate::embedded) fn is_applied(store: &RedbSessions) -> bool {
+    store.log.handover.ready().is_some() && store.log.tail.lock().end == End::START
+}
+
+/// Waits until the logs are empty because nobody commits.
+pub(in crate::embedded) fn wait_until_idle(store: &RedbSessions) {
+    store.log.handover.wait_until_idle();
 }

@@ -1,0 +1,138 @@
+//! Certificate revocation lists: what relying parties fetch. The hub itself asks its registry.
+
+use std::time::Duration;
+
+use portreeve_types::UnixMillis;
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use time::OffsetDateTime;
+
+use crate::{CaSigner, PkiError};
+
+/// How many certificates one list may hold: some 5 MB. A fleet with more revocations than that among unexpired
+/// certificates needs shorter lives, not longer lists.
+pub const CRL_ENTRIES_MAX: usize = 100_000;
+
+/// How long a list may be valid: relying parties may keep it that long.
+pub const CRL_LIFETIME_MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// Why a certificate was revoked (RFC 5280 §5.3.1). Those that concern certificates of our own; `removeFromCRL` belongs
+/// to delta lists, which are not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationReason {
+    /// Nothing is said.
+    Unspecified,
+    /// The private key is, or may be, known to others; clones too.
+    KeyCompromise,
+    /// The same of an issuing CA.
+    CaCompromise,
+    /// A newer certificate took its place.
+    Superseded,
+    /// The device is out of service: retired.
+    CessationOfOperation,
+    /// Not for ever: disabled or quarantined. The one reason that may be taken back.
+    CertificateHold,
+    /// It may no longer connect.
+    PrivilegeWithdrawn,
+}
+
+impl RevocationReason {
+    fn for_crl(self) -> rcgen::RevocationReason {
+        match self {
+            Self::Unspecified => rcgen::RevocationReason::Unspecified,
+            Self::KeyCompromise => rcgen::RevocationReason::KeyCompromise,
+            Self::CaCompromise => rcgen::RevocationReason::CaCompromise,
+            Self::Superseded => rcgen::RevocationReason::Superseded,
+            Self::CessationOfOperation => rcgen::RevocationReason::CessationOfOperation,
+            Self::CertificateHold => rcgen::RevocationReason::CertificateHold,
+            Self::PrivilegeWithdrawn => rcgen::RevocationReason::PrivilegeWithdrawn,
+        }
+    }
+}
+
+/// One revoked certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When it was revoked.
+    pub at: UnixMillis,
+    /// Why.
+    pub reason: RevocationReason,
+    /// When it would have ended.
+    pub not_after: UnixMillis,
+}
+
+/// What to put into a list.
+#[derive(Clone, Copy, Debug)]
+pub struct CrlDraft<'a> {
+    /// The number of the list: one more than the last of this CA (RFC 5280 §5.2.3). The registry counts.
+    pub number: u64,
+    /// When it is made.
+    pub this_update: UnixMillis,
+    /// How long it is valid; the next is made well before.
+    pub lifetime: Duration,
+    /// Everything of this CA that was ever revoked, or as much of it as is remembered.
+    pub revoked: &'a [Revoked],
+}
+
+/// A list, signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crl {
+    /// In DER, as it is published (`application/pkix-crl`, RFC 5280 §4.2.1.13).
+    pub der: Vec<u8>,
+    /// In PEM.
+    pub pem: String,
+    /// How many certificates it holds.
+    pub entries: usize,
+    /// Until when it counts.
+    pub next_update: UnixMillis,
+}
+
+impl CaSigner<'_> {
+    /// Makes a complete list (version 2, RFC 5280 §5) of this CA.
+    ///
+    /// A certificate leaves the list once it has been in one that was made after its end (§3.3).
+    ///
+    /// # Errors
+    /// [`PkiError::TooManyRevoked`] beyond [`CRL_ENTRIES_MAX`], [`PkiError::Lifetime`] beyond [`CRL_LIFETIME_MAX`],
+    /// [`PkiError::BadCertificate`] for a serial number that is none.
+    pub fn crl(&self, draft: &CrlDraft<'_>) -> Result<Crl, PkiError> {
+        if draft.lifetime < Duration::from_secs(1) || draft.lifetime > CRL_LIFETIME_MAX {
+            return Err(PkiError::Lifetime { given: draft.lifetime, max: CRL_LIFETIME_MAX });
+        }
+        let listed = |entry: &&Revoked| entry.not_after.plus(draft.lifetime) >= draft.this_update;
+        let revoked_certs = draft.revoked.iter().filter(listed).map(entry).collect::<Result<Vec<_>, _>>()?;
+        let entries = revoked_certs.len();
+        if entries > CRL_ENTRIES_MAX {
+            return Err(PkiError::TooManyRevoked { given: entries, max: CRL_ENTRIES_MAX });
+        }
+        let next_update = draft.this_update.plus(draft.lifetime);
+        let params = CertificateRevocationListParams {
+            this_update: date(draft.this_update)?,
+            next_update: date(next_update)?,
+            crl_number: SerialNumber::from(draft.number),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::PreSpecified(self.key_id.clone()),
+        };
+        let list = params.signed_by(&self.issuer)?;
+        Ok(Crl { der: list.der().to_vec(), pem: list.pem()?, entries, next_update })
+    }
+}
+
+fn entry(revoked: &Revoked) -> Result<RevokedCertParams, PkiError> {
+    if revoked.serial.is_empty() || revoked.serial.len() > 20 {
+        return Err(PkiError::BadCertificate("serial number of no or too many bytes"));
+    }
+    Ok(RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&revoked.serial),
+        revocation_time: date(revoked.at)?,
+        reason_code: Some(revoked.reason.for_crl()),
+        invalidity_date: None,
+    })
+}
+
+fn date(time: UnixMillis) -> Result<OffsetDateTime, PkiError> {
+    let seconds = i64::try_from(time.seconds()).map_err(|_| PkiError::Time)?;
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| PkiError::Time)
+}

@@ -1,0 +1,234 @@
+//! When a CA, and the hub's own key, give way to their successors. Pure arithmetic: the caller has the clock.
+
+use std::time::Duration;
+
+use portreeve_types::{KeyHash, UnixMillis};
+
+/// The life of a CA and the terms on which it is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotationTerms {
+    /// The end of the CA's certificate.
+    pub not_after: UnixMillis,
+    /// The longest life of its leaves.
+    pub leaf_lifetime: Duration,
+    /// How long a successor is known before it issues: until everybody who has to trust it has heard of it. Zero is
+    /// enough for the devices' CA, which only the hub has to know.
+    pub overlap: Duration,
+}
+
+/// When a CA is replaced: it issues to the last moment at which its leaves still live their full life, it signs lists
+/// until the last of them is gone, and its successor is known for the overlap before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotationPlan {
+    terms: RotationTerms,
+    /// When the successor has to exist and be trusted.
+    pub introduce_at: UnixMillis,
+    /// When the successor issues instead.
+    pub switch_at: UnixMillis,
+}
+
+/// What is to be done about a CA at a given time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationStep {
+    /// Nothing, until then.
+    Wait {
+        /// When to make a successor.
+        until: UnixMillis,
+    },
+    /// Make a successor and have it trusted, now.
+    Introduce,
+    /// Both are trusted, the old one issues. If the successor came late, until later than planned.
+    Distribute {
+        /// When the successor starts to issue.
+        until: UnixMillis,
+    },
+    /// Both are trusted, the successor issues. The old one signs revocation lists and answers.
+    RevokeOnly {
+        /// When the last leaf of the old CA ends.
+        until: UnixMillis,
+    },
+    /// No leaf of the old CA lives: it is no longer trusted and its key can be destroyed.
+    Retire,
+}
+
+impl RotationStep {
+    /// Whether the successor is the one that issues.
+    #[must_use]
+    pub fn successor_issues(self) -> bool {
+        matches!(self, Self::RevokeOnly { .. } | Self::Retire)
+    }
+
+    /// Whether certificates of the old CA are still accepted.
+    #[must_use]
+    pub fn old_is_trusted(self) -> bool {
+        self != Self::Retire
+    }
+}
+
+impl RotationPlan {
+    /// The plan for a CA. Times that would lie before 1970 are 1970: a successor is due at once.
+    #[must_use]
+    pub fn new(terms: RotationTerms) -> Self {
+        let switch_at = before(terms.not_after, terms.leaf_lifetime);
+        Self { terms, switch_at, introduce_at: before(switch_at, terms.overlap) }
+    }
+
+    /// What to do now, given when a successor was introduced, if it was.
+    #[must_use]
+    pub fn step(&self, now: UnixMillis, introduced: Option<UnixMillis>) -> RotationStep {
+        let Some(introduced) = introduced else {
+            let early = now < self.introduce_at;
+            return if early { RotationStep::Wait { until: self.introduce_at } } else { RotationStep::Introduce };
+        };
+        // A late successor gets its overlap, but not beyond the end of the old one, whose last leaves then live shorter.
+        let switch_at = self.switch_at.max(introduced.plus(self.terms.overlap)).min(self.terms.not_after);
+        let last_leaf_ends = switch_at.plus(self.terms.leaf_lifetime).min(self.terms.not_after);
+        if now < switch_at {
+            RotationStep::Distribute { until: switch_at }
+        } else if now < last_leaf_ends {
+            RotationStep::RevokeOnly { until: last_leaf_ends }
+        } else {
+            RotationStep::Retire
+        }
+    }
+}
+
+/// The keys that devices accept of the hub, by the SHA-256 of their `SubjectPublicKeyInfo` (RFC 7469 §2.4, ISVS-4.1.6).
+/// The next key exists before it is needed, so that a lost or stolen one can be replaced at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubPins {
+    /// The key in use.
+    pub current: KeyHash,
+    /// The key that follows, already made and kept apart.
+    pub next: KeyHash,
+    /// Since when the current one is in use.
+    pub current_since: UnixMillis,
+    /// Since when devices are told of the next one.
+    pub next_since: UnixMillis,
+}
+
+/// How the hub's key is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinTerms {
+    /// How long a key is used.
+    pub key_lifetime: Duration,
+    /// How long a pin is published before its key is used: the longest that a device may be away and still find the
+    /// hub again.
+    pub spread: Duration,
+}
+
+/// What is to be done about the hub's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinStep {
+    /// Nothing, until then.
+    Keep {
+        /// When to look again.
+        until: UnixMillis,
+    },
+    /// Use the next key and make another one to follow.
+    Promote,
+}
+
+impl HubPins {
+    /// What to do now. A key that is known to others goes at once: devices that heard of the next one follow.
+    #[must_use]
+    pub fn step(&self, now: UnixMillis, terms: PinTerms, compromised: bool) -> PinStep {
+        let due = self.current_since.plus(terms.key_lifetime).max(self.next_since.plus(terms.spread));
+        if compromised || now >= due { PinStep::Promote } else { PinStep::Keep { until: due } }
+    }
+
+    /// The pins after a promotion, with the key that was made to follow.
+    #[must_use]
+    pub fn promoted(&self, following: KeyHash, now: UnixMillis) -> Self {
+        Self { current: self.next, next: following, current_since: now, next_since: now }
+    }
+}
+
+fn before(time: UnixMillis, duration: Duration) -> UnixMillis {
+    UnixMillis(time.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn day(number: u64) -> UnixMillis {
+        UnixMillis(number * DAY_MS)
+    }
+
+    fn days(number: u64) -> Duration {
+        Duration::from_millis(number * DAY_MS)
+    }
+
+    fn plan() -> RotationPlan {
+        RotationPlan::new(RotationTerms { not_after: day(1000), leaf_lifetime: days(7), overlap: days(30) })
+    }
+
+    #[test]
+    fn step_table() {
+        use RotationStep::{Distribute, Introduce, Retire, RevokeOnly, Wait};
+        assert_eq!((plan().introduce_at, plan().switch_at), (day(963), day(993)));
+        // now, successor introduced at, what to do
+        for (now, introduced, expected) in [
+            (0, None, Wait { until: day(963) }),
+            (962, None, Wait { until: day(963) }),
+            (963, None, Introduce),
+            (1001, None, Introduce),
+            (963, Some(963), Distribute { until: day(993) }),
+            (100, Some(100), Distribute { until: day(993) }),
+            (992, Some(963), Distribute { until: day(993) }),
+            (993, Some(963), RevokeOnly { until: day(1000) }),
+            (999, Some(963), RevokeOnly { until: day(1000) }),
+            (1000, Some(963), Retire),
+            // A successor that came late gets its overlap as far as the old one lasts.
+            (990, Some(968), Distribute { until: day(998) }),
+            (998, Some(968), RevokeOnly { until: day(1000) }),
+            (999, Some(990), Distribute { until: day(1000) }),
+            (1000, Some(990), Retire),
+        ] {
+            let step = plan().step(day(now), introduced.map(day));
+            assert_eq!(step, expected, "day {now}, introduced {introduced:?}");
+        }
+    }
+
+    /// While any leaf of the old CA lives, the old CA is trusted; and somebody can issue at any time.
+    #[test]
+    fn no_leaf_is_orphaned() {
+        for introduced in (900..1000).map(day) {
+            let mut last_leaf_ends = UnixMillis(0);
+            for hour in 900 * 24..1010 * 24 {
+                let now = UnixMillis(hour * 3_600_000);
+                if now < introduced {
+                    continue;
+                }
+                let step = plan().step(now, Some(introduced));
+                if !step.successor_issues() {
+                    assert!(now < day(1000), "the old CA issues after its end");
+                    last_leaf_ends = now.plus(days(7)).min(day(1000));
+                }
+                assert!(step.old_is_trusted() || now >= last_leaf_ends, "{now:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ca_that_lives_shorter_than_its_leaves_is_replaced_at_once() {
+        let terms = RotationTerms { not_after: day(3), leaf_lifetime: days(7), overlap: days(30) };
+        assert_eq!(RotationPlan::new(terms).step(day(0), None), RotationStep::Introduce);
+    }
+
+    #[test]
+    fn a_pin_is_known_for_long_enough_before_its_key_is_used() {
+        let (a, b, c) = (KeyHash([1; 32]), KeyHash([2; 32]), KeyHash([3; 32]));
+        let pins = HubPins { current: a, next: b, current_since: day(0), next_since: day(80) };
+        let terms = PinTerms { key_lifetime: days(90), spread: days(30) };
+        assert_eq!(pins.step(day(90), terms, false), PinStep::Keep { until: day(110) });
+        assert_eq!(pins.step(day(110), terms, false), PinStep::Promote);
+        assert_eq!(pins.step(day(1), terms, true), PinStep::Promote);
+        let after = pins.promoted(c, day(110));
+        assert_eq!(after, HubPins { current: b, next: c, current_since: day(110), next_since: day(110) });
+        assert_eq!(after.step(day(110), terms, false), PinStep::Keep { until: day(200) });
+    }
+}

@@ -1,0 +1,63 @@
+//! A software TPM for a test: `swtpm`, started on a socket of its own and ended with the value.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(crate) struct Swtpm {
+    directory: tempfile::TempDir,
+    process: Child,
+}
+
+impl Swtpm {
+    /// A TPM that never existed before, with seeds of its own.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let process = launch(&directory);
+        Self { directory, process }
+    }
+
+    /// The same TPM after a power cut: what was not stored is gone.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.process = launch(&self.directory);
+    }
+
+    pub(crate) fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn launch(directory: &tempfile::TempDir) -> Child {
+    let socket = directory.path().join("socket");
+    let mut command = Command::new("swtpm");
+    command.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
+    command.arg("--tpmstate").arg(format!("dir={}", directory.path().display()));
+    command.arg("--server").arg(format!("type=unixio,path={}", socket.display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = command.spawn().expect("swtpm is missing: apt-get install swtpm, or ./test");
+    let started = Instant::now();
+    while !socket.exists() {
+        assert!(started.elapsed() < START_TIMEOUT, "swtpm does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process
+}
