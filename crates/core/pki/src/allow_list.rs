@@ -24,7 +24,7 @@ const SKEW_MS: u64 = 60 * 60 * 1000;
 const KIND: DocumentKind = DocumentKind { name: "portreeve-allow-list", bytes_max: ALLOW_LIST_BYTES_MAX };
 
 /// One device that may enrol: it shows that it holds the key, and nothing else is needed. The key is its own, so no
-/// claim is shared by a fleet (CSA-CRD-02, CSA-CRD-04).
+/// claim is shared by a fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {

@@ -25,7 +25,7 @@ const SKEW_MS: u64 = 24 * 60 * 60 * 1000;
 
 const KIND: DocumentKind = DocumentKind { name: "portreeve-trust-bundle", bytes_max: TRUST_BUNDLE_BYTES_MAX };
 
-/// The trust of a device (CSA-CRD-07, ISVS-4.1.6): anchors, pins, and the keys that may change them.
+/// The trust of a device (ISVS-4.1.6): anchors, pins, and the keys that may change them.
 ///
 /// It travels as a JWS (RFC 7515) with a JSON content: the list of trust anchors of RFC 5914, a CMS content, has room for
 /// neither a version nor pins, and asks a device for a CMS verifier. A device keeps the last one that it accepted and takes another

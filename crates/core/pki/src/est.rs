@@ -29,7 +29,7 @@ const CERTIFICATES_MAX: usize = 16;
 /// Where all operations live (RFC 7030 §3.2.2).
 const WELL_KNOWN: &str = "/.well-known/est/";
 
-/// The operations that are offered. `fullcmc` and `serverkeygen` are not: devices make their own keys (CSA-CRD-02).
+/// The operations that are offered. `fullcmc` and `serverkeygen` are not: devices make their own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EstOperation {
     /// `GET cacerts`: what to trust.
@@ -165,8 +165,8 @@ impl EstResponse {
         Self::text(202, "The request is waiting.\n", vec![("retry-after", retry_after_s.to_string())])
     }
 
-    /// The answer to every request that is refused for what it says. One text, so that it says nothing about why
-    /// (IOTSF-2.4.7.5).
+    /// The answer to every request that is refused for what it says. One text, so that it says nothing
+    /// about why.
     #[must_use]
     pub fn refused() -> Self {
         Self::text(400, "The request was refused.\n", Vec::new())

@@ -25,8 +25,8 @@
 //! - No operational certificate lives longer than [`DEVICE_LIFETIME_MAX`] (CSA-CRD-09).
 //! - Only ECDSA keys on P-256 and P-384 are accepted, from devices, makers and signers alike (ISVS-4.1.2).
 //! - Whatever comes from outside has a bound in bytes that is checked first, and a refusal that says precisely why, for
-//!   the ledger; those who are refused get one answer for all reasons (IOTSF-2.4.7.5).
-//! - A trust bundle never goes back to a lower version, nor to a signer who has handed over (CSA-CRD-07).
+//!   the ledger; those who are refused get one answer for all reasons.
+//! - A trust bundle never goes back to a lower version, nor to a signer who has handed over.
 
 mod allow_list;
 mod audit;

@@ -63,7 +63,7 @@ impl Profile {
         self.lifetime
     }
 
-    /// How long they may live at most: a year for clients (CSA-CRD-02, CSA-CRD-09).
+    /// How long they may live at most: a year for clients (CSA-CRD-09).
     #[must_use]
     pub fn lifetime_max(&self) -> Duration {
         match self.role {

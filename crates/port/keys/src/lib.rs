@@ -18,9 +18,8 @@
 //! - What a stored file makes this program compute and allocate is bounded before the work begins.
 //! - A signature that a device makes is verified before it is passed on.
 //!
-//! Requirements: keys are made, stored and ended in one managed place (`CSA-CRD-01`), never shared or readable by others
-//! (`CSA-CRD-02`), and stored securely by industry practice (`IOTSF-2.4.7.12`), in hardware where there is any and
-//! encrypted by software where there is none (`CSA-CMP-02`).
+//! So keys are made, kept and ended in one managed place, readable by nobody else: in hardware where there is any, and
+//! encrypted where there is none.
 
 mod custody;
 mod error;

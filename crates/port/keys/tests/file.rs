@@ -1,4 +1,4 @@
-//! Keys in files, sealed and not: `IOTSF-2.4.7.12`, `CSA-CRD-01`, `CSA-CMP-02`.
+//! Keys in files, sealed and not.
 
 // Helpers of tests panic as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,4 +1,4 @@
-//! Keys in a PKCS #11 token, here SoftHSM: `CSA-CRD-01`, `IOTSF-2.4.7.12`.
+//! Keys in a PKCS #11 token, here SoftHSM.
 #![cfg(feature = "pkcs11")]
 // Helpers of tests panic as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,4 +1,4 @@
-//! Keys in a TPM 2.0, here swtpm, and the enrolment proof by endorsement key: `CSA-CRD-01`, `IOTSF-2.4.7.12`, `CSA-CMP-01`.
+//! Keys in a TPM 2.0, here swtpm, and the enrolment proof by endorsement key.
 
 // Helpers of tests panic as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -125,7 +125,7 @@ fn only_the_canonical_encoding_counts() {
     assert_eq!(read_csr(&request, &IGNORE), Err(CsrRefusal::Malformed));
 }
 
-/// ISVS-4.1.2, CSA-CRD-02: each kind of key that is refused has its reason.
+/// ISVS-4.1.2: each kind of key that is refused has its reason.
 #[test]
 fn keys_outside_the_list_are_refused_with_their_reason() {
     let desk = Desk::new();

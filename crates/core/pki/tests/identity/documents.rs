@@ -108,7 +108,7 @@ fn openssl_verifies_the_signature() {
     assert!(!desk.openssl("dgst -sha256 -verify key.pem -signature signature signed").0);
 }
 
-/// CSA-CRD-07: anchors change by a newer bundle of a known signer only; what was withdrawn does not come back.
+/// Anchors change by a newer bundle of a known signer only; what was withdrawn does not come back.
 #[test]
 fn a_device_refuses_to_go_back_and_to_follow_strangers() {
     let (first, second, stranger) =
@@ -273,7 +273,7 @@ fn list(version: u64) -> AllowList {
     AllowList::new(version, NOW, NOW.plus(30 * DAY), [device("SN-1", 1), device("SN-2", 2)]).unwrap()
 }
 
-/// CSA-CRD-04, CSA-CRD-08: a device on the list enrols by the key it was made with, and by nothing else.
+/// CSA-CRD-08: a device on the list enrols by the key it was made with, and by nothing else.
 #[test]
 fn a_list_admits_the_serial_with_its_key() {
     let key = KeyPair::generate().unwrap();

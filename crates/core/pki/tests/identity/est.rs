@@ -126,7 +126,7 @@ fn openssl_reads_what_kind_of_key_is_wanted() {
     }
 }
 
-/// IOTSF-2.4.7.5: nothing is revealed to who is refused.
+/// Nothing is revealed to who is refused.
 #[test]
 fn answers_without_a_certificate_say_little() {
     let refused = EstResponse::refused();
