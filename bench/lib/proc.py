@@ -193,6 +193,8 @@ def guarded(main) -> None:
     """Runs a script's `main`: whatever happens, SIGTERM and Ctrl-C too, what it started ends, and failures read well."""
 
     def end(number: int, _: object) -> None:
+        # At once, so that threads that wait for what they started end too.
+        stop_all()
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
