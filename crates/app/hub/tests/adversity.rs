@@ -40,7 +40,10 @@ impl Raw {
     fn send(&mut self, bench: &Bench, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
         encode::any(&mut bytes, Version::V5, packet).unwrap();
-        self.connection.receive(bench.now, &bytes, &mut self.out);
+        let mut used = self.connection.receive(bench.now, &bytes, &mut self.out);
+        while self.connection.is_interrupted() {
+            used += self.connection.receive(bench.now, &bytes[used..], &mut self.out);
+        }
     }
 
     /// Calls as a driver does: again only while more is ready.

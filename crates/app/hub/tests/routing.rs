@@ -239,3 +239,25 @@ fn a_turn_is_bounded_by_its_work() {
         assert_eq!(payloads(&receiver.recv(&bench)), expected);
     }
 }
+
+/// CSA-COM-04: one packet may ask for 256 decisions, which is several turns; what comes behind it waits, and all is answered
+/// in order.
+#[test]
+fn a_large_subscribe_takes_several_turns() {
+    let bench = Bench::new();
+    let app = bench.application("app");
+    let mut client = bench.connect(&app, connect("app"));
+    let filters: Vec<String> = (0..200).map(|number| format!("t/{number}")).collect();
+    let options = SubscriptionOptions::default();
+    let requests = filters.iter().map(|filter| portreeve_mqtt::SubscriptionRequest { filter, options }).collect();
+    let subscribe = portreeve_mqtt::Subscribe { packet_id: 1, subscription_id: None, requests };
+    let mut bytes = Vec::new();
+    for packet in [Packet::Subscribe(subscribe), Packet::Publish(publish("t/199", b"x", Qos::AtLeastOnce, 2))] {
+        portreeve_mqtt::encode::any(&mut bytes, Version::V5, &packet).unwrap();
+    }
+    let (used, turns) = client.send_in_turns(&bench, &bytes);
+    assert!(used == bytes.len() && turns > 5, "{used} bytes in {turns} turns");
+    let got = client.recv(&bench);
+    assert_eq!(got[0], Got::SubAck(vec![Reason::SUCCESS; 200]));
+    assert!(got[1..].contains(&Got::PubAck(2, Reason::SUCCESS)) && payloads(&got) == ["x"], "{:?}", &got[1..]);
+}

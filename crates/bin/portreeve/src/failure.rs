@@ -70,7 +70,11 @@ impl From<AdminError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        Self::Usage(error.to_string())
+        match error {
+            // It may pass, so whoever supervises the hub should try again.
+            OpenError::Store(StoreError::Full { .. } | StoreError::Io { .. }) => Self::Unreachable(error.to_string()),
+            _ => Self::Usage(error.to_string()),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for _ in 0..STEPS_MAX {
             let now = now();
             match self.step(cx, now) {
-                Ok(Step::Again) if self.connection.is_interrupted() => break,
+                Ok(Step::Again) if self.connection.is_interrupted() || self.connection.is_searching() => break,
                 Ok(Step::Again) => {}
                 Ok(Step::Sleep) => return Poll::Pending,
                 Ok(Step::Done) => return Poll::Ready(()),
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Reads and processes once; `true` if something happened.
     fn poll_input(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<bool> {
-        if !self.input.is_empty() && self.receive_waiting(now) {
+        if (!self.input.is_empty() || self.connection.is_interrupted()) && self.receive_waiting(now) {
             return Ok(true);
         }
         if self.eof || self.input.len() > self.hub.config().limits.packet_bytes {
@@ -223,14 +223,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         })
     }
 
-    /// Processes what is whole in `input`; `true` if anything was.
+    /// Goes on with what is whole in `input`, and with what was interrupted; `true` if there was anything.
     fn receive_waiting(&mut self, now: Now) -> bool {
+        let interrupted = self.connection.is_interrupted();
         let used = self.connection.receive(now, &self.input, &mut self.output);
         self.input.drain(..used);
         if self.input.is_empty() {
             self.input = Vec::new();
         }
-        used > 0
+        used > 0 || interrupted
     }
 
     /// The connection is over; its last words get a moment, however slowly the peer reads.

@@ -6,7 +6,8 @@ use portreeve_types::{IdentityName, KeyHash};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No space or no quota is left. Nothing was changed; the same commit may be tried again.
+    /// No space or no quota is left. As with [`Self::Io`] it is unknown whether the commit is on disk; the same commit may
+    /// be tried again.
     #[error("no space is left for {}: free some space or raise the quota; the hub goes on by itself once there is room", file.display())]
     Full {
         /// The file that could not grow.

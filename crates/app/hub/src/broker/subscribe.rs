@@ -12,7 +12,7 @@ use portreeve_events::Kind;
 use portreeve_mqtt::{Reason, RetainHandling, SubscriptionOptions};
 use portreeve_policy::{Action, Denial, DenialReason};
 use portreeve_store::{SessionOp, Ticket};
-use portreeve_types::{LifecycleState, TopicFilter, TopicName, UnixMillis};
+use portreeve_types::{LifecycleState, Qos, TopicFilter, TopicName, UnixMillis};
 
 use super::{
     retained::Scan,
@@ -29,13 +29,25 @@ pub(crate) struct Answered {
     pub(crate) ticket: Ticket,
 }
 
-/// What one SUBSCRIBE led to so far.
-#[derive(Default)]
-struct Asked {
+/// A SUBSCRIBE, and what it led to so far. It may take several turns: each filter is a decision of policy.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) packet_id: u16,
+    id: Option<u32>,
+    requests: Vec<(TopicFilter, SubscriptionOptions)>,
+    /// One for each request that is dealt with.
+    reasons: Vec<Reason>,
     /// To be stored.
     added: Vec<Arc<Subscription>>,
     /// Whose retained messages are to be sent.
     scans: Vec<Arc<Subscription>>,
+}
+
+impl Asked {
+    pub(crate) fn new(packet_id: u16, id: Option<u32>, requests: Vec<(TopicFilter, SubscriptionOptions)>) -> Self {
+        let reasons = Vec::with_capacity(requests.len());
+        Self { packet_id, id, requests, reasons, added: Vec::new(), scans: Vec::new() }
+    }
 }
 
 /// A peer learns that it was refused. That an operator wrote a rule against it is not told (0x80), a missing grant is (0x87).
@@ -50,21 +62,23 @@ pub(crate) fn refusal(denial: &Denial) -> Reason {
 const TURN_MS_MAX: u64 = 100;
 
 impl Hub {
-    pub(crate) fn subscribe(
-        &self,
-        turn: &mut Turn<'_>,
-        session: &Arc<Session>,
-        requests: &[(TopicFilter, SubscriptionOptions)],
-        id: Option<u32>,
-    ) -> Answered {
-        let mut asked = Asked::default();
-        let reasons = requests.iter().map(|(filter, options)| {
-            match self.subscribe_one(turn, session, filter, *options, id, &mut asked) {
-                Ok(()) => Reason(options.qos as u8),
-                Err(reason) => reason,
+    /// Goes on with a SUBSCRIBE until it is answered or the turn is over; then the rest is for the next turn.
+    pub(crate) fn subscribe(&self, turn: &mut Turn<'_>, session: &Arc<Session>, asked: &mut Asked) -> Option<Answered> {
+        while asked.reasons.len() < asked.requests.len() {
+            if turn.is_over() {
+                return None;
             }
-        });
-        let reasons = reasons.collect();
+            let reason = match self.subscribe_one(turn, session, asked) {
+                Ok(granted) => Reason(granted as u8),
+                Err(reason) => reason,
+            };
+            asked.reasons.push(reason);
+        }
+        Some(self.subscribed(session, asked))
+    }
+
+    /// Everything that a SUBSCRIBE asked for is decided: what was granted is stored.
+    fn subscribed(&self, session: &Session, asked: &mut Asked) -> Answered {
         let mut outgoing = session.outgoing.lock();
         // Submitted under the lock, and only what is still there: what policy withdrew meanwhile stays withdrawn.
         asked.added.retain(|subscription| outgoing.holds(subscription));
@@ -76,25 +90,19 @@ impl Hub {
         let ticket = self.journal.submit(&mut ops);
         let after = if outgoing.stored { ticket } else { Ticket::default() };
         asked.scans.retain(|subscription| outgoing.holds(subscription));
-        outgoing.scans.extend(asked.scans.into_iter().map(|subscription| RetainedScan {
+        outgoing.scans.extend(asked.scans.drain(..).map(|subscription| RetainedScan {
             scan: Scan::new(subscription.filter.clone()),
             subscription,
             after,
         }));
         drop(outgoing);
-        Answered { reasons, ticket: after }
+        Answered { reasons: std::mem::take(&mut asked.reasons), ticket: after }
     }
 
-    /// Adds one subscription; its retained messages may be to be sent (§3.8.3.1).
-    fn subscribe_one(
-        &self,
-        turn: &mut Turn<'_>,
-        session: &Arc<Session>,
-        filter: &TopicFilter,
-        options: SubscriptionOptions,
-        id: Option<u32>,
-        asked: &mut Asked,
-    ) -> Result<(), Reason> {
+    /// Adds the next subscription; its retained messages may be to be sent (§3.8.3.1). Returns its QoS.
+    fn subscribe_one(&self, turn: &mut Turn<'_>, session: &Arc<Session>, asked: &mut Asked) -> Result<Qos, Reason> {
+        let Some((filter, options)) = asked.requests.get(asked.reasons.len()) else { return Err(Reason::SUCCESS) };
+        let (options, id) = (*options, asked.id);
         let config = self.config();
         let limits = &config.limits;
         if filter.plain().split('/').count() > limits.topic_levels || filter.as_str().len() > limits.topic_bytes {
@@ -141,7 +149,7 @@ impl Hub {
         if send && filter.share_group().is_none() {
             asked.scans.push(subscription);
         }
-        Ok(())
+        Ok(options.qos)
     }
 
     /// Decides under a generation that is still current once the session is locked: a policy that changes meanwhile

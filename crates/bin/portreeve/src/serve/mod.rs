@@ -133,6 +133,8 @@ impl Running {
             http.join(until.saturating_duration_since(Instant::now()));
             clock.stop();
             let finished = hub.finish(FINISH_TIMEOUT);
+            // The store brings its files in order when the last holder lets go.
+            drop(hub);
             tracing::info!("the hub has ended");
             // Nobody waits any more after a second signal.
             let _ = done.send(finished);

@@ -50,6 +50,8 @@ struct State {
     failing_writes: u32,
     /// Syncs that fail before the next one succeeds, and leave what was not synced to chance.
     failing_syncs: u32,
+    /// Syncs of a log that was cut, and they only, that fail.
+    failing_cuts: u32,
     /// Blocks that were ever written, and how many there may be.
     blocks: HashSet<(usize, u64)>,
     blocks_max: Option<usize>,
@@ -152,8 +154,16 @@ impl StorageBackend for DiskFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.0.0.lock();
         state.spend()?;
-        if state.failing_syncs > 0 {
-            state.failing_syncs -= 1;
+        let is_cut = |change: &Change| matches!(change, Change::Length(_));
+        let fails = if self.1 > 0 && state.failing_cuts > 0 && state.files[self.1].unsynced.iter().any(is_cut) {
+            state.failing_cuts -= 1;
+            true
+        } else {
+            let fails = state.failing_syncs > 0;
+            state.failing_syncs = state.failing_syncs.saturating_sub(1);
+            fails
+        };
+        if fails {
             // What a kernel does: it forgets that this was to be written.
             state.files[self.1].unsynced.clear();
             return Err(io::Error::other("a bad sector"));
@@ -452,4 +462,63 @@ fn an_idle_store_and_one_that_was_stopped_have_empty_logs() {
     let store = disk.open().unwrap();
     assert!(testing::is_applied(&store));
     assert_same(&store.load().unwrap(), &model_after(&[ops]), "after the stop");
+}
+
+/// A process that is killed leaves in the kernel's memory what it wrote and could not sync; after a failed sync the kernel
+/// does not even mean to write it. What the next process reads there and builds on must be on the disk first.
+#[test]
+fn what_only_the_kernel_remembers_is_written_again_by_the_next_start() {
+    let template = Disk::formatted().0.lock().files.each_ref().map(|file| file.durable.clone());
+    for seed in 0..200 {
+        let mut rng = Rng(seed);
+        let disk = Disk::with(template.clone());
+        // What comes behind is too little to be brought into the tree before the end.
+        let doubtful = 1 + usize::try_from(rng.below(8)).unwrap();
+        let batches: Vec<_> = (0..doubtful + 2).map(|_| random_ops(&mut rng, 3)).collect();
+        let store = disk.open().unwrap();
+        batches[..doubtful].iter().for_each(|batch| store.commit(batch).unwrap());
+        // It is written, and its sync fails or never comes.
+        if rng.one_in(2) {
+            disk.0.lock().failing_syncs = 1
+        } else {
+            disk.0.lock().calls_left = Some(rng.below(4))
+        }
+        let acknowledged = store.commit(&batches[doubtful]).is_ok();
+        disk.0.lock().calls_left = Some(0);
+        drop(store);
+        (disk.0.lock().calls_left, disk.0.lock().failing_syncs) = (None, 0);
+
+        let store = disk.open().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        batches[doubtful + 1..].iter().for_each(|batch| store.commit(batch).unwrap());
+        disk.0.lock().calls_left = Some(0);
+        drop(store);
+        let store = disk.after_power_cut(&mut rng).open().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let found = store.load().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let mut without = batches.clone();
+        without.remove(doubtful);
+        let is_there = same(&found, &model_after(&batches));
+        assert!(is_there || !acknowledged && same(&found, &model_after(&without)), "seed {seed}");
+    }
+}
+
+/// A file that a large commit made long is cut when its next filling begins; if that fails, only that is tried again.
+#[test]
+fn a_failed_preparation_after_a_large_commit_passes() {
+    let disk = Disk::formatted();
+    let store = disk.open().unwrap();
+    let mut rng = Rng(1);
+    let mut batches = vec![random_ops(&mut rng, 4000)];
+    store.commit(&batches[0]).unwrap();
+    disk.0.lock().failing_cuts = 1;
+    for _ in 0..40 {
+        let batch = random_ops(&mut rng, 20);
+        while let Err(error) = store.commit(&batch) {
+            assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        }
+        batches.push(batch);
+    }
+    assert_eq!(disk.0.lock().failing_cuts, 0, "it was cut, and that failed");
+    assert_same(&store.load().unwrap(), &model_after(&batches), "after the failures");
+    drop(store);
+    assert_same(&disk.open().unwrap().load().unwrap(), &model_after(&batches), "after a restart");
 }

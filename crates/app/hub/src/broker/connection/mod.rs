@@ -22,6 +22,7 @@ use super::{
     attach::{Attached, Departure, Refused},
     rates::Rates,
     session::Session,
+    subscribe::Asked,
     turn::Turn,
 };
 use crate::{DeviceIdentity, Hub, limits::mark};
@@ -64,6 +65,7 @@ pub struct Connection {
     open: Option<Box<Open>>,
     ended: Option<Ended>,
     interrupted: bool,
+    searching: bool,
     tally: Tally,
 }
 
@@ -81,6 +83,8 @@ struct Open {
     /// How many of these bear [`Turn::PENDING`].
     pending: usize,
     topics: Topics,
+    /// The packets behind it wait.
+    subscribing: Option<Box<Asked>>,
     keep_alive_ms: u64,
     last_packet_ms: u64,
     /// What CONNECT was granted, for the rule on DISCONNECT [MQTT-3.14.2-2].
@@ -134,7 +138,17 @@ impl Connection {
     /// A connection whose TLS handshake and registry check succeeded, waiting for CONNECT.
     #[must_use]
     pub fn new(hub: Arc<Hub>, identity: DeviceIdentity, peer: Peer, now: Now) -> Self {
-        Self { hub, identity, peer, opened: now, open: None, ended: None, interrupted: false, tally: Tally::default() }
+        Self {
+            hub,
+            identity,
+            peer,
+            opened: now,
+            open: None,
+            ended: None,
+            interrupted: false,
+            searching: false,
+            tally: Tally::default(),
+        }
     }
 
     /// Whose it is.
@@ -165,8 +179,12 @@ impl Connection {
         let mut used = 0;
         self.interrupted = false;
         while self.ended.is_none() {
+            if let Some(open) = &mut self.open {
+                open.go_on(&self.hub, &mut turn);
+            }
             if turn.is_over() {
-                self.interrupted = used < input.len();
+                let subscribing = self.open.as_ref().is_some_and(|open| open.subscribing.is_some());
+                self.interrupted = used < input.len() || subscribing;
                 break;
             }
             if self.open.as_ref().is_some_and(|open| open.owed.len() >= ACKS_MAX) {
@@ -199,10 +217,18 @@ impl Connection {
         used
     }
 
-    /// Whether the last [`Self::receive`] ended before its input did: call it again once others had their turn.
+    /// Whether the last [`Self::receive`] ended before its work was done: call it again, with whatever input is left, once
+    /// others had their turn.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted && self.ended.is_none()
+    }
+
+    /// Whether the last [`Self::transmit`] searched for retained messages: that there is more to search is no reason to
+    /// let others wait.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.searching
     }
 
     /// The store learns what the turn has for it, before anybody is told of it.
@@ -327,6 +353,7 @@ impl Connection {
             owed,
             pending: 0,
             topics: Topics::new(self.identity.kind()),
+            subscribing: None,
             keep_alive_ms: u64::from(keep_alive_s) * 1500,
             last_packet_ms: now.mono_ms,
             expiry_s: attached.expiry_s,
@@ -344,6 +371,7 @@ impl Connection {
         let before = out.len();
         let deadline_ms = self.deadline_ms(now);
         let mut more = false;
+        self.searching = false;
         if now.mono_ms >= deadline_ms {
             self.expire(now, out);
         } else {
@@ -369,7 +397,10 @@ impl Connection {
     fn pump(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>, out_bytes_max: usize) -> bool {
         let Some(open) = &mut self.open else { return false };
         match open.transmit(&self.hub, now, waker, out, out_bytes_max, &mut self.tally) {
-            Ok(more) => more,
+            Ok(pumped) => {
+                self.searching = pumped.scanned;
+                pumped.more
+            }
             Err(close) => {
                 self.end(close.into(), now, out);
                 false

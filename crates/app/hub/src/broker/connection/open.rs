@@ -10,9 +10,18 @@ use portreeve_types::{TopicError, TopicFilter, TopicName};
 use super::{Departure, End, Now, Open, Owed};
 use crate::{
     Hub,
-    broker::{Close, Tally, retained::SCAN_STEP_TOPICS, turn::Turn},
+    broker::{Close, Tally, retained::SCAN_STEP_TOPICS, subscribe::Asked, turn::Turn},
     limits::mark,
 };
+
+/// What [`Open::transmit`] left to do.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pumped {
+    /// More is ready to go out, or to be searched for.
+    pub(super) more: bool,
+    /// It went on with a search for retained messages.
+    pub(super) scanned: bool,
+}
 
 impl Open {
     pub(super) fn packet(
@@ -50,8 +59,8 @@ impl Open {
                 }
                 self.check_filters(hub, turn, requests.len())?;
                 self.charge(requests.len(), now)?;
-                let answered = hub.subscribe(turn, &self.session, &requests, subscribe.subscription_id);
-                self.owed.push_back((answered.ticket, Owed::SubAck(subscribe.packet_id, answered.reasons)));
+                self.subscribing = Some(Box::new(Asked::new(subscribe.packet_id, subscribe.subscription_id, requests)));
+                self.go_on(hub, turn);
                 Ok(())
             }
             Packet::Unsubscribe(unsubscribe) => {
@@ -78,6 +87,16 @@ impl Open {
                 Err(Violation::protocol("MQTT-4.12.0-6", "AUTH without an authentication method").into())
             }
             _ => Err(Violation::protocol("", "a packet that only a server sends").into()),
+        }
+    }
+
+    /// Goes on with the SUBSCRIBE that is being dealt with, if there is one.
+    pub(super) fn go_on(&mut self, hub: &Hub, turn: &mut Turn<'_>) {
+        let Some(asked) = &mut self.subscribing else { return };
+        let packet_id = asked.packet_id;
+        if let Some(answered) = hub.subscribe(turn, &self.session, asked) {
+            self.owed.push_back((answered.ticket, Owed::SubAck(packet_id, answered.reasons)));
+            self.subscribing = None;
         }
     }
 
@@ -120,7 +139,7 @@ impl Open {
         out: &mut Vec<u8>,
         out_bytes_max: usize,
         tally: &mut Tally,
-    ) -> Result<bool, Close> {
+    ) -> Result<Pumped, Close> {
         let Self { session, owed, link: client, .. } = self;
         let mut outgoing = session.outgoing.lock();
         if outgoing.connection != self.connection {
@@ -139,7 +158,7 @@ impl Open {
         let durable = hub.journal.durable();
         send_owed(owed, durable, self.version, out, out_bytes_max);
         if owed.is_empty() && outgoing.outbound.waiting() == 0 && outgoing.scans.is_empty() {
-            return Ok(false);
+            return Ok(Pumped::default());
         }
         let mut scanned = false;
         if !outgoing.scans.is_empty() && outgoing.outbound.waiting() < SCAN_STEP_TOPICS {
@@ -168,11 +187,12 @@ impl Open {
         // Looked at again: what became durable before that alarm was set has woken nobody.
         let durable = hub.journal.durable();
         let scannable = outgoing.scans.front().is_some_and(|item| item.after <= durable);
-        Ok(pumped.more
+        let more = pumped.more
             || scanned
             || (scannable && pumped.sent > 0)
             || owed.front().is_some_and(|(ticket, _)| *ticket <= durable)
-            || outgoing.outbound.is_sendable(client.receive_maximum()))
+            || outgoing.outbound.is_sendable(client.receive_maximum());
+        Ok(Pumped { more, scanned })
     }
 
     /// Whether the hub ends this connection; and if not, has `waker` called when it does. For a connection whose

@@ -156,24 +156,27 @@ impl Handover {
     }
 
     fn applied(&self, result: Result<Generation, StoreError>) {
-        let mut state = self.state.lock();
-        let failed_before = mem::replace(&mut state.failing, result.is_err());
-        match result {
-            Ok(next) => {
-                state.other = Other::Ready(next);
-                if failed_before {
-                    tracing::info!("the log of the session store is applied again");
+        let (is_ok, failed) = (result.is_ok(), result.as_ref().err().map(ToString::to_string));
+        let failed_before = {
+            let mut state = self.state.lock();
+            match result {
+                Ok(next) => state.other = Other::Ready(next),
+                Err(error) => {
+                    state.wanted = false;
+                    state.failure = Some(error);
                 }
             }
-            Err(error) => {
-                if !failed_before {
-                    tracing::error!(%error, "the log of the session store cannot be applied; it is tried again");
-                }
-                state.wanted = false;
-                state.failure = Some(error);
-            }
-        }
+            mem::replace(&mut state.failing, !is_ok)
+        };
         self.changed.notify_all();
+        // Told without the lock, for commits need that.
+        match failed {
+            None if failed_before => tracing::info!("the log of the session store is applied again"),
+            Some(error) if !failed_before => {
+                tracing::error!(%error, "the log of the session store cannot be applied; it is tried again");
+            }
+            _ => {}
+        }
     }
 
     fn is_stopping(&self) -> bool {

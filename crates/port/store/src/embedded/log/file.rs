@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    fs::OpenOptions,
+    fs::{OpenOptions, TryLockError},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -26,6 +26,7 @@ const SCHEMA: u64 = 1;
 const GENERATION_AT: usize = 512;
 const RECORDS_AT: u64 = BLOCK_BYTES as u64;
 const IDENTITY_BYTES: usize = 64;
+const CHUNK_BYTES: usize = 1 << 20;
 const GENERATION_BYTES: usize = 40;
 
 /// Where the records of a generation end, and what they come to.
@@ -109,8 +110,15 @@ impl LogFile {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error| explain_io(path.to_owned(), error);
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        // For as long as it is open, also while the tree's file is opened again after a failure.
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::Locked { file: path.to_owned() },
+            TryLockError::Error(error) => failed(error),
+        })?;
         // Linux reads ahead into large folios, and then each small write pays for a whole one.
-        fadvise(&file, 0, None, Advice::Random).map_err(|error| failed(error.into()))?;
+        if let Err(error) = fadvise(&file, 0, None, Advice::Random) {
+            tracing::debug!(%error, "commits to the session log may write more than they need");
+        }
         Self::open_with(path, Box::new(backend(file).map_err(failed)?))
     }
 
@@ -182,9 +190,21 @@ impl LogFile {
         written.map_err(|error| self.failed(error))
     }
 
-    /// Makes durable what a process that was killed may have left in the memory of the operating system.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.bytes.sync_data().map_err(|error| self.failed(error))
+    /// Makes durable what was read from it up to `end`, by writing it again: it may be in the memory of the operating system
+    /// only, which after a sync that failed does not mean to write it any more.
+    pub(super) fn rewrite(&self, generation: &Generation, end: End) -> Result<(), StoreError> {
+        let write = || {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            for position_bytes in (RECORDS_AT..end.position_bytes).step_by(CHUNK_BYTES) {
+                let left_bytes = usize::try_from(end.position_bytes - position_bytes).unwrap_or(CHUNK_BYTES);
+                let chunk = &mut chunk[..left_bytes.min(CHUNK_BYTES)];
+                self.bytes.read(position_bytes, chunk)?;
+                self.bytes.write(position_bytes, chunk)?;
+            }
+            self.bytes.write(GENERATION_AT as u64, &self.identity.encode_generation(generation))?;
+            self.bytes.sync_data()
+        };
+        write().map_err(|error| self.failed(error))
     }
 
     /// Reads the records of a generation to their end, verifying all; `on_ops` is handed the operations of each.

@@ -200,13 +200,18 @@ impl Logged {
     /// Brings a sealed generation into the tree and prepares its file for the generation after the next.
     fn apply(&self, generation: &Generation) -> Result<Generation, StoreError> {
         let file = self.file(generation);
+        let next = Generation::new(generation.number + 2);
+        if self.tree.applied()?.is_some_and(|applied| applied.generation >= generation.number) {
+            // An earlier attempt came so far; the file may not be whole any more.
+            file.begin(&next)?;
+            return Ok(next);
+        }
         let mut ops = Vec::new();
         let end = file.replay(generation, |more| ops.append(more))?;
         if !end.sealed {
             return Err(file.corrupt(format!("generation {}, record {} is damaged", generation.number, end.records)));
         }
         self.tree.apply(generation.number, &ops)?;
-        let next = Generation::new(generation.number + 2);
         file.begin(&next)?;
         Ok(next)
     }

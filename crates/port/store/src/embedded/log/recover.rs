@@ -31,32 +31,28 @@ pub(super) fn recover(files: &[LogFile; 2], applied: u64) -> Result<(Tail, Other
         if next_end.sealed {
             return Err(newest.corrupt("it is full although the one before it is not applied"));
         }
+        oldest.rewrite(&generation, end)?;
         return Ok((tail(newest, next, next_end)?, Other::Sealed(generation)));
     }
-    let next = match newest.generation()? {
-        Some(next) if next.number == applied + 2 => {
-            if verify(newest, &next)? != End::START {
-                let detail = format!("generation {} has no end, and another follows it", generation.number);
-                return Err(oldest.corrupt(detail));
-            }
-            next
+    if let Some(found) = newest.generation()? {
+        let (number, next) = (found.number, applied + 2);
+        // The one that is applied, or the next; none at all is what an interrupted preparation leaves.
+        if number != applied && number != next {
+            return Err(newest.corrupt(format!("it holds generation {number}, not {applied} or {next}")));
         }
-        // The one that is applied, or what an interrupted preparation for the next left.
-        Some(Generation { number, .. }) if number != applied => {
-            return Err(newest.corrupt(format!("it holds generation {number}, not {applied} or {}", applied + 2)));
+        if number == next && verify(newest, &found)? != End::START {
+            let detail = format!("generation {} has no end, and another follows it", generation.number);
+            return Err(oldest.corrupt(detail));
         }
-        _ => {
-            let next = Generation::new(applied + 2);
-            newest.begin(&next)?;
-            next
-        }
-    };
+    }
+    // Also where it seems to be prepared: whether that has reached the disk, nobody knows.
+    let next = Generation::new(applied + 2);
+    newest.begin(&next)?;
     Ok((tail(oldest, generation, end)?, Other::Ready(next)))
 }
 
 fn tail(file: &LogFile, generation: Generation, end: End) -> Result<Tail, StoreError> {
-    // What a killed process wrote may still be in the memory of the operating system only.
-    file.sync()?;
+    file.rewrite(&generation, end)?;
     Ok(Tail { generation, end, record: Record::default() })
 }
 
