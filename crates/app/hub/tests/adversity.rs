@@ -99,7 +99,9 @@ fn stall(bench: &Bench, identity: &DeviceIdentity) -> Sender<()> {
     let waker = Waker::from(Arc::new(Stall { stalled: Mutex::new(stalled), go_on: Mutex::new(go_on) }));
     let mut helper = Raw::new(bench, identity, "127.0.0.1", resume("stall"));
     for packet_id in 1..1000 {
-        let requests = vec![SubscriptionRequest { filter: "stall", options: SubscriptionOptions::default() }];
+        // Each another one: what is there already is not stored again.
+        let filter = format!("stall/{packet_id}");
+        let requests = vec![SubscriptionRequest { filter: &filter, options: SubscriptionOptions::default() }];
         helper.send(bench, &Packet::Subscribe(Subscribe { packet_id, subscription_id: None, requests }));
         helper.pump(bench, &waker);
         if is_stalled.recv_timeout(Duration::from_millis(200)).is_ok() {

@@ -13,6 +13,8 @@ use super::message::Message;
 
 /// Topics looked at in one step of a [`Scan`], so that nobody waits behind a search of a million.
 pub(crate) const SCAN_STEP_TOPICS: usize = 128;
+/// What it costs to go on elsewhere in the tree, in topics that are looked at one behind the other.
+const SKIP_TOPICS: usize = 8;
 
 /// All retained messages, ordered by topic, so that a filter's literal prefix is a range.
 #[derive(Debug, Default)]
@@ -172,8 +174,8 @@ impl Retained {
                 } else if message.envelope.expires.is_none_or(|at| at > now) {
                     found.push(Arc::clone(message));
                 }
-                looked += 1;
-                if looked == SCAN_STEP_TOPICS {
+                looked += if skip.is_some() { SKIP_TOPICS } else { 1 };
+                if looked >= SCAN_STEP_TOPICS {
                     scan.from = skip.map_or_else(|| Position::After(topic.clone()), Position::At);
                     return false;
                 }
@@ -280,7 +282,8 @@ mod tests {
         }
     }
 
-    /// A filter that matches one topic of many thousands gets there in a step or two, wherever its wildcards stand.
+    /// A filter that matches one topic of many thousands gets there in a few steps, wherever its wildcards stand. A step is
+    /// 128 topics in a row, or sixteen places.
     #[test]
     fn a_search_costs_what_it_finds() {
         let topics: Vec<String> = (0..100)
@@ -291,11 +294,11 @@ mod tests {
         let retained = retained(topics.iter().map(String::as_str));
         for (filter, matches, steps_max) in [
             ("devices/dev-0/+", 1, 1),
-            ("+/device-7/state", 100, 4),
-            ("+/device-7/+", 100, 4),
-            ("+/nobody/state", 0, 2),
+            ("+/device-7/state", 100, 14),
+            ("+/device-7/+", 100, 14),
+            ("+/nobody/state", 0, 14),
             ("area-5/#", 200, 2),
-            ("+/+", 0, 320),
+            ("+/+", 0, 2560),
             ("nothing/+/state", 0, 1),
         ] {
             let (found, steps) = search(&retained, filter);

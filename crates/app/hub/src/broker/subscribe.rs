@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::MutexGuard;
 use portreeve_events::Kind;
 use portreeve_mqtt::{Reason, RetainHandling, SubscriptionOptions};
@@ -89,6 +89,9 @@ impl Hub {
         let mut ops = if outgoing.stored { asked.added.iter().map(row).collect() } else { Vec::new() };
         let ticket = self.journal.submit(&mut ops);
         let after = if outgoing.stored { ticket } else { Ticket::default() };
+        // A search that was begun for one of these filters begins anew, or is not wanted any more.
+        let asked_again: HashSet<&str> = asked.requests.iter().map(|(filter, _)| filter.as_str()).collect();
+        outgoing.scans.retain(|item| !asked_again.contains(item.subscription.filter.as_str()));
         asked.scans.retain(|subscription| outgoing.holds(subscription));
         outgoing.scans.extend(asked.scans.drain(..).map(|subscription| RetainedScan {
             scan: Scan::new(subscription.filter.clone()),
@@ -124,7 +127,6 @@ impl Hub {
             self.emit_for(session, Kind::LimitReached, format_args!("{why}"));
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        outgoing.scans.retain(|item| item.scan.filter != *filter);
         // Clients that come back ask again for what they have: that changes nothing for anybody.
         let same = known.filter(|known| known.options == options && known.id == id);
         let subscription = match same {
