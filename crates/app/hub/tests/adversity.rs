@@ -484,3 +484,31 @@ fn of_two_sessions_under_one_name_the_newer_is_recovered() {
     };
     assert_eq!(bench.hub.limits_table().iter().find(|row| row.name == "sessions_total").unwrap().used, 1);
 }
+
+/// A SUBACK is a promise: also where the subscription was made by a connection that ended before it was answered.
+#[test]
+fn a_subscription_that_nobody_was_told_of_is_kept_when_it_is_asked_for_again() {
+    let bench = Bench::new();
+    let leaf = bench.add("app", Kind::Application);
+    bench.policy(r#"permit (principal, action, resource);"#);
+    let app = bench.identity(&leaf);
+    let filters: Vec<String> = (0..200).map(|n| format!("t/{n}")).collect();
+    let options = SubscriptionOptions::default();
+    let requests = filters.iter().map(|filter| SubscriptionRequest { filter, options }).collect();
+    let mut bytes = Vec::new();
+    let packets =
+        [Packet::Connect(resume("a")), Packet::Subscribe(Subscribe { packet_id: 1, subscription_id: None, requests })];
+    packets.iter().for_each(|packet| encode::any(&mut bytes, Version::V5, packet).unwrap());
+    let peer = Peer { address: [127, 0, 0, 1].into(), transport: "mqtt" };
+    let mut cut_off = Connection::new(Arc::clone(&bench.hub), app.clone(), peer, bench.now);
+    cut_off.receive(bench.now, &bytes, &mut Vec::new());
+    assert!(cut_off.is_interrupted(), "not all of it fits into a turn");
+    cut_off.lost(bench.now, "test");
+    let mut again = bench.connect(&app, resume("a"));
+    again.subscribed(&bench, "t/0", Qos::AtMostOnce);
+    let live = bench.hub.gauges().subscriptions.load(SeqCst);
+    drop((cut_off, again, app));
+    let bench = bench.reopen();
+    assert!(live > 0);
+    assert_eq!(bench.hub.gauges().subscriptions.load(SeqCst), live);
+}

@@ -82,3 +82,19 @@ impl From<OpenError> for Failure {
 pub(crate) fn is_locked(error: &OpenError) -> bool {
     matches!(error, OpenError::Store(StoreError::Locked { .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The unit file restarts a hub unless it ends with status 2: that is for what no second attempt mends.
+    #[test]
+    fn a_start_that_may_succeed_later_is_no_usage_error() {
+        let status = |error| Failure::from(OpenError::Store(error)).exit_status();
+        let file = || "sessions.redb".into();
+        assert_eq!(status(StoreError::Full { file: file() }), 3);
+        assert_eq!(status(StoreError::Io { file: file(), source: std::io::ErrorKind::TimedOut.into() }), 3);
+        assert_eq!(status(StoreError::Corrupt { file: file(), detail: "torn".into() }), 2);
+        assert_eq!(status(StoreError::Locked { file: file() }), 2);
+    }
+}

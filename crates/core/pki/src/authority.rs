@@ -117,6 +117,24 @@ pub struct Issued {
     pub not_after: UnixMillis,
 }
 
+impl Issued {
+    pub(crate) fn new(
+        chain_der: Vec<CertificateDer<'static>>,
+        serial: Vec<u8>,
+        key: &SubjectPublicKey,
+        validity: Validity,
+    ) -> Self {
+        Self {
+            chain_pem: chain_der.iter().map(to_pem).collect(),
+            chain_der,
+            serial,
+            key: key.hash(),
+            not_before: validity.not_before(),
+            not_after: validity.not_after(),
+        }
+    }
+}
+
 /// The hub's certificate authority: a root, an issuing CA for clients and one for servers.
 #[derive(Debug)]
 pub struct Authority {
@@ -320,15 +338,7 @@ impl Ca {
         let validity = Validity::from(now, lifetime).at_most(self.not_after);
         let serial = validity.stamp(&mut params)?;
         let leaf = CertificateDer::from(params.signed_by(public_key, &self.issuer)?);
-        let chain_der = vec![leaf, self.certificate.clone()];
-        Ok(Issued {
-            chain_pem: chain_der.iter().map(to_pem).collect(),
-            chain_der,
-            serial,
-            key: public_key.hash(),
-            not_before: validity.not_before(),
-            not_after: validity.not_after(),
-        })
+        Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, public_key, validity))
     }
 }
 

@@ -26,7 +26,7 @@ use x509_parser::{
 
 use crate::{
     Generation, HUB_NAMES_MAX, Issued, PkiError, Profile, Purpose, Role, SubjectPublicKey,
-    authority::{Validity, check_lifetime, common_name, leaf_params, random_serial, server_name, timestamp, to_pem},
+    authority::{Validity, check_lifetime, common_name, leaf_params, random_serial, server_name, timestamp},
     leaf::IDENTITY_URN,
 };
 
@@ -226,15 +226,7 @@ impl<'k> CaSigner<'k> {
         validity.stamp(&mut params)?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let leaf = CertificateDer::from(params.signed_by(key, &self.issuer)?);
-        let chain_der = vec![leaf, self.certificate.clone()];
-        Ok(Issued {
-            chain_pem: chain_der.iter().map(to_pem).collect(),
-            chain_der,
-            serial,
-            key: key.hash(),
-            not_before: validity.not_before(),
-            not_after: validity.not_after(),
-        })
+        Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, key, validity))
     }
 }
 

@@ -15,6 +15,21 @@ pub(crate) struct Rates {
 
 impl Rates {
     fn unused(kind: Kind, config: &Config, now_ms: u64) -> Self {
+        let [messages, bytes] =
+            Self::bounds(kind, config).map(|(rate_per_s, burst)| Bucket::new(rate_per_s, burst, now_ms));
+        Self { messages, bytes }
+    }
+
+    /// The same use under the bounds that are in force now.
+    fn under(mut self, kind: Kind, config: &Config) -> Self {
+        let [messages, bytes] = Self::bounds(kind, config);
+        self.messages.adjust(messages.0, messages.1);
+        self.bytes.adjust(bytes.0, bytes.1);
+        self
+    }
+
+    /// Rate a second and burst, of messages and of bytes.
+    fn bounds(kind: Kind, config: &Config) -> [(u64, u64); 2] {
         let limits = &config.limits;
         let (messages_per_s, burst, bytes_per_s) = match kind {
             Kind::Device => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
@@ -22,11 +37,8 @@ impl Rates {
                 (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
             }
         };
-        Self {
-            messages: Bucket::new(messages_per_s.into(), burst.into(), now_ms),
-            // The largest packet must pass, however low the rate.
-            bytes: Bucket::new(bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64), now_ms),
-        }
+        // The largest packet must pass, however low the rate.
+        [(messages_per_s.into(), burst.into()), (bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64))]
     }
 
     fn emptier(self, other: Self) -> Self {
@@ -46,10 +58,9 @@ pub(crate) struct UsedRates(Mutex<HashMap<IdentityId, Rates>>);
 impl UsedRates {
     /// The rates that a new connection begins with.
     pub(crate) fn begin(&self, identity: IdentityId, kind: Kind, config: &Config, now_ms: u64) -> Rates {
-        let unused = Rates::unused(kind, config, now_ms);
         match self.0.lock().get(&identity) {
-            Some(used) => used.emptier(unused),
-            None => unused,
+            Some(used) => used.under(kind, config),
+            None => Rates::unused(kind, config, now_ms),
         }
     }
 
@@ -91,6 +102,10 @@ mod tests {
         assert!(!begin(0).messages.take(1, 0), "nothing is left");
         assert!(begin(1000).messages.take(10, 1000));
         assert!(!begin(1000).messages.take(11, 1000));
+        let mut raised = config.clone();
+        raised.limits.device_messages_per_s = 50;
+        let mut rates = used.begin(id, Kind::Device, &raised, 1000);
+        assert!(rates.messages.take(50, 1000), "a changed configuration counts at once");
         let stranger = IdentityId(uuid::Uuid::new_v4());
         assert!(used.begin(stranger, Kind::Device, &config, 0).messages.take(100, 0));
         used.prune(9_999);

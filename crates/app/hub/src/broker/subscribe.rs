@@ -37,8 +37,6 @@ pub(crate) struct Asked {
     requests: Vec<(TopicFilter, SubscriptionOptions)>,
     /// One for each request that is dealt with.
     reasons: Vec<Reason>,
-    /// To be stored.
-    added: Vec<Arc<Subscription>>,
     /// Whose retained messages are to be sent.
     scans: Vec<Arc<Subscription>>,
 }
@@ -46,7 +44,7 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn new(packet_id: u16, id: Option<u32>, requests: Vec<(TopicFilter, SubscriptionOptions)>) -> Self {
         let reasons = Vec::with_capacity(requests.len());
-        Self { packet_id, id, requests, reasons, added: Vec::new(), scans: Vec::new() }
+        Self { packet_id, id, requests, reasons, scans: Vec::new() }
     }
 }
 
@@ -77,18 +75,11 @@ impl Hub {
         Some(self.subscribed(session, asked))
     }
 
-    /// Everything that a SUBSCRIBE asked for is decided: what was granted is stored.
+    /// Everything that a SUBSCRIBE asked for is decided: it is answered when what was granted is stored.
     fn subscribed(&self, session: &Session, asked: &mut Asked) -> Answered {
         let mut outgoing = session.outgoing.lock();
-        // Submitted under the lock, and only what is still there: what policy withdrew meanwhile stays withdrawn.
-        asked.added.retain(|subscription| outgoing.holds(subscription));
-        let row = |subscription: &Arc<Subscription>| SessionOp::PutSubscription {
-            session: session.id,
-            row: subscription.row(),
-        };
-        let mut ops = if outgoing.stored { asked.added.iter().map(row).collect() } else { Vec::new() };
-        let ticket = self.journal.submit(&mut ops);
-        let after = if outgoing.stored { ticket } else { Ticket::default() };
+        // Behind everything submitted so far: also what was there already may be on its way to the disk only.
+        let after = if outgoing.stored { self.journal.submit(&mut Vec::new()) } else { Ticket::default() };
         // A search that was begun for one of these filters begins anew, or is not wanted any more.
         let asked_again: HashSet<&str> = asked.requests.iter().map(|(filter, _)| filter.as_str()).collect();
         outgoing.scans.retain(|item| !asked_again.contains(item.subscription.filter.as_str()));
@@ -141,7 +132,11 @@ impl Hub {
         };
         if !outgoing.holds(&subscription) {
             self.install(&mut outgoing, &subscription);
-            asked.added.push(Arc::clone(&subscription));
+            if outgoing.stored {
+                // Under the lock: whoever finds it here, to ask for it again or to withdraw it, comes behind this.
+                let (session, row) = (session.id, subscription.row());
+                self.journal.submit(&mut vec![SessionOp::PutSubscription { session, row }]);
+            }
         }
         let send = match options.retain_handling {
             RetainHandling::Send => true,

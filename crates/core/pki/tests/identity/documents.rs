@@ -253,13 +253,7 @@ fn damaged_documents_are_refused() {
     let document = bundle(1, &[&key]).seal(&key).unwrap().into_bytes();
     let mut random = Random(5);
     for _ in 0..3_000 {
-        let mut mutant = document.clone();
-        let at = random.below(mutant.len());
-        match random.below(3) {
-            0 => mutant[at] ^= 1 << random.below(8),
-            1 => drop(mutant.remove(at)),
-            _ => mutant.insert(at, u8::try_from(random.below(256)).unwrap()),
-        }
+        let mutant = random.mutant(&document);
         let refused = mutant.trim_ascii_end() == document || TrustBundle::open(&mutant, &[public(&key)], None).is_err();
         assert!(refused, "{:?}", String::from_utf8_lossy(&mutant));
     }

@@ -382,13 +382,7 @@ fn damaged_requests_never_panic() {
     let good = request(&authority, &[vec![1, 2, 3]], Some(nonce(16)));
     let mut random = Random(3);
     for _ in 0..5_000 {
-        let mut mutant = good.clone();
-        let at = random.below(mutant.len());
-        match random.below(3) {
-            0 => mutant[at] ^= 1 << random.below(8),
-            1 => drop(mutant.remove(at)),
-            _ => mutant.insert(at, u8::try_from(random.below(256)).unwrap()),
-        }
+        let mutant = random.mutant(&good);
         let answer = responder.answer(&mutant, now(), HOUR, |_| CertificateStatus::Unknown);
         assert_eq!(answer.outcome.is_err(), answer.der.len() == 5);
     }

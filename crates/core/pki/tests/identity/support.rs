@@ -137,4 +137,15 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap()
     }
+    /// `good` with one bit changed, one byte taken out or one put in.
+    pub(crate) fn mutant(&mut self, good: &[u8]) -> Vec<u8> {
+        let mut mutant = good.to_vec();
+        let at = self.below(mutant.len());
+        match self.below(3) {
+            0 => mutant[at] ^= 1 << self.below(8),
+            1 => drop(mutant.remove(at)),
+            _ => mutant.insert(at, u8::try_from(self.below(256)).unwrap()),
+        }
+        mutant
+    }
 }
