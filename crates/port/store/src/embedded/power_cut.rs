@@ -22,7 +22,7 @@ const SECTOR_BYTES: usize = 512;
 /// The number that tree and logs share.
 const STORE: u64 = 7;
 /// A few commits fill a log.
-const LIMITS: LogLimits = LogLimits { file_bytes: 6 * BLOCK_BYTES, file_ops: 60 };
+const LIMITS: LogLimits = LogLimits { file_bytes: 6 * BLOCK_BYTES, file_ops: 60, step_ops: 20 };
 
 #[derive(Clone)]
 enum Change {

@@ -97,6 +97,21 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
+    /// Writes the net effect of these operations.
+    fn step(&mut self, ops: &[SessionOp], file: &RedbFile) -> Result<(), Failure> {
+        let newest_message = ops.iter().filter_map(|op| match op {
+            SessionOp::PutMessage { id, .. } => Some(id.0),
+            _ => None,
+        });
+        let newest_session = ops.iter().filter_map(|op| match op {
+            SessionOp::PutSession { id, .. } => Some(id.0),
+            _ => None,
+        });
+        self.reserve(NEXT_MESSAGE, newest_message.max())?;
+        self.reserve(NEXT_SESSION, newest_session.max())?;
+        fold(ops).into_iter().try_for_each(|folded| self.apply(folded, file))
+    }
+
     fn apply(&mut self, folded: Folded<'_>, file: &RedbFile) -> Result<(), Failure> {
         match folded.op {
             SessionOp::PutMessage { id, row } => {
@@ -219,23 +234,25 @@ impl Tree {
         })
     }
 
-    /// Brings the net effect of a generation of the log into the tree, atomically and durably. After an error the same
-    /// is to be tried again.
-    pub(super) fn apply(&self, generation: u64, ops: &[SessionOp]) -> Result<(), StoreError> {
-        let newest_message = ops.iter().filter_map(|op| match op {
-            SessionOp::PutMessage { id, .. } => Some(id.0),
-            _ => None,
-        });
-        let newest_session = ops.iter().filter_map(|op| match op {
-            SessionOp::PutSession { id, .. } => Some(id.0),
-            _ => None,
-        });
+    /// Brings a generation of the log into the tree, atomically and durably. `read` appends the operations of the next step
+    /// to a vector; none are the end. The net effect of each step is written. After an error the same is to be tried again.
+    pub(super) fn apply(
+        &self,
+        generation: u64,
+        mut read: impl FnMut(&mut Vec<SessionOp>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.0.write(|transaction| {
             let mut tables = Tables::open(transaction)?;
             tables.advance(generation, &self.0)?;
-            tables.reserve(NEXT_MESSAGE, newest_message.max())?;
-            tables.reserve(NEXT_SESSION, newest_session.max())?;
-            fold(ops).into_iter().try_for_each(|folded| tables.apply(folded, &self.0))
+            let mut ops = Vec::new();
+            loop {
+                read(&mut ops).map_err(Failure::Store)?;
+                if ops.is_empty() {
+                    return Ok(());
+                }
+                tables.step(&ops, &self.0)?;
+                ops.clear();
+            }
         })
     }
 

@@ -16,8 +16,8 @@ use std::{
 use redb::{StorageBackend, backends::FileBackend};
 use rustix::fs::{Advice, fadvise};
 
-use super::record::{BLOCK_BYTES, Generation, HEADER_BYTES, Header, number, plain_tag};
-use crate::{StoreError, embedded::file::explain_io, rows::SessionOp};
+use super::record::{BLOCK_BYTES, Generation, number, plain_tag};
+use crate::{StoreError, embedded::file::explain_io};
 
 /// A transfer that takes it for text breaks it.
 const MAGIC: &[u8; 16] = b"portreeve-slog\r\n";
@@ -141,7 +141,7 @@ impl LogFile {
         }
     }
 
-    fn len_bytes(&self) -> Result<u64, StoreError> {
+    pub(super) fn len_bytes(&self) -> Result<u64, StoreError> {
         self.bytes.len().map_err(|error| self.failed(error))
     }
 
@@ -207,73 +207,8 @@ impl LogFile {
         write().map_err(|error| self.failed(error))
     }
 
-    /// Reads the records of a generation to their end, verifying all; `on_ops` is handed the operations of each.
-    ///
-    /// The end is where no whole record stands. If one of the same generation stands behind that, something that was
-    /// acknowledged is damaged: a record is only begun when the one before it is durable.
-    pub(super) fn replay(
-        &self,
-        generation: &Generation,
-        mut on_ops: impl FnMut(&mut Vec<SessionOp>),
-    ) -> Result<End, StoreError> {
-        let length_bytes = self.len_bytes()?;
-        let (mut end, mut record, mut ops) = (End::START, Vec::new(), Vec::new());
-        while !end.sealed {
-            let Some(header) = self.record(end, generation, length_bytes, &mut record)? else { break };
-            header.read_ops(&record, &mut ops).map_err(|bad| {
-                self.corrupt(format!("generation {}, record {}: {bad}", generation.number, end.records))
-            })?;
-            on_ops(&mut ops);
-            end = end.after(record.len() as u64, header.ops, header.last);
-        }
-        if !end.sealed {
-            self.expect_nothing_behind(end, generation, length_bytes)?;
-        }
-        Ok(end)
-    }
-
-    /// Reads the whole record that stands at `end` into `record`, if one does.
-    fn record(
-        &self,
-        end: End,
-        generation: &Generation,
-        length_bytes: u64,
-        record: &mut Vec<u8>,
-    ) -> Result<Option<Header>, StoreError> {
-        let Some(header) = self.header(end.position_bytes, generation, length_bytes)? else { return Ok(None) };
-        let room_bytes = length_bytes - end.position_bytes;
-        let Some(record_bytes) = header.record_bytes().filter(|&bytes| bytes <= room_bytes) else { return Ok(None) };
-        let Ok(record_bytes) = usize::try_from(record_bytes) else { return Ok(None) };
-        record.resize(record_bytes, 0);
-        self.bytes.read(end.position_bytes, record).map_err(|error| self.failed(error))?;
-        let whole = header.sequence == end.records && header.vouches_for(record, generation);
-        Ok(whole.then_some(header))
-    }
-
-    fn header(
-        &self,
-        position_bytes: u64,
-        generation: &Generation,
-        length_bytes: u64,
-    ) -> Result<Option<Header>, StoreError> {
-        if position_bytes.saturating_add(HEADER_BYTES as u64) > length_bytes {
-            return Ok(None);
-        }
-        let mut bytes = [0; HEADER_BYTES];
-        self.bytes.read(position_bytes, &mut bytes).map_err(|error| self.failed(error))?;
-        Ok(Header::read(&bytes, generation))
-    }
-
-    fn expect_nothing_behind(&self, end: End, generation: &Generation, length_bytes: u64) -> Result<(), StoreError> {
-        for position_bytes in (end.position_bytes..length_bytes).step_by(BLOCK_BYTES) {
-            let header = self.header(position_bytes, generation, length_bytes)?;
-            // The record that was being written, if its head has arrived, bears just this sequence.
-            if header.is_some_and(|header| header.sequence != end.records) {
-                let (number, record) = (generation.number, end.records);
-                return Err(self.corrupt(format!("generation {number}, record {record} is damaged, and others follow")));
-            }
-        }
-        Ok(())
+    pub(super) fn read(&self, position_bytes: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
+        self.bytes.read(position_bytes, bytes).map_err(|error| self.failed(error))
     }
 
     pub(super) fn corrupt(&self, detail: impl Into<String>) -> StoreError {

@@ -18,6 +18,7 @@ mod applier;
 mod file;
 mod record;
 mod recover;
+mod replay;
 #[cfg(test)]
 pub(super) mod testing;
 
@@ -32,6 +33,7 @@ use applier::Handover;
 use file::{End, LogFile};
 use parking_lot::Mutex;
 use record::{Generation, Record};
+use replay::Replay;
 
 use super::sessions::{Applied, Tree};
 use crate::{
@@ -44,13 +46,15 @@ use crate::{
 pub(super) struct LogLimits {
     /// Above this length a file is sealed.
     pub(super) file_bytes: u64,
-    /// Above this many operations a file is sealed: they are in memory while they are applied.
+    /// Above this many operations a file is sealed: the pages that they change are in memory while they are applied.
     pub(super) file_ops: u64,
+    /// So many operations, and at most those of one commit more, are applied at a time: they are in memory then.
+    pub(super) step_ops: usize,
 }
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { file_bytes: 8 << 20, file_ops: 1 << 16 }
+        Self { file_bytes: 8 << 20, file_ops: 1 << 16, step_ops: 1 << 13 }
     }
 }
 
@@ -197,7 +201,7 @@ impl Logged {
         self.append(&mut tail, Some(next))
     }
 
-    /// Brings a sealed generation into the tree and prepares its file for the generation after the next.
+    /// Brings a sealed generation into the tree in one transaction and prepares its file for the generation after the next.
     fn apply(&self, generation: &Generation) -> Result<Generation, StoreError> {
         let file = self.file(generation);
         let next = Generation::new(generation.number + 2);
@@ -206,12 +210,17 @@ impl Logged {
             file.begin(&next)?;
             return Ok(next);
         }
-        let mut ops = Vec::new();
-        let end = file.replay(generation, |more| ops.append(more))?;
-        if !end.sealed {
-            return Err(file.corrupt(format!("generation {}, record {} is damaged", generation.number, end.records)));
-        }
-        self.tree.apply(generation.number, &ops)?;
+        let mut replay = Replay::new(file, generation)?;
+        self.tree.apply(generation.number, |ops| {
+            while ops.len() < self.limits.step_ops && replay.read(ops)? {}
+            let end = replay.end();
+            if ops.is_empty() && !end.sealed {
+                return Err(
+                    file.corrupt(format!("generation {}, record {} is damaged", generation.number, end.records))
+                );
+            }
+            Ok(())
+        })?;
         file.begin(&next)?;
         Ok(next)
     }

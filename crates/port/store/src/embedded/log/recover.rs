@@ -9,6 +9,7 @@ use super::{
     applier::Other,
     file::{End, Identity, LogFile},
     record::{Generation, Record},
+    replay::Replay,
 };
 use crate::{
     StoreError,
@@ -67,7 +68,11 @@ fn expect_generation(file: &LogFile, number: u64) -> Result<Generation, StoreErr
 }
 
 fn verify(file: &LogFile, generation: &Generation) -> Result<End, StoreError> {
-    file.replay(generation, Vec::clear)
+    let (mut replay, mut ops) = (Replay::new(file, generation)?, Vec::new());
+    while replay.read(&mut ops)? {
+        ops.clear();
+    }
+    Ok(replay.end())
 }
 
 pub(super) fn new_store_number() -> u64 {
