@@ -1,7 +1,11 @@
 //! Administration: every request an operator can make, who may make it, and what it does.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_config::Role;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::Reason;
@@ -47,6 +51,14 @@ pub enum AdminRequest {
         /// Days the bundle's certificate is valid; the default and the cap are 365.
         #[serde(default)]
         days: Option<u32>,
+    },
+    /// Makes a one-time enrolment code.
+    DeviceCode {
+        /// For whom.
+        name: IdentityName,
+        /// Seconds it is valid; without it `enrolment.code_valid_s`.
+        #[serde(default)]
+        valid_s: Option<u64>,
     },
     /// Changes descriptive fields.
     DeviceEdit {
@@ -227,7 +239,7 @@ impl AdminRequest {
         match self {
             Self::Status | Self::DeviceList | Self::DeviceShow { .. } | Self::PolicyCheck { .. } => Need::Read,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
-            Self::DeviceAdd { bundle: true, .. } => Need::Keys,
+            Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
             Self::DeviceAdd { .. } | Self::DeviceEdit { .. } | Self::DeviceState { .. } => Need::Operate,
             Self::PolicyApply { .. } | Self::Reload => Need::Govern,
@@ -261,9 +273,10 @@ impl Hub {
             AdminRequest::DeviceAdd { name, kind, fields, bundle, days } => {
                 self.device_add(actor, &name, kind, &fields, bundle.then_some(days), now)
             }
+            AdminRequest::DeviceCode { name, valid_s } => self.device_code(actor, &name, valid_s, now),
             AdminRequest::DeviceEdit { name, fields } => {
                 let row = self.registry.edit(&name, &fields, now)?;
-                self.identity_changed(actor, &row, "fields changed");
+                self.identity_changed(&actor.name, &row, "fields changed");
                 Ok(Outcome::ok(identity_json(&self.registry, &row)))
             }
             AdminRequest::DeviceList => {
@@ -309,17 +322,11 @@ impl Hub {
         }
     }
 
-    fn identity_changed(&self, actor: &Actor, row: &IdentityRow, what: &str) {
+    fn identity_changed(&self, actor: &str, row: &IdentityRow, what: &str) {
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
         sessions.iter().for_each(|session| self.raise_epoch(session));
         self.reauthorize(&sessions, self.wall_clock());
-        self.emit(
-            EventKind::IdentityChanged,
-            Some(row.name.as_str()),
-            None,
-            None,
-            format_args!("{what}, by {}", actor.name),
-        );
+        self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, format_args!("{what}, by {actor}"));
     }
 
     /// `bundle` is `Some(days)` where a key and certificate are to be made.
@@ -346,7 +353,7 @@ impl Hub {
                 self.emit(EventKind::KeyReuseRefused, Some(name.as_str()), None, None, detail);
             }
         })?;
-        self.identity_changed(actor, &row, "registered");
+        self.identity_changed(&actor.name, &row, "registered");
         // Told once it is registered: before that nobody could connect with it.
         let bundle = made.map(|(serial, bundle)| {
             self.emit(EventKind::CertificateIssued, Some(name.as_str()), None, None, format_args!("serial {serial}"));
@@ -372,6 +379,23 @@ impl Hub {
             key_pem: key.pkcs8_pem.to_string(),
         };
         Ok((issued, bundle))
+    }
+
+    fn device_code(
+        &self,
+        actor: &Actor,
+        name: &IdentityName,
+        valid_s: Option<u64>,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
+        let made = self.make_code(actor, name, valid_s, now)?;
+        let root = digest(&SHA256, self.authority.root_certificate());
+        Ok(Outcome::ok(json!({
+            "name": name.as_str(),
+            "code": made.text.as_str(),
+            "expires_ms": made.expires.0,
+            "ca_sha256": hex::encode(root),
+        })))
     }
 
     fn device_show(&self, name: &IdentityName) -> Result<Outcome, AdminError> {
@@ -418,17 +442,30 @@ impl Hub {
                 json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true }),
             ));
         }
-        let row = self.registry.set_state(name, to, reason, now)?;
-        let mut cut = 0;
-        self.identity_changed(actor, &row, to.as_str());
-        if to != LifecycleState::Active {
-            let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str() };
-            let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
-            cut = self.cut(row.id, close, forget);
-        }
+        let (row, cut) = self.move_identity(&actor.name, name, to, reason, now)?;
         let mut result = identity_json(&self.registry, &row);
         result["connections_closed"] = json!(cut);
         Ok(Outcome::ok(result))
+    }
+
+    /// Moves an identity along its life and cuts it off where its new state says so. Returns how many connections ended.
+    pub(crate) fn move_identity(
+        &self,
+        actor: &str,
+        name: &IdentityName,
+        to: LifecycleState,
+        reason: &str,
+        now: UnixMillis,
+    ) -> Result<(Arc<IdentityRow>, usize), RegistryError> {
+        let row = self.registry.set_state(name, to, reason, now)?;
+        self.identity_changed(actor, &row, to.as_str());
+        if to == LifecycleState::Active {
+            return Ok((row, 0));
+        }
+        let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str() };
+        let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
+        let cut = self.cut(row.id, close, forget);
+        Ok((row, cut))
     }
 
     fn policy_apply(&self, actor: &Actor, sources: Vec<Source>, dry_run: bool) -> Result<Outcome, AdminError> {

@@ -145,6 +145,7 @@ impl Hub {
             limits: limits::Watermarks::default(),
             rate: limits::RateWindow::default(),
             used_rates: crate::UsedRates::default(),
+            enrolment: crate::enrol::EnrolmentRates::default(),
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
             listeners: Mutex::default(),

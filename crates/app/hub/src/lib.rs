@@ -18,6 +18,7 @@
 mod admin;
 mod bootstrap;
 mod broker;
+mod enrol;
 mod limits;
 mod policies;
 mod registry;
@@ -50,6 +51,7 @@ use portreeve_types::{LifecycleState, Qos, UnixMillis};
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
 pub use bootstrap::OpenError;
 pub use broker::{Close, Connection, Counters, Ended, Gauges, Now, Peer, Tally, Transmit};
+pub use enrol::{Claim, EnrolRefusal, EnrolRequest};
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
 
@@ -83,6 +85,7 @@ pub struct Hub {
     limits: limits::Watermarks,
     rate: limits::RateWindow,
     used_rates: UsedRates,
+    enrolment: enrol::EnrolmentRates,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
     listeners: Mutex<Vec<(String, String)>>,
@@ -111,6 +114,7 @@ struct CommitWatch {
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
+    superseded_ms: u64,
     sys_ms: u64,
     sweep_ms: u64,
     sweep_after: Option<portreeve_types::TopicName>,
@@ -189,7 +193,9 @@ impl Hub {
     /// Why this certificate is not admitted.
     pub fn authenticate(&self, leaf_der: &[u8]) -> Result<DeviceIdentity, Refusal> {
         let facts = portreeve_pki::leaf_facts(leaf_der).map_err(|error| Refusal::Malformed(error.to_string()))?;
-        Ok(self.registry.authenticate(&facts)?)
+        let identity = self.registry.authenticate(&facts)?;
+        self.registry.used(identity.id(), &facts.serial);
+        Ok(identity)
     }
 
     /// The registered name of an identity, for logs.
@@ -320,6 +326,11 @@ impl Hub {
         {
             tracing::warn!(%error, "last-seen times could not be written; they are kept for the next try");
         }
+        if due(&mut upkeep.superseded_ms, 1000)
+            && let Err(error) = self.registry.flush_superseded(now.wall)
+        {
+            tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
+        }
         let sys_every_ms = self.config().mqtt.sys_interval_s * 1000;
         if sys_every_ms > 0 && due(&mut upkeep.sys_ms, sys_every_ms) {
             self.publish_sys(now.wall);
@@ -420,7 +431,7 @@ impl Hub {
     /// Writes what is pending. `false` if the store could not take it in time.
     #[must_use]
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
-        let seen = self.registry.flush_seen().is_ok();
+        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_superseded(self.wall_clock()).is_ok();
         self.journal.flush(timeout) && seen
     }
 

@@ -219,6 +219,12 @@ impl Hub {
             ),
             row("application_bytes_per_s", l.application_bytes_per_s, high(&self.limits.application_bytes_per_s)),
             row("handshakes_per_s", l.handshakes_per_s.into(), admissions.handshakes_this_s.load(Relaxed)),
+            row(
+                "enrolment_failures_per_source_per_min",
+                l.enrolment_failures_per_source_per_min.into(),
+                self.enrolment.failures_of_the_worst(),
+            ),
+            row("certificates_per_s", l.certificates_per_s.into(), self.enrolment.certificates_in_use()),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
             row("bytes_per_s", l.bytes_per_s, bytes_now),
             row("journal_pending_bytes", l.journal_pending_bytes as u64, journal.pending_bytes),

@@ -2,6 +2,8 @@
 //!
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
+mod enrolment;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -9,12 +11,14 @@ use std::{
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use portreeve_pki::{Issued, LeafFacts};
+use portreeve_pki::{Generation, Issued, LeafFacts};
 use portreeve_policy::Subject;
 use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
+
+pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 
 /// Why the registry refused a change.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,17 @@ pub enum RegistryError {
         /// State asked for.
         to: LifecycleState,
     },
+    /// Nobody in this state gets a certificate.
+    #[error("`{name}` is {state}; only a pending or active one gets a certificate")]
+    NotEnrollable {
+        /// Who.
+        name: IdentityName,
+        /// Its state.
+        state: LifecycleState,
+    },
+    /// No such code waits for this identity: it is wrong, was used, or its time is over.
+    #[error("the one-time code is wrong, was used before, or its time is over")]
+    Code,
     /// Text that is too long or holds control characters.
     #[error("{0} must be at most 256 characters without control characters")]
     Field(&'static str),
@@ -128,9 +143,17 @@ struct State {
     credentials: HashMap<KeyHash, Arc<CredentialRow>>,
     /// The keys of the credentials, by whose they are.
     keys: BTreeSet<(IdentityId, KeyHash)>,
+    /// One-time codes that wait for their devices.
+    codes: HashMap<IdentityId, WaitingCode>,
+    /// The newest generation that somebody has connected with, of those who have renewed.
+    newest_used: HashMap<IdentityId, Generation>,
 }
 
 impl State {
+    fn keys_of(&self, id: IdentityId) -> impl Iterator<Item = KeyHash> {
+        self.keys.range((id, KeyHash([0; 32]))..=(id, KeyHash([0xff; 32]))).map(|(_, key)| *key)
+    }
+
     fn put_credential(&mut self, row: CredentialRow) {
         self.keys.insert((row.identity, row.key));
         self.credentials.insert(row.key, Arc::new(row));
@@ -145,6 +168,8 @@ pub struct Registry {
     change: Mutex<()>,
     /// Contacts not yet written to the store.
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
+    /// Identities whose older certificates are void and not yet so in the store.
+    superseding: Mutex<BTreeSet<IdentityId>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -160,8 +185,18 @@ impl Registry {
             state.names.insert(row.name.clone(), row.id);
             state.identities.insert(row.id, Arc::new(row));
         }
-        contents.credentials.into_iter().for_each(|row| state.put_credential(row));
-        Self { store, state: state.into(), change: Mutex::default(), seen: Mutex::default() }
+        for row in contents.credentials {
+            state.note_superseded(&row);
+            state.put_credential(row);
+        }
+        state.codes.extend(enrolment::stored_codes(&contents.blobs));
+        Self {
+            store,
+            state: state.into(),
+            change: Mutex::default(),
+            seen: Mutex::default(),
+            superseding: Mutex::default(),
+        }
     }
 
     /// Registered identities.
@@ -195,8 +230,7 @@ impl Registry {
     #[must_use]
     pub fn credentials(&self, id: IdentityId) -> Vec<Arc<CredentialRow>> {
         let state = self.state.read();
-        let keys = state.keys.range((id, KeyHash([0; 32]))..=(id, KeyHash([0xff; 32]))).map(|(_, key)| key);
-        let mut rows: Vec<_> = keys.filter_map(|key| state.credentials.get(key).cloned()).collect();
+        let mut rows: Vec<_> = state.keys_of(id).filter_map(|key| state.credentials.get(&key).cloned()).collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.issued, row.key)));
         rows
     }
@@ -218,21 +252,26 @@ impl Registry {
         let refuse = |identity, reason| Err(GateRefusal { identity, reason });
         let Some(credential) = state.credentials.get(&leaf.key) else { return refuse(leaf.identity, "unknown-key") };
         let identity = Some(credential.identity);
+        let Some(row) = state.identities.get(&credential.identity) else { return refuse(identity, "unknown-identity") };
+        // One whose identity is out of service altogether says nothing about copies of it.
+        if row.state == LifecycleState::Active && state.is_superseded(credential) {
+            return refuse(identity, SUPERSEDED);
+        }
         if credential.revoked.is_some() {
             return refuse(identity, "revoked");
         }
         if leaf.identity != identity || leaf.serial != credential.serial {
             return refuse(identity, "certificate-not-registered");
         }
-        let Some(row) = state.identities.get(&credential.identity) else { return refuse(identity, "unknown-identity") };
         match row.state {
             LifecycleState::Active => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
             other => refuse(identity, other.as_str()),
         }
     }
 
-    /// Registers an identity, active at once: an operator vouches for it. `certify` may issue its first certificate,
-    /// which is stored in the same commit; what it refuses is not registered.
+    /// Registers an identity. `certify` may issue its first certificate, which is stored in the same commit: an operator
+    /// vouches for it, so it is active at once. Without one it is pending until it enrols. What `certify` refuses is not
+    /// registered.
     ///
     /// # Errors
     /// [`RegistryError::Exists`], [`RegistryError::Field`], [`RegistryError::KeyKnown`], the store's, or `certify`'s.
@@ -258,7 +297,7 @@ impl Registry {
             model: String::new(),
             firmware: String::new(),
             notes: String::new(),
-            state: LifecycleState::Active,
+            state: LifecycleState::Pending,
             state_reason: "registered by an operator".into(),
             created: now,
             changed: now,
@@ -268,6 +307,9 @@ impl Registry {
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, now));
         if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
             return Err(RegistryError::KeyKnown.into());
+        }
+        if credential.is_some() {
+            row.state = LifecycleState::Active;
         }
         Ok(self.apply(row, credential.into_iter().collect())?)
     }

@@ -3,7 +3,7 @@
 //! A limit's text names what happens when it is reached; `CSA-COM-04` asks for throttling per client and globally.
 
 use crate::section::section;
-use crate::words::{LogFormat, LogLevel, Network, QueueOverflow, Role};
+use crate::words::{CloneResponse, LogFormat, LogLevel, Network, QueueOverflow, Role};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -85,6 +85,23 @@ section! {
         /// origin is refused, for a browser sends its user's certificate on behalf of every page; programs other than
         /// browsers name no origin and are not concerned.
         websocket_origins: Vec<String> = Vec::new(), "web origins", reload;
+    }
+}
+
+section! {
+    /// How devices come to their certificates: EST (RFC 7030) on the device HTTPS listener.
+    Enrolment as "enrolment" {
+        /// How long a one-time code is valid from the moment it is made, unless `device code --valid` says otherwise.
+        code_valid_s: u64 = 86_400, in 60..=2_592_000, "seconds", reload;
+        /// How long the certificate of a device that enrols lives. It renews by itself, so it may be short; a stolen one
+        /// is worth something until it ends or is revoked.
+        lifetime_s: u64 = 604_800, in 60..=31_536_000, "seconds", reload;
+        /// The part of a certificate's life that has to be over before it is renewed. Clients renew at two thirds; one
+        /// that asks much earlier is broken or up to something.
+        renew_after_percent: u16 = 50, in 0..=90, "percent", reload;
+        /// What happens when a certificate that was renewed before is renewed again with another key, which is what a
+        /// copied device does: `alert` refuses and emits an event, `quarantine` also cuts the identity off.
+        on_clone: CloneResponse = CloneResponse::Alert, "word", reload;
     }
 }
 
@@ -181,6 +198,12 @@ section! {
         connections_per_source_burst: u32 = 20_000, in 1..=1_000_000, "connections", reload, metered;
         /// TLS handshakes begun a second, from all sources. More wait in the operating system's queue.
         handshakes_per_s: u32 = 20_000, in 1..=1_000_000, "handshakes a second", reload, metered;
+        /// Failed requests for a certificate from one source a minute, and as many at once. One more is answered with 503
+        /// and a time to wait, whatever it shows, so that nobody can try codes or have requests looked at for ever.
+        enrolment_failures_per_source_per_min: u32 = 10, in 1..=100_000, "requests a minute", reload, metered;
+        /// Certificates issued a second, to all. One more is answered with 503 and a time to wait: a fleet that enrols at
+        /// once does so in its turn, and messages do not wait for it.
+        certificates_per_s: u32 = 50, in 1..=10_000, "certificates a second", reload, metered;
         /// Messages that one device may publish a second, on average; each filter that it subscribes to and each ping
         /// counts as one. One that sends more, beyond its burst, is disconnected with 0x96. Coming back renews nothing.
         device_messages_per_s: u32 = 10_000, in 1..=100_000_000, "messages a second", reload, metered;

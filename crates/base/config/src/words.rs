@@ -59,6 +59,16 @@ words! {
 }
 
 words! {
+    /// What happens to an identity whose certificate seems to be held by two.
+    CloneResponse is "alert or quarantine" {
+        "alert" => /// It gets no certificate this time, and an event tells.
+            Alert,
+        "quarantine" => /// It is quarantined as well: both holders are cut off.
+            Quarantine,
+    }
+}
+
+words! {
     /// How much is logged.
     LogLevel is "log level" {
         "error" => /// Only what needs an operator now.

@@ -8,7 +8,8 @@
 //! *Invariants*
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
 //!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list.
-//! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7).
+//! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
+//!   configuration, [`ServerTls::enrolment_config`], also hears who has none yet.
 //! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
 //! - A refused client learns that its certificate was not accepted and nothing else; the caller learns why from
 //!   [`Refusal`].
@@ -25,7 +26,7 @@ mod refusal;
 mod server;
 mod verifier;
 
-pub use client::client_config;
+pub use client::{client_config, enrolment_client_config, unverified_client_config};
 pub use error::TlsError;
 pub use material::{Credentials, certificates_from_pem, key_from_pem};
 pub use policy::provider;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
 };
@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 use crate::{
     Credentials, LeafGate, TlsError,
     policy::{VERSIONS, provider},
-    verifier::ClientVerifier,
+    verifier::{ClientVerifier, EnrolmentVerifier},
 };
 
 /// The server side of mutual TLS, for any number of listeners.
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    enrolment: Arc<ServerConfig>,
     verifier: Arc<ClientVerifier>,
     certificate: Arc<ServedCertificate>,
 }
@@ -53,21 +54,26 @@ impl ServerTls {
     ) -> Result<Self, TlsError> {
         let verifier = Arc::new(ClientVerifier::new(anchors, gate)?);
         let certificate = Arc::new(ServedCertificate(ArcSwap::new(hub.certify()?)));
-        let mut config = ServerConfig::builder_with_details(provider(), time)
-            .with_protocol_versions(VERSIONS)
-            .map_err(TlsError::Unusable)?
-            .with_client_cert_verifier(Arc::clone(&verifier) as _)
-            .with_cert_resolver(Arc::clone(&certificate) as _);
-        // One order of suites for the fleet: ours.
-        config.ignore_client_order = true;
-        // RFC 7627; SP 800-52r2 §3.5.2. Without it a TLS 1.2 session could be spliced onto another.
-        config.require_ems = true;
-        // A resumed session skips the verifier, so a revoked device would come back in.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.max_early_data_size = 0;
-        config.alpn_protocols = owned(alpn);
-        Ok(Self { config: Arc::new(config), verifier, certificate })
+        let build = |clients: Arc<dyn ClientCertVerifier>, time| {
+            let mut config = ServerConfig::builder_with_details(provider(), time)
+                .with_protocol_versions(VERSIONS)
+                .map_err(TlsError::Unusable)?
+                .with_client_cert_verifier(clients)
+                .with_cert_resolver(Arc::clone(&certificate) as _);
+            // One order of suites for the fleet: ours.
+            config.ignore_client_order = true;
+            // RFC 7627; SP 800-52r2 §3.5.2. Without it a TLS 1.2 session could be spliced onto another.
+            config.require_ems = true;
+            // A resumed session skips the verifier, so a revoked device would come back in.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.max_early_data_size = 0;
+            config.alpn_protocols = owned(alpn);
+            Ok::<_, TlsError>(Arc::new(config))
+        };
+        let config = build(Arc::clone(&verifier) as _, Arc::clone(&time))?;
+        let enrolment = build(Arc::new(EnrolmentVerifier(Arc::clone(&verifier))), time)?;
+        Ok(Self { config, enrolment, verifier, certificate })
     }
 
     /// The configuration to accept connections with.
@@ -79,9 +85,14 @@ impl ServerTls {
     /// The same for a listener that speaks another application protocol (RFC 7301); it follows every replacement too.
     #[must_use]
     pub fn config_with_alpn(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
-        let mut config = ServerConfig::clone(&self.config);
-        config.alpn_protocols = owned(alpn);
-        Arc::new(config)
+        with_alpn(&self.config, alpn)
+    }
+
+    /// As [`Self::config_with_alpn`], for the one kind of listener that also hears clients who have no certificate yet.
+    /// A certificate that is presented is looked at as everywhere; who presents none is nobody, and has to be treated so.
+    #[must_use]
+    pub fn enrolment_config(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+        with_alpn(&self.enrolment, alpn)
     }
 
     /// Serves another certificate from the next handshake on. On error the old one stays.
@@ -100,6 +111,12 @@ impl ServerTls {
     pub fn replace_anchors(&self, anchors: &[CertificateDer<'_>]) -> Result<(), TlsError> {
         self.verifier.replace_anchors(anchors)
     }
+}
+
+fn with_alpn(config: &ServerConfig, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = owned(alpn);
+    Arc::new(config)
 }
 
 fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {

@@ -12,11 +12,13 @@
 mod bucket;
 mod identity;
 mod qos;
+mod source;
 mod time;
 mod topic;
 
 pub use bucket::Bucket;
 pub use identity::{ClientId, IdentityId, IdentityName, KeyHash, Kind, LifecycleState, NameError, UnknownWord};
 pub use qos::Qos;
+pub use source::source_of;
 pub use time::UnixMillis;
 pub use topic::{TopicError, TopicFilter, TopicName, covers, matches};

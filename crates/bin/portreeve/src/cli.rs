@@ -107,6 +107,29 @@ pub(crate) enum DeviceCommand {
         after_help = "Examples:\n  portreeve device add lamp-1 --group lamps --location 'hall 2' --out bundles/lamp-1\n  portreeve device add dashboard --kind application --out bundles/dashboard"
     )]
     Add(Add),
+    /// Make a one-time code with which a device gets its certificate for a key that it makes itself
+    ///
+    /// The code is shown once and kept nowhere. A new one voids the one before.
+    #[command(after_help = "Examples:\n  portreeve device add lamp-1\n  portreeve device code lamp-1 --valid 2h")]
+    Code {
+        /// The registered name
+        name: IdentityName,
+        /// How long it is valid, such as 30m, 2h or 3d; without it, enrolment.code_valid_s
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        valid: Option<Duration>,
+    },
+    /// On a device: make a key and get a certificate for it with a one-time code
+    ///
+    /// Needs no hub on this machine. Makes DIR with ca.pem, cert.pem and key.pem; the key never leaves it.
+    #[command(
+        after_help = "Example:\n  portreeve device enrol lamp-1 --hub hub.example.org --ca-sha256 5f0c… --out /etc/lamp"
+    )]
+    Enrol(Enrol),
+    /// On a device: renew the certificate when two thirds of its life are over
+    #[command(
+        after_help = "Examples:\n  portreeve device renew /etc/lamp           once, if it is time\n  portreeve device renew /etc/lamp --watch   for ever"
+    )]
+    Renew(Renew),
     /// All identities
     List,
     /// One identity with its certificates and sessions
@@ -149,6 +172,44 @@ pub(crate) struct Add {
     /// Days the certificate is valid
     #[arg(long, requires = "out", value_parser = clap::value_parser!(u32).range(1..=365))]
     pub(crate) days: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Enrol {
+    /// The registered name
+    pub(crate) name: IdentityName,
+    /// The hub's device HTTPS listener; without a port, 8444
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) hub: String,
+    /// The one-time code; without it, PORTREEVE_CODE or a line of standard input
+    ///
+    /// Other users of this machine can see what stands on a command line.
+    #[arg(long, env = "PORTREEVE_CODE", hide_env_values = true)]
+    pub(crate) code: Option<String>,
+    /// What `device code` showed: the SHA-256 of the hub's root certificate
+    #[arg(long, value_name = "HEX", required_unless_present = "ca")]
+    pub(crate) ca_sha256: Option<String>,
+    /// The hub's root certificate, if it came here another way
+    #[arg(long, value_name = "FILE", conflicts_with = "ca_sha256")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Where ca.pem, cert.pem and key.pem go; it is made
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// The directory that `device enrol --out` made
+    pub(crate) bundle: PathBuf,
+    /// Another hub than the one that was enrolled with
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) hub: Option<String>,
+    /// Ask now, whether it is time or not
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Stay, and renew each time it is time
+    #[arg(long, conflicts_with = "now")]
+    pub(crate) watch: bool,
 }
 
 /// What is known of an identity.

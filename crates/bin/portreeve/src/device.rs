@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use portreeve_hub::{AdminRequest, Bundle, Fields};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::Administration,
     cli::{Add, Change, DeviceCommand, FieldArgs, Global, Output},
+    enrol,
     failure::Failure,
     output::{cell, instant, list, say, say_json, table},
 };
@@ -24,20 +26,26 @@ const CERT: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
 pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure> {
-    let hub = Administration::new(global)?;
+    // Not for what a device does: there is no hub on its machine.
+    let hub = || Administration::new(global);
     match command {
-        DeviceCommand::Add(add) => self::add(global, &hub, add),
-        DeviceCommand::List => show(global, &hub.request(AdminRequest::DeviceList)?.result, identities),
-        DeviceCommand::Show { name } => show(global, &hub.request(AdminRequest::DeviceShow { name })?.result, identity),
+        DeviceCommand::Add(add) => self::add(global, &hub()?, add),
+        DeviceCommand::Code { name, valid } => code(global, &hub()?, name, valid),
+        DeviceCommand::Enrol(args) => enrol::enrol(global, args),
+        DeviceCommand::Renew(args) => enrol::renew(global, &args),
+        DeviceCommand::List => show(global, &hub()?.request(AdminRequest::DeviceList)?.result, identities),
+        DeviceCommand::Show { name } => {
+            show(global, &hub()?.request(AdminRequest::DeviceShow { name })?.result, identity)
+        }
         DeviceCommand::Edit { name, fields } => {
             let request = AdminRequest::DeviceEdit { name, fields: fields.into() };
-            show(global, &hub.request(request)?.result, identity)
+            show(global, &hub()?.request(request)?.result, identity)
         }
-        DeviceCommand::Disable(change) => become_(global, &hub, change, LifecycleState::Disabled),
-        DeviceCommand::Enable(change) => become_(global, &hub, change, LifecycleState::Active),
-        DeviceCommand::Quarantine(change) => become_(global, &hub, change, LifecycleState::Quarantined),
-        DeviceCommand::Revoke(change) => become_(global, &hub, change, LifecycleState::Revoked),
-        DeviceCommand::Retire(change) => become_(global, &hub, change, LifecycleState::Retired),
+        DeviceCommand::Disable(change) => become_(global, &hub()?, change, LifecycleState::Disabled),
+        DeviceCommand::Enable(change) => become_(global, &hub()?, change, LifecycleState::Active),
+        DeviceCommand::Quarantine(change) => become_(global, &hub()?, change, LifecycleState::Quarantined),
+        DeviceCommand::Revoke(change) => become_(global, &hub()?, change, LifecycleState::Revoked),
+        DeviceCommand::Retire(change) => become_(global, &hub()?, change, LifecycleState::Retired),
     }
 }
 
@@ -73,6 +81,25 @@ fn become_(global: &Global, hub: &Administration, change: Change, to: LifecycleS
     })
 }
 
+fn code(global: &Global, hub: &Administration, name: IdentityName, valid: Option<Duration>) -> Result<(), Failure> {
+    let request = AdminRequest::DeviceCode { name, valid_s: valid.map(|valid| valid.as_secs()) };
+    let mut result = hub.request(request)?.result;
+    let (host, port) = listener(hub, "device_https", hub.config().device_https.listen);
+    result["hub"] = json!(format!("{host}:{port}"));
+    show(global, &result, |result| {
+        let (name, code, until) = (cell(&result["name"]), cell(&result["code"]), instant(&result["expires_ms"]));
+        format!(
+            "{code}\n\nOne-time code for {name}, valid until {until}. It is shown this once. On the device:\n  \
+             portreeve device enrol {name} --hub {} --ca-sha256 {} --out {name}\n\n\
+             or with any EST client (RFC 7030): user {name}, password the code, \
+             https://{}/.well-known/est/simpleenroll",
+            cell(&result["hub"]),
+            cell(&result["ca_sha256"]),
+            cell(&result["hub"]),
+        )
+    })
+}
+
 fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
     let Add { name, kind, fields, out, days } = add;
     if let Some(directory) = &out {
@@ -85,7 +112,7 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
     let Some(directory) = out else {
         return show(global, &result, |result| {
             format!(
-                "{} {} is registered; it has no certificate yet (--out makes one)",
+                "{0} {1} is registered, and pending until it has a certificate: `portreeve device code {1}` makes a one-time code for it",
                 cell(&result["kind"]),
                 cell(&result["name"])
             )
@@ -93,7 +120,7 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
     };
     store(&directory, &bundle).map_err(|(path, error)| lost(&name, &path, &error))?;
     result["bundle"] = json!({ "directory": directory.display().to_string(), "files": [CA, CERT, KEY] });
-    let (host, port) = address(hub);
+    let (host, port) = listener(hub, "mqtt", hub.config().mqtt.listen);
     show(global, &result, |result| usage(result, &name, &directory, &host, port))
 }
 
@@ -135,13 +162,13 @@ fn lost(name: &IdentityName, path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Host and port as a client on this machine reaches the hub.
-fn address(hub: &Administration) -> (String, u16) {
+fn listener(hub: &Administration, name: &str, configured: SocketAddr) -> (String, u16) {
     let listening = hub.live(&AdminRequest::Status).ok().and_then(|outcome| {
         let listeners = outcome.result["listeners"].as_array()?.clone();
-        let mqtt = listeners.iter().find(|row| row["name"] == "mqtt")?;
-        mqtt["address"].as_str()?.parse::<SocketAddr>().ok()
+        let listener = listeners.iter().find(|row| row["name"] == name)?;
+        listener["address"].as_str()?.parse::<SocketAddr>().ok()
     });
-    let at = listening.unwrap_or(hub.config().mqtt.listen);
+    let at = listening.unwrap_or(configured);
     let local = at.ip().is_unspecified() || at.ip().is_loopback();
     (if local { "localhost".into() } else { at.ip().to_string() }, at.port())
 }

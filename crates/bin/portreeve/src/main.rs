@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod configuration;
 mod device;
+mod enrol;
 mod failure;
 mod output;
 mod policy;

@@ -18,7 +18,7 @@ use der::{
 use rustls_pki_types::CertificateDer;
 use x509_cert::{Certificate, attr::Attribute};
 
-use crate::{CSR_BYTES_MAX, PkiError};
+use crate::{CSR_BYTES_MAX, PkiError, order::is_in_order};
 
 /// Longest body of an enrolment: a request of [`CSR_BYTES_MAX`] in base64, with room for line breaks.
 pub const EST_BODY_BYTES_MAX: usize = CSR_BYTES_MAX * 3 / 2;
@@ -80,6 +80,9 @@ pub enum EstRefusal {
     /// Longer than [`EST_BODY_BYTES_MAX`].
     #[error("the body is longer than {EST_BODY_BYTES_MAX} bytes")]
     Oversized,
+    /// An answer that is no CMS message with certificates, and at most [`CERTIFICATES_MAX`] of them.
+    #[error("it holds no certificates, or too many")]
+    Certificates,
     /// Not base64 with white space.
     #[error("the body is not base64")]
     Base64,
@@ -103,6 +106,38 @@ pub fn read_enrol_body(content_type: Option<&str>, body: &[u8]) -> Result<Vec<u8
     let compact: Vec<u8> = body.iter().copied().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).collect();
     let der = STANDARD.decode(compact).map_err(|_| EstRefusal::Base64)?;
     if der.is_empty() { Err(EstRefusal::Base64) } else { Ok(der) }
+}
+
+/// Longest answer that a client reads: [`CERTIFICATES_MAX`] certificates of 4 KiB.
+pub const EST_ANSWER_BYTES_MAX: usize = CERTIFICATES_MAX * 4096;
+
+/// The certificates in an answer to `cacerts`, `simpleenroll` or `simplereenroll`: what a client reads.
+///
+/// # Errors
+/// [`EstRefusal::Oversized`], [`EstRefusal::Base64`], or [`EstRefusal::Certificates`].
+pub fn read_est_certificates(body: &[u8]) -> Result<Vec<CertificateDer<'static>>, EstRefusal> {
+    if body.len() > EST_ANSWER_BYTES_MAX {
+        return Err(EstRefusal::Oversized);
+    }
+    let compact: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let der = STANDARD.decode(compact).map_err(|_| EstRefusal::Base64)?;
+    certificates_of(&der).filter(|found| !found.is_empty()).ok_or(EstRefusal::Certificates)
+}
+
+fn certificates_of(der: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    if !is_in_order(der) {
+        return None;
+    }
+    let content = ContentInfo::from_der(der).ok().filter(|content| content.content_type == ID_SIGNED_DATA)?;
+    let set = content.content.decode_as::<SignedData>().ok()?.certificates?;
+    if set.0.len() > CERTIFICATES_MAX {
+        return None;
+    }
+    let certificate = |choice: &CertificateChoices| match choice {
+        CertificateChoices::Certificate(certificate) => certificate.to_der().ok().map(CertificateDer::from),
+        CertificateChoices::Other(_) => None,
+    };
+    set.0.iter().map(certificate).collect()
 }
 
 /// The kind of key that `csrattrs` asks for. One only: clients take the first that is named, if they look at all.

@@ -1,6 +1,9 @@
 use aws_lc_rs::{digest, signature};
 use portreeve_types::KeyHash;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SignatureAlgorithm};
+use rcgen::{
+    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData,
+    SignatureAlgorithm,
+};
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 use zeroize::Zeroizing;
 
@@ -73,6 +76,18 @@ impl std::fmt::Debug for GeneratedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GeneratedKey").field("public", &self.public).finish_non_exhaustive()
     }
+}
+
+/// A request for a certificate for this key, PKCS #8 in PEM. It names nobody: who it is for shows otherwise.
+///
+/// # Errors
+/// [`PkiError::UnacceptableKey`] for what is no key that may be certified.
+pub fn make_csr(pkcs8_pem: &str) -> Result<Vec<u8>, PkiError> {
+    let pair = KeyPair::from_pem(pkcs8_pem).map_err(|_| PkiError::UnacceptableKey)?;
+    SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    Ok(params.serialize_request(&pair)?.der().to_vec())
 }
 
 /// Makes an ECDSA key on P-256: small, fast, and understood by every client.

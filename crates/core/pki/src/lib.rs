@@ -5,6 +5,7 @@
 //! work with its key in memory or in a token, which issues by [`Profile`] and publishes revocation; and
 //! [`SubjectPublicKey`], a key that may be certified. Around them:
 //!
+//! - [`EnrolmentCode`]: what a device without a certificate shows;
 //! - [`read_csr`] and [`audit_key`]: what a request says, and which keys are refused and why; [`EstResponse`] and
 //!   [`read_enrol_body`]: the messages of EST;
 //! - [`RenewalWindow`] and [`decide_renewal`]: when a certificate is renewed, and whether by its only owner;
@@ -32,6 +33,7 @@ mod allow_list;
 mod audit;
 mod authority;
 mod bundle;
+mod code;
 mod crl;
 mod csr;
 mod document;
@@ -55,13 +57,17 @@ pub use authority::{
     Authority, CaFile, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued, Purpose,
 };
 pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TrustBundle};
+pub use code::{CODE_CHARS, CodeHash, EnrolmentCode};
 pub use crl::{CRL_ENTRIES_MAX, CRL_LIFETIME_MAX, Crl, CrlDraft, RevocationReason, Revoked};
 pub use csr::{ChallengeRule, Csr, CsrPolicy, CsrRefusal, Excess, SubjectRule, read_csr};
 pub use document::DocumentRefusal;
 pub use error::PkiError;
-pub use est::{EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body};
+pub use est::{
+    EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body,
+    read_est_certificates,
+};
 pub use issuing::{ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
-pub use key::{CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, public_key_from_csr};
+pub use key::{CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, make_csr, public_key_from_csr};
 pub use leaf::{LeafFacts, leaf_facts};
 pub use manufacturer::{
     MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX, MAKER_CHAIN_MAX, MAKER_CRL_BYTES_MAX, Maker, MakerError,

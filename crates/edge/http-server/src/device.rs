@@ -1,8 +1,11 @@
-//! Device HTTPS. What it serves now is MQTT over WebSocket at `/mqtt`; everything else is not found.
+//! Device HTTPS: MQTT over WebSocket at `/mqtt`, and enrolment ([`crate::est`]); everything else is not found.
+//!
+//! Who has no certificate yet is heard here, and gets to enrolment and nowhere else.
 
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
@@ -12,7 +15,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use portreeve_config::Config;
 use portreeve_hub::{Connection, Hub};
-use portreeve_mqtt_server::{Admission, Arrival, Arrived, TlsDoor, drive, now};
+use portreeve_mqtt_server::{Admission, Arrival, Arrived, Clients, TlsDoor, drive, now};
 use tokio::{
     net::TcpListener,
     task::{LocalSet, spawn_local},
@@ -22,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     StartError,
+    est::{self, Applicant},
     exchange::{Answer, converse, error},
     frames::Frames,
 };
@@ -46,7 +50,7 @@ impl DeviceDoor {
     pub(crate) fn open(hub: Arc<Hub>, admission: &Admission) -> Result<Self, StartError> {
         let address = hub.config().device_https.listen;
         let open = || -> io::Result<_> {
-            let door = TlsDoor::bind(&hub, admission, address, &[b"http/1.1"], "websocket")?;
+            let door = TlsDoor::bind(&hub, admission, address, &[b"http/1.1"], Clients::OrStrangers, "websocket")?;
             Ok((door.listener()?, door.local_addr()?, door))
         };
         let failed = |source| StartError::Listen { key: "device_https.listen", address, source };
@@ -86,12 +90,18 @@ impl DeviceDoor {
 /// One device, from its TLS handshake to the answer or the upgrade.
 async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
     let Some(Arrived { stream, identity, peer, slot }) = arrival.handshake().await else { return };
+    let applicant = Applicant::new(identity.clone(), stream.peer_certificate(), peer.address);
+    let evicted = slot.evicted();
     // The first upgrade takes who the peer is; HTTP/1.1 knows no second one.
     let visitor = Cell::new(Some((identity, peer, slot)));
-    converse(stream, LIFETIME, |mut request| {
+    let conversation = converse(stream, LIFETIME, |mut request| {
+        if est::is_meant(request.uri().path()) {
+            return Either::Left(est::answer(Arc::clone(&hub), applicant.clone(), request));
+        }
         let answer = match switch(&hub.config(), &request) {
+            Ok(_) if applicant.is_stranger() => error(StatusCode::UNAUTHORIZED, "a client certificate is needed here"),
             Ok(answer) => {
-                if let Some((identity, peer, slot)) = visitor.take() {
+                if let Some((Some(identity), peer, slot)) = visitor.take() {
                     let upgrade = hyper::upgrade::on(&mut request);
                     let hub = Arc::clone(&hub);
                     spawn_local(tasks.track_future(async move {
@@ -108,9 +118,13 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
             }
             Err(refusal) => *refusal,
         };
-        std::future::ready(answer)
-    })
-    .await;
+        Either::Right(std::future::ready(answer))
+    });
+    tokio::select! {
+        () = conversation => {}
+        // Only a stranger's: his place is needed for somebody else's handshake.
+        () = evicted.cancelled() => {}
+    }
 }
 
 /// The answer that switches to WebSocket, or the one that says why not.

@@ -1,15 +1,18 @@
-//! What the hub speaks in HTTP: the administration socket, metrics and health, and MQTT over WebSocket for devices.
+//! What the hub speaks in HTTP: the administration socket, metrics and health, and for devices enrolment and
+//! MQTT over WebSocket.
 //!
 //! [`HttpServer`] binds all three when it starts, and serves them from two threads: one for the two local doors, one
 //! for devices, so that neither a slow scrape nor an operator's request holds up a message.
 //!
 //! *Invariants*
 //! - No door without an answer to "who is it": the kernel names the peer of the administration socket (`SO_PEERCRED`),
-//!   a client certificate the device; metrics are on loopback only and name no device.
+//!   a client certificate the device; metrics are on loopback only and name no device. Who has no certificate yet
+//!   reaches enrolment and nothing else.
 //! - Every door is bounded: connections, time to send a request's head, time in all, bytes of a body, bytes of a frame.
 
 mod admin;
 mod device;
+mod est;
 mod exchange;
 mod frames;
 mod metrics;

@@ -3,29 +3,18 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;
 use portreeve_events::Kind;
 use portreeve_hub::{Hub, Now};
-use portreeve_types::Bucket;
+use portreeve_types::{Bucket, source_of};
 use tokio_util::sync::CancellationToken;
 
 /// Sources whose rate is remembered; beyond it the idle ones are forgotten.
 const SOURCES_MAX: usize = 65_536;
-
-/// A source of connections: an IPv4 address or an IPv6 /64, which is what one subscriber usually gets.
-pub(crate) fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let s = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(s[0], s[1], s[2], s[3], 0, 0, 0, 0))
-        }
-    }
-}
 
 /// What all listeners of a hub share, so that a peer cannot use one against another.
 #[derive(Clone)]
@@ -181,7 +170,8 @@ impl State {
 
 impl Slot {
     /// Resolves when this half-open connection has to make room.
-    pub(crate) fn evicted(&self) -> CancellationToken {
+    #[must_use]
+    pub fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }
 

@@ -10,6 +10,7 @@ use std::{
 use portreeve_events::Kind;
 use portreeve_hub::{DeviceIdentity, Hub, Peer};
 use portreeve_tls::Refusal;
+use portreeve_types::source_of;
 use rustls::ServerConfig;
 use tokio::{
     io::AsyncReadExt as _,
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, Slot, source_of},
+    admission::{Admission, Slot},
     now,
     proxy::{self, Origin},
     stream::TlsStream,
@@ -27,6 +28,15 @@ use crate::{
 /// Connections that wait in the operating system's queue.
 const BACKLOG: i32 = 4096;
 
+/// Whom a door hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Those with a certificate that the registry admits.
+    Identified,
+    /// Also those who have none yet: enrolment begins so.
+    OrStrangers,
+}
+
 /// A listening socket with admission control, TLS and identity behind it.
 #[derive(Clone)]
 pub struct TlsDoor {
@@ -34,6 +44,7 @@ pub struct TlsDoor {
     admission: Admission,
     listener: Arc<std::net::TcpListener>,
     config: Arc<ServerConfig>,
+    clients: Clients,
     transport: &'static str,
 }
 
@@ -46,12 +57,13 @@ pub struct Arrival {
     address: IpAddr,
 }
 
-/// A peer whose certificate the registry admitted.
+/// A peer past its handshake.
 pub struct Arrived {
     /// The encrypted stream.
     pub stream: TlsStream,
-    /// Whose it is.
-    pub identity: DeviceIdentity,
+    /// Whose it is. `None` for a stranger, whom only a door for [`Clients::OrStrangers`] hears; he goes on counting as
+    /// half-open, so that strangers cannot take the place of devices.
+    pub identity: Option<DeviceIdentity>,
     /// Where from.
     pub peer: Peer,
     /// Keep it as long as the connection.
@@ -68,6 +80,7 @@ impl TlsDoor {
         admission: &Admission,
         address: SocketAddr,
         alpn: &[&[u8]],
+        clients: Clients,
         transport: &'static str,
     ) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
@@ -83,7 +96,11 @@ impl TlsDoor {
             hub: Arc::clone(hub),
             admission: admission.clone(),
             listener: Arc::new(socket.into()),
-            config: hub.tls().config_with_alpn(alpn),
+            config: match clients {
+                Clients::Identified => hub.tls().config_with_alpn(alpn),
+                Clients::OrStrangers => hub.tls().enrolment_config(alpn),
+            },
+            clients,
             transport,
         })
     }
@@ -175,21 +192,26 @@ impl Arrival {
         let took_s =
             deadline.saturating_sub(until.saturating_duration_since(Instant::now())).as_millis().div_ceil(1000);
         hub.admissions().handshake_s.fetch_max(u64::try_from(took_s).unwrap_or(u64::MAX), Relaxed);
-        slot.opened();
+        if identity.is_some() {
+            slot.opened();
+        }
         Some(Arrived { stream, identity, peer: Peer { address, transport: door.transport }, slot })
     }
 }
 
 impl TlsDoor {
-    async fn authenticate(&self, tcp: TcpStream, address: IpAddr) -> io::Result<(TlsStream, DeviceIdentity)> {
+    async fn authenticate(&self, tcp: TcpStream, address: IpAddr) -> io::Result<(TlsStream, Option<DeviceIdentity>)> {
         tcp.set_nodelay(true)?;
         let idle = Duration::from_secs(self.hub.config().mqtt.tcp_keep_alive_s);
         socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))?;
         let stream = TlsStream::accept(tcp, source_of(address), Arc::clone(&self.config)).await?;
-        let leaf = stream.peer_certificate().ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
+        let Some(leaf) = stream.peer_certificate() else {
+            let refused = || io::Error::other(Refusal::NoCertificate);
+            return if self.clients == Clients::OrStrangers { Ok((stream, None)) } else { Err(refused()) };
+        };
         // Once more after the handshake: the registry may have changed meanwhile.
         let identity = self.hub.authenticate(leaf).map_err(io::Error::other)?;
-        Ok((stream, identity))
+        Ok((stream, Some(identity)))
     }
 }
 
@@ -229,11 +251,7 @@ fn report(hub: &Hub, address: IpAddr, error: &io::Error) -> Option<Arrived> {
     let inner = || error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>().cloned());
     failed(hub, || match Refusal::from_io(error).or_else(inner) {
         None => hub.emit(Kind::HandshakeRefused, None, None, Some(address), format_args!("{error}")),
-        Some(Refusal::Gate(gate)) => {
-            let name = gate.identity.and_then(|id| hub.name_of(id));
-            let name = name.as_ref().map(portreeve_types::IdentityName::as_str);
-            hub.emit(Kind::IdentityRefused, name, None, Some(address), format_args!("{}", gate.reason));
-        }
+        Some(Refusal::Gate(gate)) => hub.turned_away(&gate, address),
         Some(refusal) => {
             let detail = format_args!("{}: {refusal}", refusal.code());
             hub.emit(Kind::HandshakeRefused, None, None, Some(address), detail);

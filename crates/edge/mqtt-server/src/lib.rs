@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use admission::{Admission, Slot};
-pub use door::{Arrival, Arrived, TlsDoor};
+pub use door::{Arrival, Arrived, Clients, TlsDoor};
 pub use drive::drive;
 pub use server::{MqttServer, await_departures};
 pub use stream::TlsStream;

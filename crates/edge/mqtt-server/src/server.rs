@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Admission, TlsDoor, drive, drive::LINGER, now};
+use crate::{Admission, Arrived, Clients, TlsDoor, drive, drive::LINGER, now};
 
 /// How long what is said to a client that is let go may take to reach it.
 const LAST_WORDS: Duration = LINGER.saturating_add(Duration::from_millis(500));
@@ -39,7 +39,7 @@ impl MqttServer {
             let config = hub.config();
             (config.mqtt.listen, config.hub.workers)
         };
-        let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], "mqtt")?;
+        let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], Clients::Identified, "mqtt")?;
         let count = if count > 0 { count } else { thread::available_parallelism().map_or(1, usize::from) };
         let mut server = Self {
             hub: Arc::clone(hub),
@@ -121,10 +121,12 @@ impl Worker {
             let Ok(arrival) = arrival else { break };
             let hub = Arc::clone(&self.hub);
             spawn_local(connections.track_future(async move {
-                let Some(arrived) = arrival.handshake().await else { return };
-                let connection = Connection::new(Arc::clone(&hub), arrived.identity, arrived.peer, now());
-                drive(arrived.stream, connection, hub).await;
-                drop(arrived.slot);
+                let Some(Arrived { stream, identity: Some(identity), peer, slot }) = arrival.handshake().await else {
+                    return;
+                };
+                let connection = Connection::new(Arc::clone(&hub), identity, peer, now());
+                drive(stream, connection, hub).await;
+                drop(slot);
             }));
         }
         drop(listener);

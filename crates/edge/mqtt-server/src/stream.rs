@@ -90,7 +90,8 @@ impl TlsStream {
     }
 
     /// The certificate that the peer proved to hold the key of.
-    pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.common().peer_certificates().and_then(<[_]>::first)
     }
 

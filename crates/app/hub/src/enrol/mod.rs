@@ -1,0 +1,329 @@
+//! Enrolment and renewal: who gets a certificate, on what proof.
+//!
+//! Rules: a one-time code that an operator made for a name gives that name its first certificate, or a new one; a
+//! certificate that is in force gives its holder the next. The device makes the key, and the request only brings it.
+//! What the applicant hears is one of three answers; the log hears why.
+
+mod rates;
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use portreeve_config::CloneResponse;
+use portreeve_events::Kind as EventKind;
+use portreeve_pki::{
+    CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation, Issued, LeafFacts,
+    PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule, decide_renewal, leaf_facts, read_csr,
+};
+use portreeve_tls::GateRefusal;
+use portreeve_types::{IdentityId, IdentityName, LifecycleState, UnixMillis};
+use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use crate::{
+    Actor, AdminError, DeviceIdentity, Hub, Now, RegistryError,
+    registry::{Entitlement, SUPERSEDED, Standing, WaitingCode},
+};
+
+pub(crate) use rates::EnrolmentRates;
+
+/// How an applicant shows to be entitled.
+#[derive(Debug)]
+pub enum Claim {
+    /// By a one-time code, with the name that it was made for (HTTP Basic, RFC 7030 §3.2.3).
+    Code {
+        /// The registered name.
+        name: String,
+        /// What was typed.
+        code: Zeroizing<String>,
+    },
+    /// By its present certificate, proved in the handshake (RFC 7030 §3.3.2).
+    Certificate {
+        /// Whose it is.
+        identity: DeviceIdentity,
+        /// The certificate.
+        leaf: CertificateDer<'static>,
+    },
+}
+
+/// A request for a certificate.
+#[derive(Debug)]
+pub struct EnrolRequest {
+    /// On what.
+    pub claim: Claim,
+    /// PKCS #10, in DER or PEM; or why the message that should have brought it is none.
+    pub csr: Result<Vec<u8>, EstRefusal>,
+    /// Where from.
+    pub source: IpAddr,
+}
+
+/// What a refused applicant hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnrolRefusal {
+    /// It has not shown to be entitled.
+    NotEntitled,
+    /// It is entitled, and asks for something that is not certified.
+    Refused,
+    /// Nothing is wrong with the request that can be said now.
+    Busy {
+        /// When to come again.
+        retry_after_s: u32,
+    },
+}
+
+/// A code that was made: shown to the operator, kept nowhere.
+pub(crate) struct MadeCode {
+    pub(crate) text: Zeroizing<String>,
+    pub(crate) expires: UnixMillis,
+}
+
+/// Why nothing was issued, precisely.
+#[derive(Debug, thiserror::Error)]
+enum Why {
+    #[error("`{0}` is no name that a code could be for")]
+    NoName(String),
+    #[error("what was shown is no code")]
+    NoCode,
+    #[error("the source has failed too often")]
+    TooManyFailures(u32),
+    #[error("certificates are issued at the highest rate that is allowed")]
+    TooManyCertificates(u32),
+    #[error(transparent)]
+    Message(#[from] EstRefusal),
+    #[error(transparent)]
+    Request(#[from] CsrRefusal),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error("its certificate may be renewed in {} s", .0.as_secs())]
+    TooEarly(Duration),
+    #[error("a renewal for the key of the present certificate: each certificate has a key of its own")]
+    SameKey,
+    #[error("a renewal of generation {presented}, which was renewed before: the newest is {newest}")]
+    Clone { presented: Generation, newest: Generation },
+    #[error("a renewal of generation {presented}, and the registry knows none after {newest}: was it set back?")]
+    RegistryBehind { presented: Generation, newest: Generation },
+}
+
+impl Why {
+    fn answer(&self) -> EnrolRefusal {
+        match self {
+            Self::NoName(_) | Self::NoCode | Self::Registry(RegistryError::Code | RegistryError::Unknown(_)) => {
+                EnrolRefusal::NotEntitled
+            }
+            Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
+                EnrolRefusal::Busy { retry_after_s: *retry_after_s }
+            }
+            Self::Registry(RegistryError::Store(_)) => EnrolRefusal::Busy { retry_after_s: STORE_RETRY_S },
+            _ => EnrolRefusal::Refused,
+        }
+    }
+
+    fn event(&self) -> EventKind {
+        match self {
+            Self::Registry(RegistryError::KeyKnown) => EventKind::KeyReuseRefused,
+            Self::Clone { .. } | Self::RegistryBehind { .. } => EventKind::CloneSuspected,
+            _ => EventKind::EnrolmentRefused,
+        }
+    }
+
+    /// Whether it counts against its source. What is the hub's own affair does not.
+    fn is_a_failure(&self) -> bool {
+        !matches!(self.answer(), EnrolRefusal::Busy { .. })
+    }
+}
+
+/// When to come again after the store failed.
+const STORE_RETRY_S: u32 = 10;
+
+/// An applicant that is known to be entitled.
+struct Applicant<'a> {
+    id: IdentityId,
+    name: IdentityName,
+    by: Entitlement,
+    /// The certificate to renew.
+    present: Option<(&'a CertificateDer<'static>, LeafFacts)>,
+}
+
+impl Hub {
+    /// What a device has to trust, for `cacerts`: the root, and the CA that issues to devices.
+    #[must_use]
+    pub fn enrolment_anchors(&self) -> Vec<CertificateDer<'static>> {
+        let mut anchors = vec![self.authority.root_certificate().clone()];
+        anchors.extend(self.authority.device_anchors());
+        anchors
+    }
+
+    /// Issues a certificate for the key of the request, if its sender is entitled to one.
+    ///
+    /// # Errors
+    /// What the sender may hear. Why is in the log.
+    pub fn enrol(&self, request: &EnrolRequest, now: Now) -> Result<CertificateDer<'static>, EnrolRefusal> {
+        let outcome = self.consider(request, now);
+        let name = match &request.claim {
+            Claim::Code { name, .. } => name.parse().ok(),
+            Claim::Certificate { identity, .. } => Some(identity.name().clone()),
+        };
+        match outcome {
+            Ok(issued) => {
+                let how = if matches!(request.claim, Claim::Code { .. }) { "by a one-time code" } else { "by renewal" };
+                let detail = format_args!("serial {} {how}", hex::encode(&issued.serial));
+                self.tell_enrolment(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
+                // An issued certificate has its leaf first.
+                issued.chain_der.into_iter().next().ok_or(EnrolRefusal::Refused)
+            }
+            Err(why) => {
+                self.tell_enrolment(why.event(), name.as_ref(), request.source, format_args!("{why}"));
+                if why.is_a_failure() {
+                    self.enrolment.failed(request.source, &self.config().limits, now.mono_ms);
+                }
+                if matches!(why, Why::Clone { .. }) {
+                    self.respond_to_clone(name.as_ref(), now.wall);
+                }
+                Err(why.answer())
+            }
+        }
+    }
+
+    fn tell_enrolment(&self, kind: EventKind, name: Option<&IdentityName>, source: IpAddr, detail: fmt::Arguments<'_>) {
+        self.emit(kind, name.map(IdentityName::as_str), None, Some(source), detail);
+    }
+
+    fn consider(&self, request: &EnrolRequest, now: Now) -> Result<Issued, Why> {
+        let config = self.config();
+        if let Some(wait_s) = self.enrolment.failures_wait_s(request.source, &config.limits, now.mono_ms) {
+            return Err(Why::TooManyFailures(wait_s));
+        }
+        // First whether anybody is entitled: what a request says is only looked at then.
+        let applicant = self.applicant(&request.claim, now.wall)?;
+        let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
+        self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
+        self.registry.certify(applicant.id, csr.key.hash(), applicant.by, now.wall, |standing| {
+            let generation = self.generation_for(&applicant, standing, &csr, now.wall)?;
+            let role = Role::Client(standing.row.kind);
+            let lifetime = Duration::from_secs(config.enrolment.lifetime_s);
+            let profile = Profile::new(role).with_lifetime(lifetime)?;
+            Ok(self.authority.device_ca()?.issue_client(&profile, applicant.id, generation, &csr.key, now.wall)?)
+        })
+    }
+
+    fn applicant<'a>(&self, claim: &'a Claim, now: UnixMillis) -> Result<Applicant<'a>, Why> {
+        match claim {
+            Claim::Code { name, code } => {
+                let name: IdentityName = name.parse().map_err(|_| Why::NoName(harmless(name)))?;
+                let code = EnrolmentCode::parse(code).ok_or(Why::NoCode)?;
+                let id = self.registry.find(&name)?.id;
+                let code = code.hash(id);
+                if !self.registry.is_expected(id, code, now) {
+                    return Err(RegistryError::Code.into());
+                }
+                Ok(Applicant { id, name, by: Entitlement::Code(code), present: None })
+            }
+            Claim::Certificate { identity, leaf } => {
+                let present = Some((leaf, leaf_facts(leaf)?));
+                Ok(Applicant {
+                    id: identity.id(),
+                    name: identity.name().clone(),
+                    by: Entitlement::Certificate,
+                    present,
+                })
+            }
+        }
+    }
+
+    /// The generation that the next certificate of this applicant has, if it gets one.
+    fn generation_for(
+        &self,
+        applicant: &Applicant<'_>,
+        standing: &Standing,
+        csr: &Csr,
+        now: UnixMillis,
+    ) -> Result<Generation, Why> {
+        let Some((newest, newest_key)) = standing.newest else { return Ok(Generation::default()) };
+        let Some((_, facts)) = &applicant.present else { return Ok(newest.next()) };
+        let presented = Generation::of_serial(&facts.serial).unwrap_or_default();
+        let asks_for_newest_key = newest_key == csr.key.hash();
+        let renewal = RenewalFacts { presented, newest, newest_seen: standing.newest_seen, asks_for_newest_key };
+        match decide_renewal(renewal) {
+            RenewalDecision::Issue(generation) => {
+                if csr.key.hash() == facts.key {
+                    return Err(Why::SameKey);
+                }
+                let opens = renewal_opens(facts, self.config().enrolment.renew_after_percent);
+                if now < opens { Err(Why::TooEarly(opens.since(now))) } else { Ok(generation) }
+            }
+            // The first answer was lost: the same key once more, in the same place.
+            RenewalDecision::Repeat => Ok(newest),
+            RenewalDecision::Clone => Err(Why::Clone { presented, newest }),
+            RenewalDecision::RegistryBehind => Err(Why::RegistryBehind { presented, newest }),
+        }
+    }
+
+    /// The registry refused a certificate whose key its holder has.
+    pub fn turned_away(&self, refusal: &GateRefusal, source: IpAddr) {
+        let name = refusal.identity.and_then(|id| self.name_of(id));
+        if refusal.reason != SUPERSEDED {
+            let detail = format_args!("{}", refusal.reason);
+            return self.tell_enrolment(EventKind::IdentityRefused, name.as_ref(), source, detail);
+        }
+        // Whoever has renewed has no use for the certificate before: somebody else seems to hold it.
+        let detail = format_args!("a certificate was used after the one that follows it");
+        self.tell_enrolment(EventKind::CloneSuspected, name.as_ref(), source, detail);
+        self.respond_to_clone(name.as_ref(), self.wall_clock());
+    }
+
+    fn respond_to_clone(&self, name: Option<&IdentityName>, now: UnixMillis) {
+        let (CloneResponse::Quarantine, Some(name)) = (self.config().enrolment.on_clone, name) else { return };
+        let moved =
+            self.move_identity("the hub", name, LifecycleState::Quarantined, "its certificate seems to be copied", now);
+        if let Err(error) = moved {
+            tracing::warn!(identity = name.as_str(), %error, "an identity that seems to be copied was not quarantined");
+        }
+    }
+
+    /// Makes a one-time code for an identity; one that was made before is void.
+    pub(crate) fn make_code(
+        &self,
+        actor: &Actor,
+        name: &IdentityName,
+        valid_s: Option<u64>,
+        now: UnixMillis,
+    ) -> Result<MadeCode, AdminError> {
+        let valid_s = valid_s.unwrap_or(self.config().enrolment.code_valid_s);
+        if !CODE_VALID_S.contains(&valid_s) {
+            return Err(AdminError::Invalid("a code is valid for 1 minute to 30 days".into()));
+        }
+        let id = self.registry.find(name)?.id;
+        let mut entropy = Zeroizing::new([0; CODE_CHARS]);
+        aws_lc_rs::rand::fill(&mut *entropy).map_err(|_| PkiError::Crypto("there is no entropy".into()))?;
+        let code = EnrolmentCode::new(&entropy);
+        let expires = now.plus(Duration::from_secs(valid_s));
+        self.registry.put_code(name, WaitingCode { hash: code.hash(id), expires })?;
+        let detail = format_args!("by {}, valid for {valid_s} s", actor.name);
+        self.emit(EventKind::CodeIssued, Some(name.as_str()), None, None, detail);
+        Ok(MadeCode { text: code.to_text(), expires })
+    }
+}
+
+/// How long a code may be valid, seconds: a minute to 30 days.
+const CODE_VALID_S: std::ops::RangeInclusive<u64> = 60..=2_592_000;
+
+fn read_request(csr: &[u8], applicant: &Applicant<'_>) -> Result<Csr, CsrRefusal> {
+    let id = applicant.id.to_string();
+    let own_names = [applicant.name.as_str(), id.as_str()];
+    let subject = match &applicant.present {
+        None => SubjectRule::Only(&own_names),
+        Some((leaf, _)) => SubjectRule::SameAs(leaf),
+    };
+    read_csr(csr, &CsrPolicy { subject, challenge: ChallengeRule::Refuse })
+}
+
+fn renewal_opens(present: &LeafFacts, after_percent: u16) -> UnixMillis {
+    let life = present.not_after.since(present.not_before);
+    present.not_before.plus(life * u32::from(after_percent) / 100)
+}
+
+/// For the log: what a stranger sent, cut and without control characters.
+fn harmless(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(IdentityName::BYTES_MAX).collect()
+}

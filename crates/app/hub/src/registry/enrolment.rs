@@ -1,0 +1,217 @@
+//! How an identity comes to its certificates: one-time codes, and one generation after the other.
+
+use portreeve_pki::{CodeHash, Generation, Issued};
+use portreeve_store::{CredentialRow, IdentityRow, RegistryOp, StoreError};
+use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
+
+use super::{Registry, RegistryError, State, credential};
+
+/// Why a certificate is refused after one that follows it was used.
+pub(crate) const SUPERSEDED: &str = "superseded";
+
+/// Where codes that wait lie among the registry's blobs; behind it stands the identity.
+const PREFIX: &str = "code/";
+
+/// A one-time code that waits for its device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitingCode {
+    pub(crate) hash: CodeHash,
+    pub(crate) expires: UnixMillis,
+}
+
+impl WaitingCode {
+    fn encode(&self) -> Vec<u8> {
+        [&self.hash.as_bytes()[..], &self.expires.0.to_be_bytes()].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (hash, expires) = bytes.split_first_chunk::<32>()?;
+        let expires = UnixMillis(u64::from_be_bytes(expires.try_into().ok()?));
+        Some(Self { hash: CodeHash::from_bytes(*hash), expires })
+    }
+}
+
+fn blob_name(id: IdentityId) -> String {
+    format!("{PREFIX}{id}")
+}
+
+/// The codes among the blobs. One that cannot be read is as good as used: its operator makes another.
+pub(super) fn stored_codes(blobs: &[(String, Vec<u8>)]) -> impl Iterator<Item = (IdentityId, WaitingCode)> {
+    blobs.iter().filter_map(|(name, bytes)| {
+        let id = name.strip_prefix(PREFIX)?;
+        let read = id.parse().ok().map(IdentityId).zip(WaitingCode::decode(bytes));
+        if read.is_none() {
+            tracing::warn!(identity = id, "a stored enrolment code cannot be read and is void");
+        }
+        read
+    })
+}
+
+/// On what a certificate is issued.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entitlement {
+    /// A one-time code, which is used up in the same commit.
+    Code(CodeHash),
+    /// The identity's present certificate, proved in the handshake.
+    Certificate,
+}
+
+/// What is known of an identity when a further certificate is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) row: IdentityRow,
+    /// The newest certificate's generation and key.
+    pub(crate) newest: Option<(Generation, KeyHash)>,
+    /// Somebody has connected with the newest certificate.
+    pub(crate) newest_seen: bool,
+}
+
+impl State {
+    fn newest(&self, id: IdentityId) -> Option<(Generation, KeyHash)> {
+        let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
+        rows.map(|row| (generation(row), row.issued, row.key)).max().map(|(generation, _, key)| (generation, key))
+    }
+
+    fn newest_used(&self, id: IdentityId) -> Generation {
+        self.newest_used.get(&id).copied().unwrap_or_default()
+    }
+
+    /// At a start: a certificate that is void while its identity is not was superseded by the one that follows it.
+    pub(super) fn note_superseded(&mut self, row: &CredentialRow) {
+        let void = row.revoked.is_some();
+        let in_service = |id| self.identities.get(id).is_some_and(|row| row.state != LifecycleState::Revoked);
+        if void && in_service(&row.identity) {
+            let newest = self.newest_used.entry(row.identity).or_default();
+            *newest = generation(row).next().max(*newest);
+        }
+    }
+
+    /// Whether a later certificate of the same identity is in use already.
+    pub(super) fn is_superseded(&self, credential: &CredentialRow) -> bool {
+        generation(credential) < self.newest_used(credential.identity)
+    }
+}
+
+fn generation(row: &CredentialRow) -> Generation {
+    Generation::of_serial(&row.serial).unwrap_or_default()
+}
+
+impl Registry {
+    /// Keeps a one-time code; one that the identity had before is void.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`], [`RegistryError::NotEnrollable`], or the store's.
+    pub(crate) fn put_code(&self, name: &IdentityName, code: WaitingCode) -> Result<(), RegistryError> {
+        let _change = self.change.lock();
+        let row = self.find(name)?;
+        expect_enrollable(&row)?;
+        self.store.commit(&[RegistryOp::PutBlob { name: blob_name(row.id), bytes: code.encode() }])?;
+        self.state.write().codes.insert(row.id, code);
+        Ok(())
+    }
+
+    /// Whether this code waits for this identity now. Whether it still does when a certificate is issued is decided then.
+    pub(crate) fn is_expected(&self, id: IdentityId, code: CodeHash, now: UnixMillis) -> bool {
+        self.state.read().codes.get(&id).is_some_and(|waiting| waiting.hash.is(&code) && now < waiting.expires)
+    }
+
+    /// Certifies a key for an identity. `certify` issues, or says why not, knowing where the identity stands; its
+    /// certificate, the end of the code and the beginning of the identity's active life are one commit.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotEnrollable`], [`RegistryError::Code`], [`RegistryError::KeyKnown`] for a key of somebody else
+    /// or of a revoked certificate, the store's, or `certify`'s.
+    pub(crate) fn certify<E: From<RegistryError>>(
+        &self,
+        id: IdentityId,
+        key: KeyHash,
+        by: Entitlement,
+        now: UnixMillis,
+        certify: impl FnOnce(&Standing) -> Result<Issued, E>,
+    ) -> Result<Issued, E> {
+        let _change = self.change.lock();
+        let mut standing = self.standing(id)?;
+        expect_enrollable(&standing.row)?;
+        if let Entitlement::Code(code) = by
+            && !self.is_expected(id, code, now)
+        {
+            return Err(RegistryError::Code.into());
+        }
+        let known = self.state.read().credentials.get(&key).cloned();
+        if known.is_some_and(|row| row.identity != id || row.revoked.is_some()) {
+            return Err(RegistryError::KeyKnown.into());
+        }
+        let issued = certify(&standing)?;
+        if standing.row.state == LifecycleState::Pending {
+            standing.row.state = LifecycleState::Active;
+            standing.row.state_reason = "enrolled".into();
+            standing.row.changed = now;
+        }
+        self.keep(standing.row, credential(id, &issued, now)).map_err(RegistryError::from)?;
+        Ok(issued)
+    }
+
+    fn keep(&self, row: IdentityRow, credential: CredentialRow) -> Result<(), StoreError> {
+        let id = row.id;
+        self.store.commit(&[
+            RegistryOp::PutIdentity(row.clone()),
+            RegistryOp::PutCredential(credential.clone()),
+            RegistryOp::DeleteBlob { name: blob_name(id) },
+        ])?;
+        let mut state = self.state.write();
+        state.identities.insert(id, row.into());
+        state.put_credential(credential);
+        state.codes.remove(&id);
+        Ok(())
+    }
+
+    fn standing(&self, id: IdentityId) -> Result<Standing, RegistryError> {
+        let state = self.state.read();
+        let row = state.identities.get(&id).ok_or(RegistryError::Code)?;
+        let newest = state.newest(id);
+        let newest_seen = newest.is_some_and(|(newest, _)| newest <= state.newest_used(id));
+        Ok(Standing { row: (**row).clone(), newest, newest_seen })
+    }
+
+    /// Notes that a certificate is in use: those before it are void from now on. `true` the first time.
+    pub(crate) fn used(&self, id: IdentityId, serial: &[u8]) -> bool {
+        let generation = Generation::of_serial(serial).unwrap_or_default();
+        if self.state.read().newest_used(id) >= generation {
+            return false;
+        }
+        self.state.write().newest_used.insert(id, generation);
+        self.superseding.lock().insert(id);
+        true
+    }
+
+    /// Writes down what [`Self::used`] voided since the last call.
+    ///
+    /// # Errors
+    /// The store's; the next call tries again.
+    pub(crate) fn flush_superseded(&self, now: UnixMillis) -> Result<(), StoreError> {
+        let _change = self.change.lock();
+        let ids = std::mem::take(&mut *self.superseding.lock());
+        let rows: Vec<CredentialRow> = {
+            let state = self.state.read();
+            let rows = ids.iter().flat_map(|&id| state.keys_of(id)).filter_map(|key| state.credentials.get(&key));
+            let void = rows.filter(|row| row.revoked.is_none() && state.is_superseded(row));
+            void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() }).collect()
+        };
+        let ops: Vec<_> = rows.iter().cloned().map(RegistryOp::PutCredential).collect();
+        if let Err(error) = self.store.commit(&ops) {
+            self.superseding.lock().extend(ids);
+            return Err(error);
+        }
+        let mut state = self.state.write();
+        rows.into_iter().for_each(|row| state.put_credential(row));
+        Ok(())
+    }
+}
+
+/// Those who are in suspicion or out of service get no certificate.
+fn expect_enrollable(row: &IdentityRow) -> Result<(), RegistryError> {
+    match row.state {
+        LifecycleState::Pending | LifecycleState::Active => Ok(()),
+        state => Err(RegistryError::NotEnrollable { name: row.name.clone(), state }),
+    }
+}

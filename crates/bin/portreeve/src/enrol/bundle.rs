@@ -1,0 +1,215 @@
+//! The directory in which a device keeps its identity, and how a renewal changes it.
+//!
+//! ```text
+//! DIR/  0700    ca.pem cert.pem key.pem   what a client is given
+//!               enrolment.json            where the certificate came from
+//!               next/                     the key of a request that has not been answered, and the answer
+//! ```
+//!
+//! A key is on the disk before the hub hears of it, so that an answer that was lost can be asked for again. A pair in
+//! `next/` that is whole is moved into place by whoever finds it.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use portreeve_pki::generate_key;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+pub(super) const CA: &str = "ca.pem";
+pub(super) const CERT: &str = "cert.pem";
+pub(super) const KEY: &str = "key.pem";
+const ORIGIN: &str = "enrolment.json";
+const NEXT: &str = "next";
+
+/// Where a certificate came from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// The hub's device HTTPS listener.
+    pub(super) hub: String,
+    /// The registered name.
+    pub(super) name: String,
+}
+
+/// A device's directory.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the directory for a first enrolment. One that holds a certificate already is left alone.
+    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        if path.join(CERT).symlink_metadata().is_ok() {
+            let shown = path.display();
+            return Err(Failure::Refused(format!(
+                "{shown} holds a {CERT} already; `portreeve device renew {shown}` renews it, or choose another directory"
+            )));
+        }
+        private_directory(path)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// A directory that holds a certificate. A renewal that was interrupted is completed first.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let folder = Self(path.to_owned());
+        folder.complete()?;
+        if !path.join(CERT).is_file() {
+            let shown = path.display();
+            return Err(Failure::Usage(format!(
+                "{shown} holds no {CERT}; `portreeve device enrol --out {shown}` makes one"
+            )));
+        }
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, Failure> {
+        let path = self.0.join(file);
+        fs::read(&path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+    }
+
+    pub(super) fn origin(&self) -> Option<Origin> {
+        serde_json::from_slice(&fs::read(self.0.join(ORIGIN)).ok()?).ok()
+    }
+
+    /// The key of the request that is to be made: the one whose answer is missing, or a new one.
+    pub(super) fn next_key(&self) -> Result<Zeroizing<String>, Failure> {
+        let next = self.0.join(NEXT);
+        private_directory(&next)?;
+        let path = next.join(KEY);
+        match fs::read_to_string(&path) {
+            Ok(pem) => return Ok(Zeroizing::new(pem)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unwritable(&path, &error)),
+        }
+        let key = generate_key().map_err(|error| Failure::Refused(format!("no key could be made: {error}")))?;
+        write(&path, key.pkcs8_pem.as_bytes(), 0o600)?;
+        Ok(key.pkcs8_pem)
+    }
+
+    /// Keeps what a first enrolment brought.
+    pub(super) fn enrolled(&self, ca_pem: &str, cert_pem: &str, origin: &Origin) -> Result<(), Failure> {
+        write(&self.0.join(CA), ca_pem.as_bytes(), 0o644)?;
+        let origin = serde_json::to_vec_pretty(origin).map_err(|error| Failure::Usage(error.to_string()))?;
+        write(&self.0.join(ORIGIN), &origin, 0o644)?;
+        self.renewed(cert_pem)
+    }
+
+    /// Puts a certificate and the key that it is for into place.
+    pub(super) fn renewed(&self, cert_pem: &str) -> Result<(), Failure> {
+        write(&self.0.join(NEXT).join(CERT), cert_pem.as_bytes(), 0o644)?;
+        self.complete()
+    }
+
+    /// The certificate is moved last: while it is in `next/`, this is not done.
+    fn complete(&self) -> Result<(), Failure> {
+        let next = self.0.join(NEXT);
+        if !next.join(CERT).is_file() {
+            return Ok(());
+        }
+        for file in [KEY, CERT] {
+            let (from, to) = (next.join(file), self.0.join(file));
+            match fs::rename(&from, &to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && file == KEY => {}
+                moved => moved.map_err(|error| unwritable(&to, &error))?,
+            }
+        }
+        fs::File::open(&self.0)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| unwritable(&self.0, &error))?;
+        // Empty now; if it stays, the next renewal uses it.
+        let _ = fs::remove_dir(next);
+        Ok(())
+    }
+}
+
+fn private_directory(path: &Path) -> Result<(), Failure> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| Failure::Usage(format!("cannot make {}: {error}", path.display())))
+}
+
+/// Writes a file in one step.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let draft = path.with_added_extension("new");
+    let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft);
+    let written = written.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&draft, path)).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin { hub: "hub:8444".into(), name: "lamp-1".into() }
+    }
+
+    fn text(folder: &Folder, file: &str) -> String {
+        String::from_utf8(folder.read(file).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_first_enrolment_leaves_a_private_and_whole_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lamp");
+        let folder = Folder::create(&path).unwrap();
+        let key = folder.next_key().unwrap();
+        assert!(Folder::open(&path).is_err(), "there is no certificate yet");
+        folder.enrolled("CA", "CERT", &origin()).unwrap();
+        let folder = Folder::open(&path).unwrap();
+        assert_eq!(
+            (text(&folder, CA), text(&folder, CERT), text(&folder, KEY)),
+            ("CA".into(), "CERT".into(), key.to_string())
+        );
+        assert_eq!(folder.origin().unwrap().name, "lamp-1");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join(KEY))), (0o700, 0o600));
+        assert!(!path.join(NEXT).exists());
+        assert!(matches!(Folder::create(&path), Err(Failure::Refused(_))));
+    }
+
+    #[test]
+    fn a_request_without_an_answer_keeps_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::create(directory.path()).unwrap();
+        let key = folder.next_key().unwrap();
+        assert_eq!(folder.next_key().unwrap(), key);
+        folder.renewed("CERT").unwrap();
+        assert_ne!(folder.next_key().unwrap(), key, "the next request has a key of its own");
+    }
+
+    /// Between any two of its steps.
+    #[test]
+    fn an_interrupted_renewal_is_completed() {
+        for key_is_moved in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let folder = Folder::create(directory.path()).unwrap();
+            folder.next_key().unwrap();
+            folder.enrolled("CA", "OLD", &origin()).unwrap();
+            let key = folder.next_key().unwrap();
+            let next = directory.path().join(NEXT);
+            write(&next.join(CERT), b"NEW", 0o644).unwrap();
+            if key_is_moved {
+                fs::rename(next.join(KEY), directory.path().join(KEY)).unwrap();
+            }
+            let folder = Folder::open(directory.path()).unwrap();
+            assert_eq!((text(&folder, CERT), text(&folder, KEY)), ("NEW".into(), key.to_string()));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! `portreeve device enrol` and `portreeve device renew`: the device's side of enrolment.
+
+mod bundle;
+mod est;
+
+use std::{
+    fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    io::{self, BufRead as _},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use portreeve_pki::{RenewalWindow, leaf_facts, make_csr};
+use portreeve_tls::{
+    Credentials, certificates_from_pem, client_config, enrolment_client_config, unverified_client_config,
+};
+use portreeve_types::UnixMillis;
+use rustls_pki_types::CertificateDer;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::{Enrol, Global, Output, Renew},
+    failure::Failure,
+    output::{instant, remark, say, say_json},
+};
+use bundle::{CA, CERT, Folder, KEY, Origin};
+use est::{Address, Reply};
+
+/// The shortest and the longest pause between two attempts, and between two looks at the clock.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// How often a request that is told to wait is sent again before a command gives up.
+const WAITS_MAX: usize = 10;
+/// Longest line that is read as a code.
+const CODE_BYTES_MAX: usize = 256;
+
+/// Makes a key, and gets a certificate for it with a one-time code.
+pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
+    let hub = Address::parse(&args.hub)?;
+    let trusted = trust(&hub, &args)?;
+    let folder = Folder::create(&args.out)?;
+    let code = code(args.code)?;
+    let config = enrolment_client_config(&trusted).map_err(|error| Failure::Usage(error.to_string()))?;
+    let csr = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let leaf = patiently(|| est::enrol(&hub, Arc::clone(&config), args.name.as_str(), &code, &csr))?;
+    let chain = chain(&hub, &config, &trusted, &leaf)?;
+    let origin = Origin { hub: hub.to_string(), name: args.name.to_string() };
+    folder.enrolled(&to_pem(&trusted), &to_pem(&chain), &origin)?;
+    tell(global, &folder, args.name.as_str(), &leaf, "is enrolled")
+}
+
+/// Renews the certificate in a directory that `enrol` made.
+pub(crate) fn renew(global: &Global, args: &Renew) -> Result<(), Failure> {
+    if !args.watch {
+        return match renew_if_due(args, args.now)? {
+            Some((folder, name, leaf)) => tell(global, &folder, &name, &leaf, "has a new certificate"),
+            None => not_due(global, &args.bundle),
+        };
+    }
+    let mut failures = 0;
+    loop {
+        let pause = match renew_if_due(args, false) {
+            Ok(renewed) => {
+                failures = 0;
+                if let Some((folder, name, leaf)) = renewed {
+                    tell(global, &folder, &name, &leaf, "has a new certificate")?;
+                }
+                let (window, _) = window(&Folder::open(&args.bundle)?)?;
+                window.renew_at.since(now()).clamp(PAUSE_MIN, PAUSE_MAX)
+            }
+            // Somebody has to look at that; trying again changes nothing.
+            Err(failure @ (Failure::Usage(_) | Failure::BrokenPipe)) => return Err(failure),
+            Err(failure) => {
+                failure.report();
+                failures += 1;
+                backoff(failures, random())
+            }
+        };
+        thread::sleep(pause);
+    }
+}
+
+/// Full jitter: anything up to a bound that doubles, so that a fleet that lost its hub does not come back in step.
+fn backoff(failures: u32, random: u64) -> Duration {
+    let bound = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
+    // The product of two 64-bit numbers, shifted back, is below the first.
+    let part_ms = (bound.as_millis() * u128::from(random)) >> 64;
+    PAUSE_MIN.max(Duration::from_millis(u64::try_from(part_ms).unwrap_or(0)))
+}
+
+/// Entropy for jitter: nothing depends on it being secret.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn now() -> UnixMillis {
+    SystemTime::now().into()
+}
+
+type Renewed = (Folder, String, CertificateDer<'static>);
+
+fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure> {
+    let folder = Folder::open(&args.bundle)?;
+    let (window, present) = window(&folder)?;
+    if !at_once && now() < window.renew_at {
+        return Ok(None);
+    }
+    let origin = folder.origin();
+    let hub = args.hub.clone().or_else(|| origin.as_ref().map(|origin| origin.hub.clone()));
+    let hub = Address::parse(&hub.ok_or_else(|| Failure::Usage("which hub? (--hub HOST)".into()))?)?;
+    let trusted = anchors(&folder.path().join(CA))?;
+    let config = {
+        let key = Zeroizing::new(folder.read(KEY)?);
+        let credentials = Credentials::from_pem(CERT, &folder.read(CERT)?, KEY, &key);
+        credentials
+            .and_then(|credentials| client_config(&trusted, credentials))
+            .map_err(|error| unusable(&folder, &error))?
+    };
+    let csr = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let leaf = patiently(|| est::renew(&hub, Arc::clone(&config), &csr))?;
+    let chain = chain(&hub, &config, &trusted, &leaf)?;
+    folder.renewed(&to_pem(&chain))?;
+    let name = origin.map_or_else(|| present.to_string(), |origin| origin.name);
+    Ok(Some((folder, name, leaf)))
+}
+
+/// When the present certificate is to be renewed, and whose it is. Its key decides about the jitter, so that all who ask
+/// get the same answer.
+fn window(folder: &Folder) -> Result<(RenewalWindow, String), Failure> {
+    let chain = certificates_from_pem(CERT, &folder.read(CERT)?).map_err(|error| unusable(folder, &error))?;
+    let facts = chain.first().map(|leaf| leaf_facts(leaf)).transpose().map_err(|error| unusable(folder, &error))?;
+    let facts = facts.ok_or_else(|| unusable(folder, &"it holds no certificate"))?;
+    let entropy = facts.key.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let name = facts.identity.map(|id| id.to_string()).unwrap_or_default();
+    Ok((RenewalWindow::new(facts.not_before, facts.not_after, entropy), name))
+}
+
+/// What the hub's certificate has to lead to: the file, or what the fingerprint says.
+fn trust(hub: &Address, args: &Enrol) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    if let Some(file) = &args.ca {
+        return anchors(file);
+    }
+    let wanted = args.ca_sha256.as_deref().unwrap_or_default();
+    let wanted: String = wanted.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+    let wanted = hex::decode(&wanted).ok().filter(|bytes| bytes.len() == 32);
+    let wanted = wanted.ok_or_else(|| Failure::Usage("--ca-sha256: 64 hexadecimal digits are expected".into()))?;
+    // Whoever answers here is believed nothing but certificates with the right fingerprint.
+    let config = unverified_client_config().map_err(|error| Failure::Usage(error.to_string()))?;
+    let offered = est::ca_certificates(hub, config)?;
+    let root = offered.into_iter().find(|certificate| digest(&SHA256, certificate).as_ref() == wanted);
+    root.map(|root| vec![root]).ok_or_else(|| {
+        Failure::Refused(format!(
+            "{hub} has no CA certificate with this fingerprint: it is another hub, or somebody is in between; nothing was sent to it"
+        ))
+    })
+}
+
+fn anchors(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let shown = file.display();
+    let pem = fs::read(file).map_err(|error| Failure::Usage(format!("cannot read {shown}: {error}")))?;
+    certificates_from_pem(&shown.to_string(), &pem).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// The code from the option, or a line of standard input.
+fn code(given: Option<String>) -> Result<Zeroizing<String>, Failure> {
+    if let Some(code) = given {
+        return Ok(Zeroizing::new(code));
+    }
+    remark("Enter the one-time code:");
+    let mut line = Zeroizing::new(String::new());
+    let read = io::Read::take(io::stdin().lock(), CODE_BYTES_MAX as u64).read_line(&mut line);
+    match read {
+        Ok(bytes) if bytes > 0 => Ok(Zeroizing::new(line.trim().to_owned())),
+        _ => Err(Failure::Usage("no one-time code: give --code, PORTREEVE_CODE, or a line of standard input".into())),
+    }
+}
+
+/// Asks until there is an answer, as often and as late as the hub says.
+fn patiently(mut ask: impl FnMut() -> Result<Reply, Failure>) -> Result<CertificateDer<'static>, Failure> {
+    for _ in 0..WAITS_MAX {
+        match ask()? {
+            Reply::Issued(leaf) => return Ok(leaf),
+            Reply::Later(pause) => {
+                let pause = pause.clamp(Duration::from_secs(1), PAUSE_MAX);
+                remark(&format!("The hub asks to come again in {} s.", pause.as_secs()));
+                thread::sleep(pause);
+            }
+        }
+    }
+    Err(Failure::Unreachable("the hub has put the request off too often; try again later".into()))
+}
+
+/// The leaf and the CA that issued it, as servers other than this hub want to see it.
+fn chain(
+    hub: &Address,
+    config: &Arc<rustls::ClientConfig>,
+    trusted: &[CertificateDer<'static>],
+    leaf: &CertificateDer<'static>,
+) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let mut chain = vec![leaf.clone()];
+    chain.extend(est::ca_certificates(hub, Arc::clone(config))?.into_iter().filter(|ca| !trusted.contains(ca)));
+    Ok(chain)
+}
+
+fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    certificates.iter().map(|der| pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)).collect()
+}
+
+fn unusable(folder: &Folder, why: &dyn std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{} cannot be used: {why}", folder.path().display()))
+}
+
+fn tell(global: &Global, folder: &Folder, name: &str, leaf: &CertificateDer<'_>, what: &str) -> Result<(), Failure> {
+    let (window, _) = window(folder)?;
+    let serial = leaf_facts(leaf).map(|facts| hex::encode(facts.serial)).unwrap_or_default();
+    let (until, renew) = (window.closes.0, window.renew_at.0);
+    let directory = folder.path().display().to_string();
+    match global.output {
+        Output::Json => say_json(&json!({
+            "name": name, "directory": directory, "serial": serial, "not_after_ms": until, "renew_at_ms": renew,
+        })),
+        Output::Table => say(&format!(
+            "{name} {what}: ca.pem, cert.pem and key.pem are in {directory}.\nIt is valid until {} and to be renewed from {} on: \
+             `portreeve device renew {directory}`",
+            instant(&json!(until)),
+            instant(&json!(renew)),
+        )),
+    }
+}
+
+fn not_due(global: &Global, bundle: &Path) -> Result<(), Failure> {
+    let (window, _) = window(&Folder::open(bundle)?)?;
+    let at = window.renew_at.0;
+    match global.output {
+        Output::Json => say_json(&json!({ "renewed": false, "renew_at_ms": at })),
+        Output::Table => say(&format!("There is nothing to do before {} (--now asks at once).", instant(&json!(at)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_are_bounded_and_are_not_in_step() {
+        assert_eq!(backoff(1, u64::MAX).as_secs(), 9);
+        assert_eq!(backoff(3, u64::MAX).as_secs(), 39);
+        assert_eq!(backoff(40, u64::MAX).as_secs(), 3599);
+        assert_eq!(backoff(40, 0), PAUSE_MIN);
+        assert!(backoff(5, 1 << 63) < backoff(5, u64::MAX));
+    }
+}

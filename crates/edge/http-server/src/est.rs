@@ -1,0 +1,169 @@
+//! Enrolment over Secure Transport (RFC 7030): HTTP in, the hub's use-case, HTTP out.
+
+use std::{net::IpAddr, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap, Request, StatusCode,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+};
+use portreeve_hub::{Claim, DeviceIdentity, EnrolRefusal, EnrolRequest, Hub};
+use portreeve_mqtt_server::now;
+use portreeve_pki::{EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body};
+use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use crate::exchange::{Answer, error};
+
+/// Longest value of an `Authorization` header: a name and a code in base64 are far shorter.
+const AUTHORIZATION_BYTES_MAX: usize = 512;
+
+/// Who is at the other end.
+#[derive(Clone)]
+pub(crate) struct Applicant {
+    /// Whose certificate it is, and the certificate.
+    certificate: Option<(DeviceIdentity, CertificateDer<'static>)>,
+    source: IpAddr,
+}
+
+impl Applicant {
+    pub(crate) fn new(
+        identity: Option<DeviceIdentity>,
+        leaf: Option<&CertificateDer<'static>>,
+        source: IpAddr,
+    ) -> Self {
+        Self { certificate: identity.zip(leaf.cloned()), source }
+    }
+
+    /// Whether it came without a certificate.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.certificate.is_none()
+    }
+}
+
+/// Whether a path is enrolment's.
+pub(crate) fn is_meant(path: &str) -> bool {
+    path.starts_with("/.well-known/est")
+}
+
+/// Answers one request.
+pub(crate) async fn answer(hub: Arc<Hub>, applicant: Applicant, request: Request<Incoming>) -> Answer {
+    // There is one CA for devices, and it has no label.
+    let Some((operation, None)) = EstOperation::from_path(request.uri().path()) else {
+        return error(StatusCode::NOT_FOUND, "there is nothing here");
+    };
+    if request.method().as_str() != operation.method() {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "another method is needed");
+        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(operation.method()));
+        return answer;
+    }
+    let response = match operation {
+        EstOperation::CaCerts => EstResponse::ca_certs(&hub.enrolment_anchors()),
+        EstOperation::CsrAttrs => EstResponse::csr_attrs(WantedKey::P256),
+        EstOperation::SimpleEnroll | EstOperation::SimpleReenroll => {
+            return enrol(hub, applicant, operation, request).await;
+        }
+    };
+    match response {
+        Ok(response) => http(response),
+        Err(failure) => {
+            tracing::error!(%failure, "an answer of the enrolment service could not be made");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "try again later")
+        }
+    }
+}
+
+async fn enrol(hub: Arc<Hub>, applicant: Applicant, operation: EstOperation, request: Request<Incoming>) -> Answer {
+    let source = applicant.source;
+    let Some(claim) = claim(applicant, operation, request.headers()) else {
+        return http(EstResponse::unauthorised());
+    };
+    let content_type = text(request.headers(), &header::CONTENT_TYPE).map(str::to_owned);
+    // What is no request is shown to the hub all the same: it counts, and the log says why.
+    let csr = match Limited::new(request.into_body(), EST_BODY_BYTES_MAX).collect().await {
+        Ok(body) => read_enrol_body(content_type.as_deref(), &body.to_bytes()),
+        Err(failure) if failure.is::<LengthLimitError>() => Err(EstRefusal::Oversized),
+        Err(failure) => {
+            tracing::debug!(%failure, "the body of an enrolment was not read");
+            return http(EstResponse::refused());
+        }
+    };
+    // Signing and the disk take their time, which others on this thread do not wait for.
+    let work = tokio::task::spawn_blocking(move || hub.enrol(&EnrolRequest { claim, csr, source }, now()));
+    let response = match work.await {
+        Ok(Ok(leaf)) => EstResponse::enrolled(&leaf).unwrap_or_else(|_| EstResponse::refused()),
+        Ok(Err(EnrolRefusal::NotEntitled)) => EstResponse::unauthorised(),
+        Ok(Err(EnrolRefusal::Refused)) => EstResponse::refused(),
+        Ok(Err(EnrolRefusal::Busy { retry_after_s })) => EstResponse::busy(retry_after_s),
+        Err(_) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
+    };
+    http(response)
+}
+
+/// How the applicant shows to be entitled. A code counts before a certificate: who has to begin anew may still hold one.
+fn claim(applicant: Applicant, operation: EstOperation, headers: &HeaderMap) -> Option<Claim> {
+    let code = text(headers, &header::AUTHORIZATION).and_then(basic);
+    match (operation, code, applicant.certificate) {
+        (EstOperation::SimpleEnroll, Some((name, code)), _) => Some(Claim::Code { name, code }),
+        (_, _, Some((identity, leaf))) => Some(Claim::Certificate { identity, leaf }),
+        _ => None,
+    }
+}
+
+/// User and password of HTTP Basic (RFC 7617).
+fn basic(value: &str) -> Option<(String, Zeroizing<String>)> {
+    if value.len() > AUTHORIZATION_BYTES_MAX {
+        return None;
+    }
+    let (scheme, credentials) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(STANDARD.decode(credentials.trim()).ok()?);
+    let (name, code) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((name.to_owned(), Zeroizing::new(code.to_owned())))
+}
+
+/// The one value of a header.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())?.to_str().ok()
+}
+
+fn http(response: EstResponse) -> Answer {
+    let mut answer = Answer::new(Full::new(Bytes::from(response.body)));
+    *answer.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in response.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            answer.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_credentials_are_read_and_nothing_else_is() {
+        let value = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let read = |value: &str| basic(value).map(|(name, code)| (name, code.to_string()));
+        assert_eq!(read(&value("lamp-1:AB:CD")), Some(("lamp-1".into(), "AB:CD".into())));
+        assert_eq!(read(&value("lamp-1:").to_lowercase().replace("basic", "bAsIc")), None, "base64 has its case");
+        assert_eq!(read("basic bGFtcC0xOg=="), Some(("lamp-1".into(), String::new())));
+        for bad in ["", "Basic", "Basic !", "Bearer bGFtcC0xOg==", &value("no colon"), &value(&"x:".repeat(400))] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_paths_of_enrolment_are_meant() {
+        assert!(is_meant("/.well-known/est/cacerts"));
+        assert!(!is_meant("/mqtt") && !is_meant("/") && !is_meant("/.well-known/other"));
+    }
+}

@@ -1,0 +1,429 @@
+//! Enrolment as devices see it: curl and openssl as the EST client (RFC 7030), and the device-side commands.
+
+// What goes wrong in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use portreeve_tests::{Hub, Identity, Login, V5, hub::program};
+
+/// What one request came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reply {
+    status: u16,
+    body: Vec<u8>,
+}
+
+/// A machine that has curl and openssl, and knows the hub's root certificate.
+struct Machine<'h> {
+    hub: &'h Hub,
+    folder: PathBuf,
+}
+
+impl<'h> Machine<'h> {
+    fn new(hub: &'h Hub) -> Self {
+        let folder = hub.beside_data("machine");
+        fs::create_dir_all(&folder).unwrap();
+        Self { hub, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.hub.address("device_https").port())
+    }
+
+    fn curl(&self, arguments: &[&str], path: &str) -> Reply {
+        let body = self.path("answer");
+        let _ = fs::remove_file(&body);
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+            .arg(self.hub.data().join("pki/root.pem"));
+        command.args(["--write-out", "%{http_code}", "--output"]).arg(&body).args(arguments).arg(self.url(path));
+        let output = done(&mut command);
+        let status = String::from_utf8(output.stdout).unwrap().parse().unwrap();
+        Reply { status, body: fs::read(&body).unwrap_or_default() }
+    }
+
+    /// Makes a key and a request for it; returns the request's file, in base64.
+    fn request(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let (key, der, request) =
+            (self.path(&format!("{name}.key")), self.path("csr.der"), self.path(&format!("{name}.csr")));
+        let mut command = openssl(&["req", "-new", "-nodes", "-outform", "DER"]);
+        command.args(arguments).arg("-keyout").arg(&key).arg("-out").arg(&der);
+        done(&mut command);
+        let mut command = openssl(&["base64"]);
+        done(command.arg("-in").arg(&der).arg("-out").arg(&request));
+        request
+    }
+
+    fn good_request(&self, name: &str) -> PathBuf {
+        self.request(name, &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", &format!("/CN={name}")])
+    }
+
+    fn post(&self, operation: &str, request: &Path, arguments: &[&str]) -> Reply {
+        let data = format!("@{}", request.display());
+        let fixed = ["--header", "Content-Type: application/pkcs10", "--data-binary", &data];
+        self.curl(&[&fixed, arguments].concat(), &format!("/.well-known/est/{operation}"))
+    }
+
+    fn enrol(&self, name: &str, code: &str, request: &Path) -> Reply {
+        self.post("simpleenroll", request, &["--user", &format!("{name}:{code}")])
+    }
+
+    fn reenrol(&self, name: &str, request: &Path) -> Reply {
+        let (cert, key) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
+        let arguments = ["--cert", &cert.display().to_string(), "--key", &key.display().to_string()];
+        self.post("simplereenroll", request, &arguments)
+    }
+
+    /// Whether the hub refuses the certificate that was kept under this name.
+    fn is_refused(&self, name: &str) -> bool {
+        let (bundle, port) = (self.path(&format!("{name}.bundle")), self.hub.mqtt().port().to_string());
+        let mut command = Command::new(program());
+        command.args([
+            "client",
+            "pub",
+            "--host",
+            "localhost",
+            "--port",
+            &port,
+            "-t",
+            "devices/x",
+            "-m",
+            "x",
+            "--bundle",
+        ]);
+        let output = command.arg(&bundle).stdin(Stdio::null()).output().unwrap();
+        output.status.code() == Some(4)
+            && String::from_utf8_lossy(&output.stderr).contains("did not accept the certificate")
+    }
+
+    /// Keeps the certificate of an answer beside the key of that name.
+    fn keep(&self, name: &str, reply: &Reply) -> Identity {
+        assert_eq!(reply.status, 200, "{}\n{}", String::from_utf8_lossy(&reply.body), self.hub.log());
+        let (base64, der, pem) = (self.path("p7.b64"), self.path("p7.der"), self.path(&format!("{name}.pem")));
+        fs::write(&base64, &reply.body).unwrap();
+        let mut command = openssl(&["base64", "-d"]);
+        done(command.arg("-in").arg(&base64).arg("-out").arg(&der));
+        let mut command = openssl(&["pkcs7", "-inform", "DER", "-print_certs"]);
+        done(command.arg("-in").arg(&der).arg("-out").arg(&pem));
+        let bundle = self.path(&format!("{name}.bundle"));
+        fs::create_dir_all(&bundle).unwrap();
+        fs::copy(self.hub.data().join("pki/root.pem"), bundle.join("ca.pem")).unwrap();
+        fs::copy(&pem, bundle.join("cert.pem")).unwrap();
+        fs::copy(self.path(&format!("{name}.key")), bundle.join("key.pem")).unwrap();
+        Identity::from_bundle(name, &bundle)
+    }
+}
+
+fn openssl(arguments: &[&str]) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(arguments);
+    command
+}
+
+fn done(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn code(hub: &Hub, name: &str) -> String {
+    hub.json(&["device", "code", name])["code"].as_str().unwrap().to_owned()
+}
+
+fn expected(hub: &Hub, name: &str) -> String {
+    let _ = hub.succeed(&["device", "add", name]);
+    code(hub, name)
+}
+
+fn state(hub: &Hub, name: &str) -> String {
+    hub.json(&["device", "show", name])["state"].as_str().unwrap().to_owned()
+}
+
+const NOT_ENTITLED: u16 = 401;
+const REFUSED: u16 = 400;
+
+/// RFC 7030 §4.1 to §4.2: the first certificate by a code, the next by the one before (CSA-CRD-09).
+#[test]
+fn curl_and_openssl_enrol_and_renew() {
+    let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
+    let machine = Machine::new(&hub);
+    let code = expected(&hub, "lamp-1");
+    assert_eq!(state(&hub, "lamp-1"), "pending");
+    let lamp = machine.keep("lamp-1", &machine.enrol("lamp-1", &code, &machine.good_request("lamp-1")));
+    assert_eq!(state(&hub, "lamp-1"), "active");
+    let mut first = Login::new(V5, "lamp-1").open_as(&hub, &lamp);
+    first.publish("devices/lamp-1/telemetry/t", "on", 1);
+
+    // The chain is one that others can check, and says nothing but an opaque name.
+    let mut verify = openssl(&["verify", "-purpose", "sslclient", "-CAfile"]);
+    verify.arg(hub.data().join("pki/root.pem")).arg("-untrusted").arg(hub.data().join("pki/devices.pem"));
+    done(verify.arg(machine.path("lamp-1.pem")));
+    let text = done(openssl(&["x509", "-noout", "-text", "-in"]).arg(machine.path("lamp-1.pem"))).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("urn:uuid:") && !text.contains("lamp"), "{text}");
+    assert!(text.contains("TLS Web Client Authentication") && !text.contains("TLS Web Server"), "{text}");
+
+    let next = machine.keep("next", &machine.reenrol("lamp-1", &machine.request("next", &EMPTY_SUBJECT)));
+    // Until the new one is used both are good: an answer may be lost.
+    first.publish("devices/lamp-1/telemetry/t", "still", 1);
+    Login::new(V5, "lamp-1").open_as(&hub, &lamp).disconnect();
+    let mut second = Login::new(V5, "lamp-1").open_as(&hub, &next);
+    second.publish("devices/lamp-1/telemetry/t", "again", 1);
+    assert!(machine.is_refused("lamp-1"), "the one before is void");
+    assert!(hub.log().contains("clone_suspected"), "{}", hub.log());
+}
+
+const EMPTY_SUBJECT: [&str; 6] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/"];
+
+#[test]
+fn anybody_may_ask_what_to_trust_and_strangers_get_no_further() {
+    let hub = Hub::start(&[]);
+    let machine = Machine::new(&hub);
+    let anchors = machine.curl(&[], "/.well-known/est/cacerts");
+    assert_eq!(anchors.status, 200);
+    fs::write(machine.path("ca.b64"), &anchors.body).unwrap();
+    let mut decode = openssl(&["base64", "-d"]);
+    done(decode.arg("-in").arg(machine.path("ca.b64")).arg("-out").arg(machine.path("ca.der")));
+    let mut print = openssl(&["pkcs7", "-inform", "DER", "-print_certs"]);
+    let printed = String::from_utf8(done(print.arg("-in").arg(machine.path("ca.der"))).stdout).unwrap();
+    let root = fs::read_to_string(hub.data().join("pki/root.pem")).unwrap();
+    assert!(printed.contains(root.trim()), "the root is among them: {printed}");
+    assert_eq!(machine.curl(&[], "/.well-known/est/csrattrs").status, 200);
+    let websocket = [
+        "--header",
+        "Upgrade: websocket",
+        "--header",
+        "Connection: Upgrade",
+        "--header",
+        "Sec-WebSocket-Version: 13",
+        "--header",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        "--header",
+        "Sec-WebSocket-Protocol: mqtt",
+    ];
+    assert_eq!(machine.curl(&websocket, "/mqtt").status, 401);
+    assert_eq!(machine.curl(&[], "/").status, 404);
+    assert_eq!(machine.curl(&[], "/.well-known/est/other/cacerts").status, 404, "there is one CA, without a label");
+    assert_eq!(machine.curl(&[], "/.well-known/est/serverkeygen").status, 404, "devices make their own keys");
+    assert_eq!(machine.curl(&["--request", "POST"], "/.well-known/est/cacerts").status, 405);
+    assert_eq!(machine.curl(&[], "/.well-known/est/simpleenroll").status, 405);
+}
+
+/// Replayed codes, codes for others, and what is none: one answer for all (CSA-CRD-09, ISVS-4.2.3).
+#[test]
+fn a_code_is_good_once_for_one_name() {
+    let hub = Hub::start(&["limits.enrolment_failures_per_source_per_min=1000"]);
+    let machine = Machine::new(&hub);
+    let (mine, other) = (expected(&hub, "mine"), expected(&hub, "other"));
+    let request = machine.good_request("mine");
+    let refused = machine.enrol("mine", &other, &request);
+    assert_eq!(refused.status, NOT_ENTITLED);
+    for (name, code) in [
+        ("mine", "00000-00000-00000-00000"),
+        ("mine", ""),
+        ("mine", "no code at all"),
+        ("nobody", mine.as_str()),
+        ("$SYS/#", mine.as_str()),
+        ("", mine.as_str()),
+    ] {
+        assert_eq!(machine.enrol(name, code, &request), refused, "{name} {code}");
+    }
+    assert_eq!(machine.post("simpleenroll", &request, &[]), refused, "nothing shown");
+    assert_eq!(machine.post("simplereenroll", &request, &["--user", &format!("mine:{mine}")]), refused);
+    let newer = code(&hub, "mine");
+    assert_eq!(machine.enrol("mine", &mine, &request), refused, "a newer code voids it");
+    let typed = newer.to_lowercase().replace('-', "");
+    machine.keep("mine", &machine.enrol("mine", &typed, &request));
+    assert_eq!(machine.enrol("mine", &newer, &request), refused, "it is used up");
+    // Nothing of a code is on the disk.
+    let registry = fs::read(hub.data().join("registry.redb")).unwrap();
+    let waiting = other.replace('-', "");
+    assert!(!registry.windows(waiting.len()).any(|window| window == waiting.as_bytes()));
+}
+
+/// A request gives its key and nothing else; one that asks for more is refused, and its code is not used up.
+#[test]
+fn requests_that_ask_for_too_much_are_refused() {
+    let hub = Hub::start(&["limits.enrolment_failures_per_source_per_min=1000"]);
+    let machine = Machine::new(&hub);
+    let code = expected(&hub, "mine");
+    let p256 = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let bad: [(&str, Vec<&str>); 7] = [
+        ("another's name", [&p256[..], &["-subj", "/CN=other"]].concat()),
+        ("a place", [&p256[..], &["-subj", "/CN=mine/L=Berlin"]].concat()),
+        ("to be a CA", [&p256[..], &["-subj", "/CN=mine", "-addext", "basicConstraints=critical,CA:TRUE"]].concat()),
+        ("to serve", [&p256[..], &["-subj", "/CN=mine", "-addext", "extendedKeyUsage=serverAuth"]].concat()),
+        ("a host's name", [&p256[..], &["-subj", "/CN=mine", "-addext", "subjectAltName=DNS:hub.example"]].concat()),
+        ("RSA", vec!["-newkey", "rsa:2048", "-subj", "/CN=mine"]),
+        ("another curve", vec!["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-subj", "/CN=mine"]),
+    ];
+    let nothing = machine.path("nothing");
+    fs::write(&nothing, "AAAA").unwrap();
+    let refused = machine.enrol("mine", &code, &nothing);
+    assert_eq!(refused.status, REFUSED);
+    for (what, arguments) in &bad {
+        assert_eq!(machine.enrol("mine", &code, &machine.request("bad", arguments)), refused, "{what}");
+    }
+    let large = machine.path("large");
+    fs::write(&large, "A".repeat(1 << 16)).unwrap();
+    assert_eq!(machine.enrol("mine", &code, &large), refused, "oversized");
+    // Signed by another key than its own.
+    let (one, two) = (machine.good_request("one"), machine.good_request("two"));
+    let [mut one, two] = [one, two].map(|file| decoded(&fs::read(file).unwrap()));
+    let tail = one.len() - 60;
+    one.splice(tail.., two[two.len() - 60..].iter().copied());
+    let forged = machine.path("forged");
+    fs::write(&forged, encoded(&one)).unwrap();
+    assert_eq!(machine.enrol("mine", &code, &forged), refused, "no proof of possession");
+    let request = machine.good_request("mine");
+    let wrong_type = ["--header", "Content-Type: text/plain", "--user", &format!("mine:{code}")];
+    let data = format!("@{}", request.display());
+    let plain = machine.curl(&[&wrong_type[..], &["--data-binary", &data]].concat(), "/.well-known/est/simpleenroll");
+    assert_eq!(plain, refused);
+    assert_eq!(state(&hub, "mine"), "pending");
+    machine.keep("mine", &machine.enrol("mine", &code, &request));
+}
+
+fn decoded(base64: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut child = openssl(&["base64", "-d"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(base64).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+fn encoded(der: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut child = openssl(&["base64"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(der).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+/// The same public key on two devices is refused at issuance.
+#[test]
+fn one_key_is_one_devices() {
+    let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
+    let machine = Machine::new(&hub);
+    let (first, second) = (expected(&hub, "first"), expected(&hub, "second"));
+    let request = machine.request("first", &EMPTY_SUBJECT);
+    machine.keep("first", &machine.enrol("first", &first, &request));
+    assert_eq!(machine.enrol("second", &second, &request).status, REFUSED);
+    assert_eq!(state(&hub, "second"), "pending");
+    assert!(hub.log().contains("key_reuse_refused"), "{}", hub.log());
+    assert_eq!(machine.reenrol("first", &request).status, REFUSED, "each certificate has a key of its own");
+    // Neither comes back with a key that was revoked.
+    hub.device("revoke", "first");
+    assert_eq!(machine.enrol("second", &second, &request).status, REFUSED);
+    let refused = hub.run(&["device", "code", "first"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("revoked"));
+}
+
+#[test]
+fn a_source_that_fails_too_often_has_to_wait() {
+    let hub = Hub::start(&["limits.enrolment_failures_per_source_per_min=3"]);
+    let machine = Machine::new(&hub);
+    let code = expected(&hub, "mine");
+    let request = machine.good_request("mine");
+    for _ in 0..3 {
+        assert_eq!(machine.enrol("mine", "00000-00000-00000-00000", &request).status, NOT_ENTITLED);
+    }
+    assert_eq!(machine.enrol("mine", &code, &request).status, 503, "also with the right one");
+    assert_eq!(state(&hub, "mine"), "pending");
+    let metrics = hub.status();
+    let row =
+        metrics["limits"].as_array().unwrap().iter().find(|row| row["name"] == "enrolment_failures_per_source_per_min");
+    assert_eq!(row.unwrap()["used"], 3);
+}
+
+#[test]
+fn a_renewal_comes_neither_early_nor_from_a_copy() {
+    let hub = Hub::start_configured("[enrolment]\non_clone = \"quarantine\"\n");
+    let machine = Machine::new(&hub);
+    let code = expected(&hub, "lamp");
+    machine.keep("lamp", &machine.enrol("lamp", &code, &machine.good_request("lamp")));
+    assert_eq!(machine.reenrol("lamp", &machine.request("early", &EMPTY_SUBJECT)).status, REFUSED);
+    hub.configure("[enrolment]\nrenew_after_percent = 0\non_clone = \"quarantine\"\n");
+    let _ = hub.succeed(&["reload"]);
+    let request = machine.request("next", &EMPTY_SUBJECT);
+    machine.keep("next", &machine.reenrol("lamp", &request));
+    // The answer was lost: the same key is certified once more, and counts as the same generation.
+    machine.keep("next", &machine.reenrol("lamp", &request));
+    assert_eq!(hub.json(&["device", "show", "lamp"])["certificates"].as_array().unwrap().len(), 2);
+    // A copy of the device renews with a key of its own.
+    assert_eq!(state(&hub, "lamp"), "active");
+    assert_eq!(machine.reenrol("lamp", &machine.request("copy", &EMPTY_SUBJECT)).status, REFUSED);
+    assert_eq!(state(&hub, "lamp"), "quarantined");
+    assert!(hub.log().contains("clone_suspected"), "{}", hub.log());
+    assert!(machine.is_refused("next"));
+}
+
+/// What a code promised before a crash it promises after it; what it gave stays given.
+#[test]
+fn codes_and_certificates_survive_kill_9() {
+    let mut hub = Hub::start(&[]);
+    let (waiting, used) = (expected(&hub, "waiting"), expected(&hub, "used"));
+    let request = {
+        let machine = Machine::new(&hub);
+        let request = machine.good_request("used");
+        machine.keep("used", &machine.enrol("used", &used, &request));
+        request
+    };
+    hub.kill();
+    hub.launch();
+    let machine = Machine::new(&hub);
+    assert_eq!(machine.enrol("used", &used, &request).status, NOT_ENTITLED);
+    let lamp = Identity::from_bundle("used", &machine.path("used.bundle"));
+    Login::new(V5, "used").open_as(&hub, &lamp).disconnect();
+    machine.keep("waiting", &machine.enrol("waiting", &waiting, &machine.good_request("waiting")));
+}
+
+/// `portreeve device enrol` and `renew`, as a person types them.
+#[test]
+fn the_device_side_commands() {
+    let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
+    let folder = hub.beside_data("lamp");
+    let shown = folder.display().to_string();
+    let _ = hub.succeed(&["device", "add", "lamp"]);
+    let made = hub.json(&["device", "code", "lamp", "--valid", "10m"]);
+    let [code, pin] = ["code", "ca_sha256"].map(|key| made[key].as_str().unwrap());
+    let address = format!("localhost:{}", hub.address("device_https").port());
+    let enrol = |pin: &str, code: &str| {
+        let mut command = Command::new(program());
+        command.args(["device", "enrol", "lamp", "--hub", &address, "--ca-sha256", pin, "--out", &shown]);
+        command.env("PORTREEVE_CODE", code).stdin(Stdio::null()).output().unwrap()
+    };
+    let somebody_else = enrol(&"ab".repeat(32), code);
+    assert_eq!(somebody_else.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&somebody_else.stderr).contains("nothing was sent to it"));
+    assert_eq!(enrol(pin, "00000-00000-00000-00000").status.code(), Some(4));
+    assert_eq!(enrol("zz", code).status.code(), Some(2));
+    let enrolled = enrol(pin, code);
+    assert!(enrolled.status.success(), "{}", String::from_utf8_lossy(&enrolled.stderr));
+    assert_eq!(enrol(pin, code).status.code(), Some(4), "the directory is not overwritten");
+    Login::new(V5, "lamp").open_as(&hub, &Identity::from_bundle("lamp", &folder)).disconnect();
+
+    let renew = |arguments: &[&str]| {
+        Command::new(program()).args(["device", "renew", &shown]).args(arguments).output().unwrap()
+    };
+    let before = fs::read(folder.join("cert.pem")).unwrap();
+    assert!(renew(&[]).status.success(), "it is not time, and that is no failure");
+    assert_eq!(fs::read(folder.join("cert.pem")).unwrap(), before);
+    let renewed = renew(&["--now"]);
+    assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
+    assert_ne!(fs::read(folder.join("cert.pem")).unwrap(), before);
+    Login::new(V5, "lamp").open_as(&hub, &Identity::from_bundle("lamp", &folder)).disconnect();
+    hub.device("revoke", "lamp");
+    let refused = renew(&["--now"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("device code"), "it says what to do");
+}
