@@ -8,8 +8,9 @@ use base64::{
 };
 use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use portreeve_pki::{
-    AllowList, CaSigner, CertificateStatus, ChallengeRule, CsrPolicy, CsrRefusal, Maker, OcspResponder,
+    AllowList, CaSigner, CertificateStatus, ChallengeRule, CsrPolicy, CsrRefusal, EstResponse, Maker, OcspResponder,
     SubjectPublicKey, SubjectRule, TrustBundle, audit_key, ocsp_request_from_path, read_csr, read_enrol_body,
+    read_est_certificates,
 };
 use portreeve_types::UnixMillis;
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SigningKey};
@@ -80,6 +81,20 @@ pub fn est_body(bytes: &[u8]) {
     let again = read_enrol_body(Some("application/pkcs10"), STANDARD.encode(&der).as_bytes());
     assert_eq!(again.as_ref(), Ok(&der));
     csr_intake(&der);
+}
+
+/// What an EST client is answered. What is read makes an answer that reads the same.
+#[allow(clippy::expect_used)] // as above
+pub fn est_answer(bytes: &[u8]) {
+    let Ok(certificates) = read_est_certificates(bytes) else { return };
+    let answer = EstResponse::ca_certs(&certificates).expect("certificates");
+    let mut again = read_est_certificates(&answer.body).expect("our own answer");
+    let mut once = certificates;
+    for set in [&mut again, &mut once] {
+        set.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    }
+    once.dedup();
+    assert_eq!(again, once);
 }
 
 /// A request as a body and as a path. Every answer is either about certificates and signed, or five bytes.

@@ -13,7 +13,7 @@ mod store;
 mod tls;
 mod topic;
 
-pub use enrolment::{allow_list, csr_intake, est_body, maker_certificate, ocsp_request, trust_bundle};
+pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, trust_bundle};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
 pub use store::log_operations;
@@ -37,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("tls_records", tls_records),
     ("log_operations", log_operations),
     ("csr_intake", csr_intake),
+    ("est_answer", est_answer),
     ("est_body", est_body),
     ("ocsp_request", ocsp_request),
     ("maker_certificate", maker_certificate),

@@ -152,7 +152,7 @@ fn state(hub: &Hub, name: &str) -> String {
 const NOT_ENTITLED: u16 = 401;
 const REFUSED: u16 = 400;
 
-/// RFC 7030 §4.1 to §4.2: the first certificate by a code, the next by the one before (CSA-CRD-09).
+/// RFC 7030 §4.1 to §4.2: the first certificate by a code, the next by the one before (CSA-CRD-04, CSA-CRD-10).
 #[test]
 fn curl_and_openssl_enrol_and_renew() {
     let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
@@ -219,7 +219,7 @@ fn anybody_may_ask_what_to_trust_and_strangers_get_no_further() {
     assert_eq!(machine.curl(&[], "/.well-known/est/simpleenroll").status, 405);
 }
 
-/// Replayed codes, codes for others, and what is none: one answer for all (CSA-CRD-09, ISVS-4.2.3).
+/// Replayed codes, codes for others, and what is none: one answer for all (IOTSF-2.4.7.8).
 #[test]
 fn a_code_is_good_once_for_one_name() {
     let hub = Hub::start(&["limits.enrolment_failures_per_source_per_min=1000"]);
@@ -308,7 +308,7 @@ fn encoded(der: &[u8]) -> Vec<u8> {
     child.wait_with_output().unwrap().stdout
 }
 
-/// The same public key on two devices is refused at issuance.
+/// The same public key on two devices is refused at issuance (CSA-CRD-02).
 #[test]
 fn one_key_is_one_devices() {
     let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
@@ -357,14 +357,15 @@ fn a_renewal_comes_neither_early_nor_from_a_copy() {
     let request = machine.request("next", &EMPTY_SUBJECT);
     machine.keep("next", &machine.reenrol("lamp", &request));
     // The answer was lost: the same key is certified once more, and counts as the same generation.
-    machine.keep("next", &machine.reenrol("lamp", &request));
+    let next = machine.keep("next", &machine.reenrol("lamp", &request));
     assert_eq!(hub.json(&["device", "show", "lamp"])["certificates"].as_array().unwrap().len(), 2);
     // A copy of the device renews with a key of its own.
     assert_eq!(state(&hub, "lamp"), "active");
     assert_eq!(machine.reenrol("lamp", &machine.request("copy", &EMPTY_SUBJECT)).status, REFUSED);
     assert_eq!(state(&hub, "lamp"), "quarantined");
     assert!(hub.log().contains("clone_suspected"), "{}", hub.log());
-    assert!(machine.is_refused("next"));
+    let mut confined = Login::new(V5, "lamp").open_as(&hub, &next);
+    assert_eq!(confined.try_publish("devices/lamp/telemetry/t", b"1", 1, false, ""), 0x87);
 }
 
 /// What a code promised before a crash it promises after it; what it gave stays given.
@@ -426,4 +427,105 @@ fn the_device_side_commands() {
     let refused = renew(&["--now"]);
     assert_eq!(refused.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("device code"), "it says what to do");
+}
+
+/// CRL (RFC 5280) and OCSP (RFC 6960) as others see them: openssl agrees with the hub.
+#[test]
+fn openssl_agrees_about_revocation() {
+    let hub = Hub::start(&[
+        "revocation.crl_url=\"https://hub.example/pki/devices.crl\"",
+        "revocation.ocsp_url=\"https://hub.example/pki/ocsp\"",
+    ]);
+    let machine = Machine::new(&hub);
+    for name in ["good", "held", "stolen"] {
+        let code = expected(&hub, name);
+        machine.keep(name, &machine.enrol(name, &code, &machine.good_request(name)));
+    }
+    let text = done(openssl(&["x509", "-noout", "-text", "-in"]).arg(machine.path("good.pem"))).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("hub.example/pki/devices.crl") && text.contains("OCSP - URI:https://hub.example/pki/ocsp"),
+        "{text}"
+    );
+    let before = machine.crl();
+    assert!(machine.is_valid("stolen", &before) && machine.is_valid("held", &before));
+    assert_eq!(machine.ocsp("stolen"), "good");
+    hub.device("revoke", "stolen");
+    hub.device("disable", "held");
+    // A list is made once a second at most.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let after = machine.crl();
+    assert!(machine.is_valid("good", &after));
+    assert!(!machine.is_valid("stolen", &after) && !machine.is_valid("held", &after));
+    assert_eq!(
+        (machine.ocsp("good"), machine.ocsp("stolen"), machine.ocsp("held")),
+        ("good".into(), "revoked".into(), "revoked".into())
+    );
+    hub.device("enable", "held");
+    assert_eq!(machine.ocsp("held"), "good", "a hold is taken back");
+    assert!(machine.number(&after) > machine.number(&before));
+    // Another CA's certificate is none of ours; what is no request is told so; both without a word about anybody.
+    let question = machine.path("question");
+    fs::write(&question, "nonsense").unwrap();
+    let data = format!("@{}", question.display());
+    let post = ["--header", "Content-Type: application/ocsp-request", "--data-binary", &data];
+    assert_eq!(
+        machine.curl(&post, "/pki/ocsp"),
+        Reply { status: 200, body: vec![0x30, 3, 0x0a, 1, 1] },
+        "malformedRequest"
+    );
+    assert_eq!(machine.curl(&["--data-binary", &data], "/pki/ocsp").status, 415);
+    assert_eq!(machine.curl(&["--request", "PUT"], "/pki/ocsp").status, 405);
+    assert_eq!(machine.curl(&[], "/pki/devices.key").status, 404);
+}
+
+impl Machine<'_> {
+    /// Fetches the list; its file, in PEM.
+    fn crl(&self) -> PathBuf {
+        let reply = self.curl(&[], "/pki/devices.crl");
+        assert_eq!(reply.status, 200);
+        let (der, pem) = (self.path("crl.der"), self.path(&portreeve_tests::unique("crl")));
+        fs::write(&der, reply.body).unwrap();
+        done(openssl(&["crl", "-inform", "DER", "-in"]).arg(&der).arg("-out").arg(&pem));
+        pem
+    }
+
+    fn number(&self, crl: &Path) -> u64 {
+        let text = String::from_utf8(done(openssl(&["crl", "-noout", "-crlnumber", "-in"]).arg(crl)).stdout).unwrap();
+        u64::from_str_radix(text.trim().trim_start_matches("crlNumber=0x").trim_start_matches("crlNumber="), 16)
+            .unwrap()
+    }
+
+    fn is_valid(&self, name: &str, crl: &Path) -> bool {
+        let pki = self.hub.data().join("pki");
+        let mut command = openssl(&["verify", "-crl_check", "-CAfile"]);
+        command.arg(pki.join("root.pem")).arg("-untrusted").arg(pki.join("devices.pem")).arg("-CRLfile").arg(crl);
+        let output = command.arg(self.path(&format!("{name}.pem"))).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() || said.contains("certificate revoked"), "{said}");
+        output.status.success()
+    }
+
+    /// Asks about a certificate, verifies the answer, and returns its word.
+    fn ocsp(&self, name: &str) -> String {
+        let pki = self.hub.data().join("pki");
+        let (cert, question, answer) =
+            (self.path(&format!("{name}.pem")), self.path("ask.der"), self.path("answer.der"));
+        let mut ask = openssl(&["ocsp", "-issuer"]);
+        done(ask.arg(pki.join("devices.pem")).arg("-cert").arg(&cert).arg("-reqout").arg(&question));
+        let data = format!("@{}", question.display());
+        let reply =
+            self.curl(&["--header", "Content-Type: application/ocsp-request", "--data-binary", &data], "/pki/ocsp");
+        assert_eq!(reply.status, 200);
+        fs::write(&answer, reply.body).unwrap();
+        // (Given both, openssl would put a nonce of its own into the question that it compares with.)
+        let mut read = openssl(&["ocsp", "-no_nonce", "-issuer"]);
+        read.arg(pki.join("devices.pem")).arg("-cert").arg(&cert).arg("-respin").arg(&answer);
+        read.arg("-CAfile").arg(pki.join("root.pem")).arg("-verify_other").arg(pki.join("devices.pem"));
+        let output = done(&mut read);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Response verify OK"), "{output:?}");
+        let line = said.lines().find_map(|line| line.split_once(".pem: ")).unwrap();
+        line.1.to_owned()
+    }
 }

@@ -81,8 +81,6 @@ fn every_bad_certificate_gets_the_same_alert() {
     hub.device("disable", &disabled.name);
     let retired = hub.add(&unique("retired"), "device");
     hub.device("retire", &retired.name);
-    let quarantined = hub.add(&unique("quarantined"), "device");
-    hub.device("quarantine", &quarantined.name);
     let refused = [
         ("foreign CA", pki::foreign(&hub, Some(&urn))),
         ("expired", pki::forged(&hub, Forgery::EXPIRED, Some(&urn))),
@@ -97,7 +95,6 @@ fn every_bad_certificate_gets_the_same_alert() {
         ("revoked", revoked.tls()),
         ("disabled", disabled.tls()),
         ("retired", retired.tls()),
-        ("quarantined", quarantined.tls()),
         ("revoked, TLS 1.2", tls12(&revoked)),
     ];
     let alerts = refused.map(|(why, tls)| (why, refusal(&hub, tls)));

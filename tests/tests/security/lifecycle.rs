@@ -1,4 +1,4 @@
-//! From disabled to revoked: live sessions end at once (IIITA-N4).
+//! From disabled to revoked: live sessions end at once (IIITA-N4, CSA-MSU-01).
 
 use std::time::{Duration, Instant};
 
@@ -39,14 +39,26 @@ fn disabled_is_cut_off_and_enabled_is_back_with_its_session() {
     }
 }
 
+/// What is left is what it takes to find out what is wrong.
 #[test]
-fn quarantined_is_cut_off() {
+fn quarantined_is_cut_off_and_comes_back_confined() {
     let device = hub().add(&unique("lamp"), "device");
-    let mut client = Login::new(V5, &device.name).open_as(hub(), &device);
+    let own = |topic: &str| format!("devices/{}/{topic}", device.name);
+    let mut app = Client::connect(hub(), V5, &unique("app"));
+    let login = Login::new(V5, &device.name).expiry(3600);
+    let mut client = login.open_as(hub(), &device);
+    client.subscribe(&own("commands/#"), 1);
     cut_by("quarantine", &device.name, &mut client);
-    refused(&device);
+    app.publish(&own("commands/open"), "not for a suspect", 1);
+    let mut client = login.clone().resume().open_as(hub(), &device);
+    client.silent();
+    assert_eq!(client.try_subscribe(&own("commands/#"), 1), 0x87);
+    assert_eq!(client.try_publish(&own("telemetry/t"), b"1", 1, false, ""), 0x87);
+    client.subscribe(&own("remediation/#"), 1);
+    client.publish(&own("remediation/log"), "all is well", 1);
+    assert_eq!(client.take().text(), "all is well");
     hub().device("enable", &device.name);
-    Login::new(V5, &device.name).open_as(hub(), &device).alive();
+    Login::new(V5, &device.name).open_as(hub(), &device).publish(&own("telemetry/t"), "1", 1);
 }
 
 #[test]

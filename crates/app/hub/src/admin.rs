@@ -2,21 +2,21 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_config::Role;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::Reason;
-use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, Issued, PkiError};
-use portreeve_policy::{Action, Context, PolicySource, PolicyTests};
+use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, Generation, Issued, PkiError, Profile, Role as CertificateRole};
+use portreeve_policy::{Action, Context, PolicySource, PolicyTests, Subject};
 use portreeve_store::{CredentialRow, IdentityRow, StoreError};
-use portreeve_types::{IdentityName, Kind, LifecycleState, UnixMillis};
+use portreeve_types::{IdentityId, IdentityName, Kind, LifecycleState, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Close, Fields, Hub, Registry, RegistryError, registry::subject_of};
+use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::subject_of};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -323,10 +323,21 @@ impl Hub {
     }
 
     fn identity_changed(&self, actor: &str, row: &IdentityRow, what: &str) {
-        let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
-        sessions.iter().for_each(|session| self.raise_epoch(session));
+        let sessions = self.renew_decisions(row.id);
         self.reauthorize(&sessions, self.wall_clock());
-        self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, format_args!("{what}, by {actor}"));
+        self.tell_change(actor, row, what);
+    }
+
+    /// What was decided about an identity is decided again. Returns its sessions.
+    fn renew_decisions(&self, id: IdentityId) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.lock().by_identity.get(&id).cloned().unwrap_or_default();
+        sessions.iter().for_each(|session| self.raise_epoch(session));
+        sessions
+    }
+
+    fn tell_change(&self, actor: &str, row: &IdentityRow, what: &str) {
+        let detail = format_args!("{what}, by {actor}");
+        self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, detail);
     }
 
     /// `bundle` is `Some(days)` where a key and certificate are to be made.
@@ -372,7 +383,8 @@ impl Hub {
     ) -> Result<(Issued, Bundle), AdminError> {
         let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
         let key = portreeve_pki::generate_key()?;
-        let issued = self.authority.issue_device(row.id, &key.public, now, lifetime)?;
+        let profile = Profile::new(CertificateRole::Client(row.kind)).with_lifetime(lifetime)?;
+        let issued = self.device_ca()?.issue_client(&profile, row.id, Generation::default(), &key.public, now)?;
         let bundle = Bundle {
             ca_pem: self.authority.trust_pem(),
             cert_pem: issued.chain_pem.clone(),
@@ -448,7 +460,7 @@ impl Hub {
         Ok(Outcome::ok(result))
     }
 
-    /// Moves an identity along its life and cuts it off where its new state says so. Returns how many connections ended.
+    /// Moves an identity along its life and cuts it off where its new state says so (CSA-MSU-01). Returns how many connections ended.
     pub(crate) fn move_identity(
         &self,
         actor: &str,
@@ -457,14 +469,19 @@ impl Hub {
         reason: &str,
         now: UnixMillis,
     ) -> Result<(Arc<IdentityRow>, usize), RegistryError> {
+        let asked = Some(Instant::now());
         let row = self.registry.set_state(name, to, reason, now)?;
-        self.identity_changed(actor, &row, to.as_str());
-        if to == LifecycleState::Active {
-            return Ok((row, 0));
-        }
-        let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str() };
-        let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
-        let cut = self.cut(row.id, close, forget);
+        let sessions = self.renew_decisions(row.id);
+        self.tell_change(actor, &row, to.as_str());
+        let cut = if to == LifecycleState::Active {
+            0
+        } else {
+            let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str(), asked };
+            let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
+            self.cut(row.id, close, forget)
+        };
+        // Behind the cut, whose reason is the better one to hear.
+        self.reauthorize(&sessions, now);
         Ok((row, cut))
     }
 
@@ -497,7 +514,10 @@ impl Hub {
         };
         let tests = PolicyTests::parse(file, tests)
             .map_err(|problems| AdminError::Invalid(crate::policies::join(&problems)))?;
-        let lookup = |name: &IdentityName| self.registry.find(name).ok().map(|row| subject_of(&row));
+        // What a pending one will be allowed is the question, once it has its certificate.
+        let in_service = |state| if state == LifecycleState::Pending { LifecycleState::Active } else { state };
+        let subject = |row: &IdentityRow| Subject { state: in_service(row.state), ..subject_of(row) };
+        let lookup = |name: &IdentityName| self.registry.find(name).ok().map(|row| subject(&row));
         let report = tests.run(&set, lookup, now);
         Ok(Outcome { failed: report.failed > 0, result: json!(report) })
     }

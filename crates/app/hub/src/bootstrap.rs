@@ -113,6 +113,7 @@ impl Hub {
         let pki = data.join("pki");
         let authority = read_authority(&pki, now)?;
         let hub_credentials = hub_certificate(&pki, &authority, &config, now)?;
+        let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
         let commits = Arc::new(CommitWatch::default());
@@ -142,10 +143,12 @@ impl Hub {
             next_session: AtomicU64::new(1),
             counters: crate::Counters::default(),
             gauges: crate::Gauges::default(),
+            cuts: crate::CutLatency::default(),
             limits: limits::Watermarks::default(),
             rate: limits::RateWindow::default(),
             used_rates: crate::UsedRates::default(),
             enrolment: crate::enrol::EnrolmentRates::default(),
+            publication,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
             listeners: Mutex::default(),

@@ -22,6 +22,8 @@ mod enrol;
 mod limits;
 mod policies;
 mod registry;
+mod revocation;
+mod strays;
 
 use std::{
     collections::BTreeSet,
@@ -50,10 +52,11 @@ use portreeve_types::{LifecycleState, Qos, UnixMillis};
 
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
 pub use bootstrap::OpenError;
-pub use broker::{Close, Connection, Counters, Ended, Gauges, Now, Peer, Tally, Transmit};
+pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest};
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
+pub use revocation::PublicationError;
 
 use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
 
@@ -82,10 +85,12 @@ pub struct Hub {
     next_session: AtomicU64,
     counters: Counters,
     gauges: Gauges,
+    cuts: CutLatency,
     limits: limits::Watermarks,
     rate: limits::RateWindow,
     used_rates: UsedRates,
     enrolment: enrol::EnrolmentRates,
+    publication: revocation::Publication,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
     listeners: Mutex<Vec<(String, String)>>,
@@ -110,11 +115,16 @@ struct CommitWatch {
     trouble: Mutex<Option<String>>,
 }
 
+/// How often all identities are looked at.
+const STRAYS_EVERY_MS: u64 = 3_600_000;
+
 /// When each periodic duty was last done.
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
     superseded_ms: u64,
+    strays_ms: u64,
+    warned: strays::Warned,
     sys_ms: u64,
     sweep_ms: u64,
     sweep_after: Option<portreeve_types::TopicName>,
@@ -161,6 +171,12 @@ impl Hub {
     #[must_use]
     pub fn gauges(&self) -> &Gauges {
         &self.gauges
+    }
+
+    /// How long it took from an operator's word to the end of each connection that it ended.
+    #[must_use]
+    pub fn cuts(&self) -> &CutLatency {
+        &self.cuts
     }
 
     /// Event counts, for metrics.
@@ -326,6 +342,9 @@ impl Hub {
         {
             tracing::warn!(%error, "last-seen times could not be written; they are kept for the next try");
         }
+        if due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
+            self.look_for_strays(&mut upkeep.warned, now.wall);
+        }
         if due(&mut upkeep.superseded_ms, 1000)
             && let Err(error) = self.registry.flush_superseded(now.wall)
         {
@@ -425,7 +444,7 @@ impl Hub {
         );
         self.draining.store(true, Relaxed);
         let reason = portreeve_mqtt::Reason::SERVER_SHUTTING_DOWN;
-        self.close_all(Close { reason, why: "the hub shuts down" });
+        self.close_all(Close::new(reason, "the hub shuts down"));
     }
 
     /// Writes what is pending. `false` if the store could not take it in time.

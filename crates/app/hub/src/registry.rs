@@ -3,10 +3,12 @@
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
 mod enrolment;
+mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use hashbrown::HashMap;
@@ -17,6 +19,8 @@ use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, 
 use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
+
+use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 
@@ -147,6 +151,7 @@ struct State {
     codes: HashMap<IdentityId, WaitingCode>,
     /// The newest generation that somebody has connected with, of those who have renewed.
     newest_used: HashMap<IdentityId, Generation>,
+    serials: HashMap<SerialKey, KeyHash>,
 }
 
 impl State {
@@ -155,8 +160,14 @@ impl State {
     }
 
     fn put_credential(&mut self, row: CredentialRow) {
-        self.keys.insert((row.identity, row.key));
-        self.credentials.insert(row.key, Arc::new(row));
+        let (key, serial) = (row.key, SerialKey::of(&row.serial));
+        self.keys.insert((row.identity, key));
+        self.serials.insert(serial, key);
+        let before = self.credentials.insert(key, Arc::new(row));
+        // The same key has another certificate now.
+        if let Some(before) = before.map(|row| SerialKey::of(&row.serial)).filter(|before| *before != serial) {
+            self.serials.remove(&before);
+        }
     }
 }
 
@@ -170,6 +181,7 @@ pub struct Registry {
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
     /// Identities whose older certificates are void and not yet so in the store.
     superseding: Mutex<BTreeSet<IdentityId>>,
+    revision: AtomicU64,
 }
 
 impl std::fmt::Debug for Registry {
@@ -196,6 +208,7 @@ impl Registry {
             change: Mutex::default(),
             seen: Mutex::default(),
             superseding: Mutex::default(),
+            revision: AtomicU64::default(),
         }
     }
 
@@ -254,7 +267,7 @@ impl Registry {
         let identity = Some(credential.identity);
         let Some(row) = state.identities.get(&credential.identity) else { return refuse(identity, "unknown-identity") };
         // One whose identity is out of service altogether says nothing about copies of it.
-        if row.state == LifecycleState::Active && state.is_superseded(credential) {
+        if row.state.may_connect() && state.is_superseded(credential) {
             return refuse(identity, SUPERSEDED);
         }
         if credential.revoked.is_some() {
@@ -264,7 +277,8 @@ impl Registry {
             return refuse(identity, "certificate-not-registered");
         }
         match row.state {
-            LifecycleState::Active => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
+            // What a quarantined one may do, policy knows.
+            state if state.may_connect() => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
             other => refuse(identity, other.as_str()),
         }
     }
@@ -383,6 +397,7 @@ impl Registry {
         state.names.insert(row.name.clone(), row.id);
         state.identities.insert(row.id, Arc::clone(&row));
         credentials.into_iter().for_each(|row| state.put_credential(row));
+        self.raise_revision();
         Ok(row)
     }
 
@@ -395,6 +410,22 @@ impl Registry {
     #[must_use]
     pub fn last_seen(&self, row: &IdentityRow) -> Option<UnixMillis> {
         self.seen.lock().get(&row.id).copied().max(row.last_seen)
+    }
+
+    /// When an identity was last connected, changed by an operator, or registered.
+    pub(crate) fn last_used(&self, row: &IdentityRow) -> UnixMillis {
+        self.last_seen(row).unwrap_or_default().max(row.changed).max(row.created)
+    }
+
+    /// Active identities that were last used so long ago or longer.
+    pub(crate) fn unused_for(&self, time: Duration, now: UnixMillis) -> Vec<Arc<IdentityRow>> {
+        let seen = self.seen.lock().clone();
+        let state = self.state.read();
+        let last = |row: &IdentityRow| seen.get(&row.id).copied().max(row.last_seen).unwrap_or_default();
+        let is_unused = |row: &&Arc<IdentityRow>| {
+            row.state == LifecycleState::Active && now.since(last(row).max(row.changed).max(row.created)) >= time
+        };
+        state.identities.values().filter(is_unused).cloned().collect()
     }
 
     /// Writes the contacts since the last call, bounded by the number of identities.

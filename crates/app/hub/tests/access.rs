@@ -360,7 +360,8 @@ fn retained_messages_are_limited() {
     assert!(matches!(retain("b", b"1", 5)[..], [Got::PubAck(5, reason)] if !reason.is_error()));
 }
 
-/// No sequence of life-cycle commands lets an identity that is not active hold a session (IIITA-N4).
+/// No sequence of life-cycle commands lets an identity that is not active hold a session, but for one who is quarantined:
+/// that has what is marked for remediation, and nothing else (IIITA-N4).
 #[test]
 fn only_the_active_are_connected_whatever_happens() {
     use LifecycleState::{Active, Disabled, Quarantined};
@@ -379,10 +380,18 @@ fn only_the_active_are_connected_whatever_happens() {
                 state = to;
             }
         }
-        let (_client, got) = bench.try_connect(&device, connect("lamp-1"));
+        let (mut client, got) = bench.try_connect(&device, connect("lamp-1"));
         let admitted = matches!(got[..], [Got::ConnAck { reason: Reason::SUCCESS, .. }]);
-        assert_eq!(admitted, state == Active, "seed {seed:#x}, {state}");
-        assert_eq!(bench.hub.authenticate(&leaf).is_ok(), state == Active);
+        assert_eq!(admitted, state != Disabled, "seed {seed:#x}, {state}");
+        assert_eq!(bench.hub.authenticate(&leaf).is_ok(), state != Disabled);
+        if admitted {
+            let mut is_granted = |filter| {
+                let got = client.subscribe(&bench, filter, SubscriptionOptions::default(), None);
+                matches!(&got[0], Got::SubAck(reasons) if !reasons[0].is_error())
+            };
+            assert_eq!(is_granted("devices/lamp-1/state"), state == Active, "seed {seed:#x}");
+            assert!(is_granted("devices/lamp-1/remediation/#"), "seed {seed:#x}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
 use portreeve_mqtt::{Connect, MessageProperties, Packet, Reason, Version};
-use portreeve_types::{Kind, Qos};
+use portreeve_types::{Kind, LifecycleState, Qos};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -186,4 +186,24 @@ fn a_connection_without_connect_ends_in_time_and_silence() {
     assert!(silent.recv(&bench).is_empty() && !silent.is_over());
     bench.advance(Duration::from_secs(1));
     assert!(silent.recv(&bench).is_empty() && silent.is_over());
+}
+
+/// IIITA-N8: an operator is warned of whoever is not used for long, then it is switched off. Whoever is connected is in use.
+#[test]
+fn an_unused_identity_is_disabled_after_a_warning() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut bench = Bench::new();
+    let (gone, here) = (bench.application("gone"), bench.application("here"));
+    bench.connect(&gone, connect("a")).lose(&bench);
+    let _connected = bench.connect(&here, connect("b"));
+    let warnings = |bench: &Bench| bench.hub.events().count(portreeve_events::Kind::IdentityUnused);
+    let state = |bench: &Bench, name: &str| bench.hub.registry().find(&name.parse().unwrap()).unwrap().state;
+    bench.advance(DAY * 75);
+    assert_eq!(warnings(&bench), 0);
+    bench.advance(DAY + HOUR);
+    assert_eq!(warnings(&bench), 1);
+    bench.advance(DAY * 13);
+    assert_eq!((warnings(&bench), state(&bench, "gone")), (1, LifecycleState::Active), "told once, and not too early");
+    bench.advance(DAY);
+    assert_eq!((state(&bench, "gone"), state(&bench, "here")), (LifecycleState::Disabled, LifecycleState::Active));
 }

@@ -73,6 +73,16 @@ impl Config {
                 ),
             });
         }
+        let urls =
+            [("revocation.crl_url", &self.revocation.crl_url), ("revocation.ocsp_url", &self.revocation.ocsp_url)];
+        for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty() && !is_url(url)) {
+            found.push(Finding {
+                keys: vec![key],
+                message: format!(
+                    "{key}: {url:?} is no address such as https://hub.example.org:8444/pki, of at most 256 bytes"
+                ),
+            });
+        }
         for user in self.admin.operators.keys().filter(|user| !is_user_name(user)) {
             found.push(Finding {
                 keys: vec!["admin.operators"],
@@ -131,6 +141,12 @@ fn is_label(label: &str) -> bool {
 /// A name whose last label is a number would be taken for an address by others.
 fn looks_numeric(text: &str) -> bool {
     text.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// As it may stand in a certificate: absolute, and plain ASCII.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty()) && text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Scheme, host and perhaps a port, and nothing after it (RFC 6454 §6.2).

@@ -106,6 +106,33 @@ section! {
 }
 
 section! {
+    /// What happens to identities in the course of time.
+    Lifecycle as "lifecycle" {
+        /// Days after which an identity that was not used is disabled: it was neither connected nor changed by an operator.
+        /// An operator can enable it again. 0: never.
+        unused_days_max: u16 = 90, in 0..=3650, "days", reload;
+        /// So many days before, an event warns of it.
+        unused_warning_days: u16 = 14, in 0..=365, "days", reload;
+    }
+}
+
+section! {
+    /// What others, who are to rely on the hub's certificates, are told of revocation. The hub itself asks its registry in
+    /// every handshake. List and answers are on the device HTTPS listener, at `/pki/devices.crl` and `/pki/ocsp`.
+    Revocation as "revocation" {
+        /// How long a revocation list is good. A new one is made when something changed, and when half of this is over.
+        crl_valid_s: u64 = 86_400, in 600..=2_592_000, "seconds", reload;
+        /// How long an OCSP answer is good.
+        ocsp_valid_s: u64 = 300, in 1..=604_800, "seconds", reload;
+        /// The address of the list as it stands in certificates issued from now on, such as
+        /// `https://hub.example.org:8444/pki/devices.crl`. Empty: none stands there.
+        crl_url: String = String::new(), "http or https address", reload;
+        /// The same for OCSP, such as `https://hub.example.org:8444/pki/ocsp`.
+        ocsp_url: String = String::new(), "http or https address", reload;
+    }
+}
+
+section! {
     /// Metrics and health: `/metrics`, `/livez`, `/readyz`.
     Metrics as "metrics" {
         /// Where they are served. There is no authentication here, hence a loopback address and no other.
@@ -204,6 +231,9 @@ section! {
         /// Certificates issued a second, to all. One more is answered with 503 and a time to wait: a fleet that enrols at
         /// once does so in its turn, and messages do not wait for it.
         certificates_per_s: u32 = 50, in 1..=10_000, "certificates a second", reload, metered;
+        /// OCSP requests answered a second, to all. One more is told to try later: each answer costs a signature, and
+        /// anybody may ask.
+        ocsp_answers_per_s: u32 = 500, in 1..=100_000, "answers a second", reload, metered;
         /// Messages that one device may publish a second, on average; each filter that it subscribes to and each ping
         /// counts as one. One that sends more, beyond its burst, is disconnected with 0x96. Coming back renews nothing.
         device_messages_per_s: u32 = 10_000, in 1..=100_000_000, "messages a second", reload, metered;

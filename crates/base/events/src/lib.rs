@@ -83,6 +83,7 @@ kinds! {
     KeepAliveExpired = "keep_alive_expired" Info "A client was silent for one and a half keep-alive periods.",
     SlowConsumer = "slow_consumer" Warning "A client did not read its socket in time and was disconnected.",
     IdentityChanged = "identity_changed" Info "An operator registered or changed an identity.",
+    IdentityUnused = "identity_unused" Warning "An identity was not used for long; it is disabled if that goes on.",
     CertificateIssued = "certificate_issued" Info "A certificate was issued.",
     CodeIssued = "code_issued" Info "An operator made a one-time enrolment code.",
     EnrolmentRefused = "enrolment_refused" Warning "A certificate was asked for without entitlement, or for something that is not certified.",

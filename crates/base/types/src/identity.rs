@@ -134,7 +134,8 @@ words!(
 );
 
 words!(
-    /// Where an identity stands in its life (IIITA-N4). Only `active` may hold a session.
+    /// Where an identity stands in its life (IIITA-N4). `active` may hold a session; so may `quarantined`,
+    /// for what is marked for remediation.
     LifecycleState, "pending, active, quarantined, disabled, revoked, retired" {
         /// Registered, never seen.
         Pending = "pending",
@@ -197,6 +198,14 @@ impl fmt::Display for ClientId {
 impl fmt::Debug for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl LifecycleState {
+    /// Whether an identity in this state may connect at all. What it may do then is for policy to say.
+    #[must_use]
+    pub fn may_connect(self) -> bool {
+        matches!(self, Self::Active | Self::Quarantined)
     }
 }
 

@@ -149,7 +149,7 @@ pub(crate) enum DeviceCommand {
     Disable(Change),
     /// Put a disabled or quarantined identity back in service
     Enable(Change),
-    /// Confine an identity under suspicion: its connections end at once
+    /// Confine an identity under suspicion: its connections end at once, and only what is marked for remediation is left
     Quarantine(Change),
     /// Void an identity's certificates for ever; its connections end at once
     Revoke(Change),

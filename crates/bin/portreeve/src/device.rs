@@ -84,8 +84,9 @@ fn become_(global: &Global, hub: &Administration, change: Change, to: LifecycleS
 fn code(global: &Global, hub: &Administration, name: IdentityName, valid: Option<Duration>) -> Result<(), Failure> {
     let request = AdminRequest::DeviceCode { name, valid_s: valid.map(|valid| valid.as_secs()) };
     let mut result = hub.request(request)?.result;
-    let (host, port) = listener(hub, "device_https", hub.config().device_https.listen);
-    result["hub"] = json!(format!("{host}:{port}"));
+    let at = listener(hub, "device_https", hub.config().device_https.listen);
+    let (host, port) = (public_host(hub, at), at.port());
+    result["hub"] = json!(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") });
     show(global, &result, |result| {
         let (name, code, until) = (cell(&result["name"]), cell(&result["code"]), instant(&result["expires_ms"]));
         format!(
@@ -120,8 +121,8 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
     };
     store(&directory, &bundle).map_err(|(path, error)| lost(&name, &path, &error))?;
     result["bundle"] = json!({ "directory": directory.display().to_string(), "files": [CA, CERT, KEY] });
-    let (host, port) = listener(hub, "mqtt", hub.config().mqtt.listen);
-    show(global, &result, |result| usage(result, &name, &directory, &host, port))
+    let at = listener(hub, "mqtt", hub.config().mqtt.listen);
+    show(global, &result, |result| usage(result, &name, &directory, &local_host(at), at.port()))
 }
 
 /// Makes the directory before anything is registered, so that a wrong path costs nothing.
@@ -161,16 +162,29 @@ fn lost(name: &IdentityName, path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-/// Host and port as a client on this machine reaches the hub.
-fn listener(hub: &Administration, name: &str, configured: SocketAddr) -> (String, u16) {
+/// Where a door of the hub is.
+fn listener(hub: &Administration, name: &str, configured: SocketAddr) -> SocketAddr {
     let listening = hub.live(&AdminRequest::Status).ok().and_then(|outcome| {
         let listeners = outcome.result["listeners"].as_array()?.clone();
         let listener = listeners.iter().find(|row| row["name"] == name)?;
         listener["address"].as_str()?.parse::<SocketAddr>().ok()
     });
-    let at = listening.unwrap_or(configured);
+    listening.unwrap_or(configured)
+}
+
+/// The host as a client on this machine reaches it.
+fn local_host(at: SocketAddr) -> String {
     let local = at.ip().is_unspecified() || at.ip().is_loopback();
-    (if local { "localhost".into() } else { at.ip().to_string() }, at.port())
+    if local { "localhost".into() } else { at.ip().to_string() }
+}
+
+/// The host as other machines reach it: under a name that its certificate holds.
+fn public_host(hub: &Administration, at: SocketAddr) -> String {
+    if !at.ip().is_unspecified() {
+        return local_host(at);
+    }
+    let own = || rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    hub.config().hub.names.first().cloned().unwrap_or_else(own)
 }
 
 fn usage(result: &Value, name: &IdentityName, directory: &Path, host: &str, port: u16) -> String {

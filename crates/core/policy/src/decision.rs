@@ -145,7 +145,7 @@ impl fmt::Display for DenialReason {
                 f.write_str("`$SYS/` is the hub's own: only a permit that names it lets an identity read")
             }
             Self::Malformed => f.write_str("the topic is malformed"),
-            Self::NotActive { state } => write!(f, "the identity is {state}, not active"),
+            Self::NotActive { state } => write!(f, "the identity is {state}, not in service"),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Rule {
     pub(crate) text: String,
     pub(crate) built_in: bool,
     pub(crate) is_forbid: bool,
+    /// Marked `@remediation`: it speaks about quarantined identities and nobody else.
+    pub(crate) is_remediation: bool,
     pub(crate) who: Who,
     pub(crate) resource: ResourceConstraint,
     pub(crate) clauses: Vec<Clause>,
@@ -192,6 +194,7 @@ impl Reader<'_> {
             text,
             built_in: self.built_in,
             is_forbid: tree.effect == Effect::Forbid,
+            is_remediation: policy.annotation("remediation").is_some(),
             who: who(&tree.principal),
             resource: tree.resource.clone(),
             clauses: tree.clauses().clone(),

@@ -4,6 +4,7 @@ use std::{
 };
 
 use cedar_policy::{ValidationMode, Validator};
+use portreeve_types::LifecycleState;
 
 use crate::{
     Diagnostic, Epoch, PolicySource, Slice, Subject,
@@ -26,6 +27,15 @@ struct Compiled {
     sources: Vec<PolicySource>,
     rules: Vec<Arc<Rule>>,
     warnings: Vec<Diagnostic>,
+    /// For identities in service.
+    service: Index,
+    /// For quarantined ones: what is marked `@remediation`, and every `forbid`.
+    remediation: Index,
+}
+
+/// Rules by whom they speak about.
+#[derive(Debug)]
+struct Index {
     by_identity: HashMap<String, Vec<Arc<Rule>>>,
     by_group: HashMap<String, Grouped>,
     everyone: Vec<Arc<Rule>>,
@@ -70,7 +80,8 @@ impl PolicySet {
         Ok(Self(Arc::new(Compiled::index(epoch, sources, rules, warnings))))
     }
 
-    /// The built-in policy: an active identity may connect, and use the topics below `devices/<its name>/`.
+    /// The built-in policy: an active identity may connect, and use the topics below `devices/<its name>/`; a quarantined
+    /// one only those below `devices/<its name>/remediation/`.
     #[must_use]
     pub fn default_sources() -> Vec<PolicySource> {
         let text = include_str!("default.cedar").to_owned();
@@ -82,19 +93,9 @@ impl PolicySet {
     /// The cost depends on how many policies apply, not on how many there are.
     #[must_use]
     pub fn slice(&self, subject: &Subject) -> Slice {
-        let compiled = &*self.0;
-        let group = compiled.by_group.get(&subject.group).filter(|_| !subject.group.is_empty());
-        let parts = match (compiled.by_identity.get(subject.name.as_str()), group) {
-            (None, None) => Arc::clone(&compiled.everyones_parts),
-            (None, Some(group)) => Arc::clone(
-                group.parts.get_or_init(|| Arc::new(Parts::new(compiled.everyone.iter().chain(&group.rules)))),
-            ),
-            (Some(own), group) => {
-                let grouped = group.map(|group| group.rules.as_slice()).unwrap_or_default();
-                Arc::new(Parts::new(compiled.everyone.iter().chain(grouped).chain(own)))
-            }
-        };
-        Slice::new(compiled.epoch, subject, parts)
+        let is_confined = subject.state == LifecycleState::Quarantined;
+        let index = if is_confined { &self.0.remediation } else { &self.0.service };
+        Slice::new(self.0.epoch, subject, index.parts_for(subject))
     }
 
     /// The version these policies were compiled as.
@@ -129,10 +130,18 @@ impl PolicySet {
 
 impl Compiled {
     fn index(epoch: Epoch, sources: Vec<PolicySource>, rules: Vec<Arc<Rule>>, warnings: Vec<Diagnostic>) -> Self {
+        let service = Index::of(rules.iter().filter(|rule| !rule.is_remediation));
+        let remediation = Index::of(rules.iter().filter(|rule| rule.is_remediation || rule.is_forbid));
+        Self { epoch, sources, rules, warnings, service, remediation }
+    }
+}
+
+impl Index {
+    fn of<'a>(rules: impl Iterator<Item = &'a Arc<Rule>>) -> Self {
         let mut by_identity: HashMap<String, Vec<Arc<Rule>>> = HashMap::new();
         let mut by_group: HashMap<String, Grouped> = HashMap::new();
         let mut everyone = Vec::new();
-        for rule in &rules {
+        for rule in rules {
             match &rule.who {
                 Who::Everyone => everyone.push(Arc::clone(rule)),
                 Who::Identity(name) => by_identity.entry(name.clone()).or_default().push(Arc::clone(rule)),
@@ -140,7 +149,21 @@ impl Compiled {
             }
         }
         let everyones_parts = Arc::new(Parts::new(everyone.iter()));
-        Self { epoch, sources, rules, warnings, by_identity, by_group, everyone, everyones_parts }
+        Self { by_identity, by_group, everyone, everyones_parts }
+    }
+
+    fn parts_for(&self, subject: &Subject) -> Arc<Parts> {
+        let group = self.by_group.get(&subject.group).filter(|_| !subject.group.is_empty());
+        match (self.by_identity.get(subject.name.as_str()), group) {
+            (None, None) => Arc::clone(&self.everyones_parts),
+            (None, Some(group)) => {
+                Arc::clone(group.parts.get_or_init(|| Arc::new(Parts::new(self.everyone.iter().chain(&group.rules)))))
+            }
+            (Some(own), group) => {
+                let grouped = group.map(|group| group.rules.as_slice()).unwrap_or_default();
+                Arc::new(Parts::new(self.everyone.iter().chain(grouped).chain(own)))
+            }
+        }
     }
 }
 

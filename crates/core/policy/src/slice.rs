@@ -1,7 +1,7 @@
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{Authorizer, Entities, Request, Response};
-use portreeve_types::{LifecycleState, TopicFilter, TopicName};
+use portreeve_types::{TopicFilter, TopicName};
 
 use crate::{
     Action, Context, Decision, Denial, DenialReason, Epoch, Permit, PolicyId, Subject,
@@ -73,7 +73,7 @@ impl Slice {
     /// A policy that fails to evaluate grants nothing, and refuses if it is a `forbid`.
     #[must_use]
     pub fn decide(&self, action: Action, resource: &str, context: &Context<'_>) -> Decision {
-        if self.subject.state != LifecycleState::Active {
+        if !self.subject.state.may_connect() {
             return refused(DenialReason::NotActive { state: self.subject.state });
         }
         if !is_well_formed(action, resource) {

@@ -97,9 +97,9 @@ fn malformed_topics_are_refused_before_any_policy() {
 }
 
 #[test]
-fn only_an_active_identity_may_do_anything_whatever_policies_say() {
+fn who_is_out_of_service_may_do_nothing_whatever_policies_say() {
     let set = compile("permit (principal, action, resource);");
-    for state in ["pending", "quarantined", "disabled", "revoked", "retired"] {
+    for state in ["pending", "disabled", "revoked", "retired"] {
         let state: LifecycleState = state.parse().unwrap();
         let lamp = Subject { state, ..subject("lamp-1") };
         for action in [Connect, Publish, Subscribe, Receive] {
@@ -107,6 +107,32 @@ fn only_an_active_identity_may_do_anything_whatever_policies_say() {
             assert_eq!(decision.verdict.unwrap_err().reason, DenialReason::NotActive { state }, "{state} {action}");
         }
     }
+}
+
+/// Only what is declared for it is left to a quarantined identity, and that only to it.
+#[test]
+fn a_quarantined_identity_has_what_is_marked_for_remediation_and_nothing_else() {
+    let set = compile(
+        r#"permit (principal, action, resource);
+           @remediation("yes") permit (principal in Group::"lamps", action == Action::"subscribe", resource in Topic::"repair/#");
+           forbid (principal, action == Action::"publish", resource in Topic::"devices/lamp-1/remediation/secret");"#,
+    );
+    let active = Subject { group: "lamps".into(), ..subject("lamp-1") };
+    let confined = Subject { state: LifecycleState::Quarantined, ..active.clone() };
+    let allowed = |subject: &Subject, action, topic| decide(&set, subject, action, topic).is_allowed();
+    assert!(allowed(&confined, Connect, ""));
+    for action in [Publish, Subscribe] {
+        assert!(allowed(&confined, action, "devices/lamp-1/remediation/log"), "{action}");
+        for topic in ["devices/lamp-1/state", "devices/lamp-2/remediation/log", "plant/a"] {
+            assert!(!allowed(&confined, action, topic), "{action} {topic}");
+            assert!(allowed(&active, action, topic), "{action} {topic}");
+        }
+    }
+    assert!(allowed(&confined, Subscribe, "repair/plan") && !allowed(&confined, Publish, "repair/plan"));
+    assert!(!allowed(&confined, Subscribe, "#"));
+    assert!(!allowed(&confined, Publish, "devices/lamp-1/remediation/secret"), "a forbid holds for everybody");
+    let alone = PolicySet::compile(&[], Epoch(1)).unwrap();
+    assert!(!decide(&alone, &active, Subscribe, "repair/plan").is_allowed());
 }
 
 #[test]
@@ -370,7 +396,7 @@ fn a_slice_weighs_only_what_can_apply() {
 fn a_set_keeps_its_epoch_and_sources() {
     let set = PolicySet::compile(&[source("// nothing")], Epoch(3)).unwrap();
     assert_eq!(set.epoch(), Epoch(3));
-    assert_eq!(set.len(), 2);
+    assert_eq!(set.len(), 4);
     assert_eq!(set.sources().len(), 2);
     assert_eq!(set.sources()[..1], PolicySet::default_sources());
 }

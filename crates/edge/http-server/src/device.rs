@@ -1,6 +1,7 @@
-//! Device HTTPS: MQTT over WebSocket at `/mqtt`, and enrolment ([`crate::est`]); everything else is not found.
+//! Device HTTPS: MQTT over WebSocket at `/mqtt`, enrolment ([`crate::est`]) and revocation ([`crate::revocation`]);
+//! everything else is not found.
 //!
-//! Who has no certificate yet is heard here, and gets to enrolment and nowhere else.
+//! Who has no certificate yet is heard here, and gets to enrolment and revocation and nowhere else.
 
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ use crate::{
     est::{self, Applicant},
     exchange::{Answer, converse, error},
     frames::Frames,
+    revocation,
 };
 
 /// Longest conversation before the upgrade to WebSocket.
@@ -96,7 +98,10 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
     let visitor = Cell::new(Some((identity, peer, slot)));
     let conversation = converse(stream, LIFETIME, |mut request| {
         if est::is_meant(request.uri().path()) {
-            return Either::Left(est::answer(Arc::clone(&hub), applicant.clone(), request));
+            return Either::Left(Either::Left(est::answer(Arc::clone(&hub), applicant.clone(), request)));
+        }
+        if revocation::is_meant(request.uri().path()) {
+            return Either::Left(Either::Right(revocation::answer(Arc::clone(&hub), request)));
         }
         let answer = match switch(&hub.config(), &request) {
             Ok(_) if applicant.is_stranger() => error(StatusCode::UNAUTHORIZED, "a client certificate is needed here"),

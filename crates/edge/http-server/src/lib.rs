@@ -18,6 +18,7 @@ mod frames;
 mod metrics;
 mod peer;
 mod pulse;
+mod revocation;
 
 use std::{
     io,

@@ -7,9 +7,9 @@ use portreeve_events::Kind as EventKind;
 use portreeve_hub::Hub;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -172,6 +172,16 @@ impl Figures {
         })
     }
 
+    /// From an operator's `revoke`, `disable` or `quarantine` to the end of each connection.
+    fn cuts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> = self.0.cuts().buckets().collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let help = "From a change of state to the end of each connection that it ends";
+        let mut metric =
+            encoder.encode_descriptor("portreeve_cut", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(self.0.cuts().sum().as_secs_f64(), count, &buckets, None)
+    }
+
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let hub = &self.0;
         let journal = hub.journal().stats();
@@ -182,6 +192,7 @@ impl Figures {
             "Registered devices, gateways and applications",
             hub.registry().len() as u64,
         )?;
+        self.cuts(encoder)?;
         gauge(encoder, "portreeve_ready", "1 if new work is accepted", u64::from(hub.accepts_work()))?;
         gauge(encoder, "portreeve_journal_pending_entries", "Entries waiting for the disk", journal.pending_ops)?;
         gauge(encoder, "portreeve_journal_commit_microseconds", "Duration of the last commit", journal.last_commit_us)?;

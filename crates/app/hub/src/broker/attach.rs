@@ -285,7 +285,7 @@ impl Hub {
     }
 
     fn check_active(&self, identity: &DeviceIdentity) -> Result<(), Refused> {
-        if self.registry.state_of(identity.id()) == Some(LifecycleState::Active) {
+        if self.registry.state_of(identity.id()).is_some_and(LifecycleState::may_connect) {
             return Ok(());
         }
         let why = "the identity is no longer active".into();
@@ -349,7 +349,7 @@ impl Hub {
         let mut outgoing = session.outgoing.lock();
         if outgoing.is_online() {
             after.taken_over = Some(Arc::clone(session));
-            let close = Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" };
+            let close = Close::new(Reason::SESSION_TAKEN_OVER, "session taken over");
             after.wakes.extend(outgoing.close(close));
             self.gauges.online.fetch_sub(1, Relaxed);
             // The old connection ended without DISCONNECT. A delayed will is void, for the session goes on [MQTT-3.1.3-9].
@@ -468,7 +468,7 @@ impl Hub {
         }
         outgoing.ended = true;
         if outgoing.is_online() {
-            let close = Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over by a clean start" };
+            let close = Close::new(Reason::SESSION_TAKEN_OVER, "session taken over by a clean start");
             after.wakes.extend(outgoing.close(close));
             self.gauges.online.fetch_sub(1, Relaxed);
         }

@@ -19,7 +19,7 @@ mod turn;
 pub(crate) use attach::SessionTable;
 pub(crate) use changes::Changes;
 pub use connection::{Connection, Ended, Now, Transmit};
-pub use meters::{Counters, Gauges, Tally};
+pub use meters::{Counters, CutLatency, Gauges, Tally};
 pub(crate) use rates::UsedRates;
 pub(crate) use retained::Retained;
 pub(crate) use session::{Access, Session};

@@ -17,7 +17,7 @@ use super::{
     session::{Outgoing, Session},
     subscription::Subscription,
     trie::{Match, ShareGroup},
-    turn::{DECISION_WORK, ROUTE_WORK, Turn},
+    turn::{DECISION_WORK, DELIVERY_WORK, FOUND_WORK, ROUTE_WORK, Turn},
 };
 use crate::Hub;
 
@@ -120,7 +120,7 @@ impl Hub {
             }
             let generation = self.generation_of(&subscription.session);
             let proven = self.is_proven(&subscription, generation, topic, now);
-            route.work += if proven { 1 } else { DECISION_WORK };
+            route.work += if proven { FOUND_WORK } else { DECISION_WORK };
             // Where the answer may be another one for the next message, that is asked again for each.
             let is_volatile = || self.access(&subscription.session).slice.is_volatile();
             if proven || self.may_receive_now(&subscription.session, topic, now) || is_volatile() {
@@ -285,7 +285,7 @@ impl Hub {
         message: &Arc<Message>,
         terms: &Terms<'_>,
     ) -> Delivered {
-        turn.charge(1);
+        turn.charge(DELIVERY_WORK);
         let mut outgoing = session.outgoing.lock();
         let wanted = match outgoing.is_online() {
             true => terms.when != When::Away,

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     sync::{Arc, atomic::AtomicU64},
     task::Waker,
+    time::Instant,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -126,6 +127,15 @@ pub struct Close {
     pub reason: Reason,
     /// What the log is told.
     pub why: &'static str,
+    /// When somebody who waits for it asked for it; how long it takes is counted from there.
+    pub asked: Option<Instant>,
+}
+
+impl Close {
+    /// An end that nobody waits for.
+    pub(crate) fn new(reason: Reason, why: &'static str) -> Self {
+        Self { reason, why, asked: None }
+    }
 }
 
 impl Outgoing {

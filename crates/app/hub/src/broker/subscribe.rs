@@ -239,8 +239,8 @@ impl Hub {
     }
 
     fn reauthorize_one(&self, session: &Arc<Session>, now: UnixMillis) -> usize {
-        if self.registry.state_of(session.key.identity) != Some(LifecycleState::Active) {
-            return 0; // Nothing is granted to it now, and what it had is decided when it is active again.
+        if !self.registry.state_of(session.key.identity).is_some_and(LifecycleState::may_connect) {
+            return 0; // Nothing is granted to it now, and what it had is decided when it is in service again.
         }
         let generation = self.generation_of(session);
         let subscriptions: Vec<_> = session.outgoing.lock().subscriptions.values().cloned().collect();
@@ -257,7 +257,7 @@ impl Hub {
         self.drop_unreceivable(session, now);
         let may_connect = self.decide(session, Action::Connect, "", None, false, now).is_allowed();
         if withdrawn > 0 || !may_connect {
-            let close = Close { reason: Reason::NOT_AUTHORIZED, why: "policy no longer allows it" };
+            let close = Close::new(Reason::NOT_AUTHORIZED, "policy no longer allows it");
             let waker = session.outgoing.lock().close(close);
             waker.into_iter().for_each(std::task::Waker::wake);
         }

@@ -12,17 +12,26 @@ use crate::{Hub, limits::RateShare};
 
 /// Operations after which a turn submits in the middle, so that one turn stays far below the journal's bounds.
 const OPS_MAX: usize = 4096;
-/// Work after which a turn ends although more has arrived, so that others come to theirs within about a millisecond. In
-/// units of a packet; the rest is counted as so many.
-const WORK_MAX: usize = 1024;
+/// Work after which a turn ends although more has arrived, so that others come to theirs within about a millisecond; three
+/// where nothing but copies for many receivers is made, since these go out in as many pieces as they are made in. In units
+/// of such a copy, some 200 ns; the rest is counted as so many, and dearer than it is.
+const WORK_MAX: usize = 16_384;
+/// A packet that was read.
+pub(crate) const PACKET_WORK: usize = 16;
+/// A message that is put into one receiver's queue.
+pub(crate) const DELIVERY_WORK: usize = 1;
 /// A decision of policy: on a new topic.
-pub(crate) const DECISION_WORK: usize = 30;
+pub(crate) const DECISION_WORK: usize = 480;
 /// A filter that is subscribed to: a decision, and places in two trees.
-pub(crate) const FILTER_WORK: usize = 40;
+pub(crate) const FILTER_WORK: usize = 640;
 /// One that the session has already, under the same policies.
-pub(crate) const KNOWN_FILTER_WORK: usize = 2;
+pub(crate) const KNOWN_FILTER_WORK: usize = 32;
 /// A look-up of who receives a topic.
-pub(crate) const ROUTE_WORK: usize = 2;
+pub(crate) const ROUTE_WORK: usize = 32;
+/// One subscription that it finds.
+pub(crate) const FOUND_WORK: usize = 16;
+/// How long the receivers of an interrupted connection's messages may sleep on.
+const KEPT_MS_MAX: u64 = 10;
 /// A queue below this may use what is left of the hub's total to the last byte; one above it leaves an eighth. So clients
 /// that do not read cannot take from the others the little that those need.
 const SMALL_QUEUE_BYTES: usize = 64 * 1024;
@@ -176,6 +185,37 @@ impl Turn<'_> {
         if !self.wakes.is_empty() {
             self.wakes.drain(..).for_each(Waker::wake);
         }
+    }
+}
+
+/// The wake-ups that a connection keeps back while its turns are interrupted. A receiver that is woken after each would find
+/// a few messages, and spend a record and a system call on them, where a little later it finds them all. Others come to
+/// their turns meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct KeptWakes {
+    wakes: Vec<Waker>,
+    since_ms: u64,
+}
+
+impl KeptWakes {
+    /// Takes over what the turn would do, unless it has kept the first for long enough. `true` if it did.
+    pub(crate) fn keep(&mut self, turn: &mut Turn<'_>) -> bool {
+        let now_ms = turn.now.mono_ms;
+        if self.wakes.is_empty() {
+            self.since_ms = now_ms;
+        }
+        let is_early = now_ms.saturating_sub(self.since_ms) < KEPT_MS_MAX;
+        if is_early {
+            self.wakes.extend(turn.wakes.drain(..));
+        }
+        is_early
+    }
+}
+
+impl Drop for KeptWakes {
+    /// Nobody is forgotten, whatever became of the connection.
+    fn drop(&mut self) {
+        self.wakes.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Enrolment and renewal: who gets a certificate, on what proof.
 //!
 //! Rules: a one-time code that an operator made for a name gives that name its first certificate, or a new one; a
-//! certificate that is in force gives its holder the next. The device makes the key, and the request only brings it.
+//! certificate that is in force gives its holder the next. The device makes the key, and the request only brings it
+//! (CSA-CRD-04, CSA-CRD-10, IOTSF-2.4.7.8).
 //! What the applicant hears is one of three answers; the log hears why.
 
 mod rates;
@@ -203,7 +204,7 @@ impl Hub {
             let role = Role::Client(standing.row.kind);
             let lifetime = Duration::from_secs(config.enrolment.lifetime_s);
             let profile = Profile::new(role).with_lifetime(lifetime)?;
-            Ok(self.authority.device_ca()?.issue_client(&profile, applicant.id, generation, &csr.key, now.wall)?)
+            Ok(self.device_ca()?.issue_client(&profile, applicant.id, generation, &csr.key, now.wall)?)
         })
     }
 

@@ -120,7 +120,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::NotEnrollable`], [`RegistryError::Code`], [`RegistryError::KeyKnown`] for a key of somebody else
-    /// or of a revoked certificate, the store's, or `certify`'s.
+    /// or of a revoked certificate (CSA-CRD-02), the store's, or `certify`'s.
     pub(crate) fn certify<E: From<RegistryError>>(
         &self,
         id: IdentityId,
@@ -162,6 +162,7 @@ impl Registry {
         state.identities.insert(id, row.into());
         state.put_credential(credential);
         state.codes.remove(&id);
+        self.raise_revision();
         Ok(())
     }
 
@@ -202,8 +203,12 @@ impl Registry {
             self.superseding.lock().extend(ids);
             return Err(error);
         }
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut state = self.state.write();
         rows.into_iter().for_each(|row| state.put_credential(row));
+        self.raise_revision();
         Ok(())
     }
 }

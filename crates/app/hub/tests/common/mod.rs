@@ -245,6 +245,23 @@ impl Client {
         }
     }
 
+    /// One turn: how many bytes it used, and whether it was interrupted.
+    pub fn send_in_a_turn(&mut self, bench: &Bench, bytes: &[u8]) -> (usize, bool) {
+        let used = self.connection.receive(bench.now, bytes, &mut self.out);
+        (used, self.connection.is_interrupted())
+    }
+
+    /// Takes what is there, and has `waker` called when there is more.
+    pub fn sleep(&mut self, bench: &Bench, waker: &Waker) {
+        while self.connection.transmit(bench.now, waker, &mut self.out, 1 << 20).more {}
+        self.out.clear();
+    }
+
+    /// The client's socket takes nothing.
+    pub fn blocked(&mut self, bench: &Bench) {
+        self.connection.attend(bench.now, Waker::noop(), &mut self.out);
+    }
+
     /// What the hub says once everything it promised is durable.
     pub fn recv(&mut self, bench: &Bench) -> Vec<Got> {
         loop {

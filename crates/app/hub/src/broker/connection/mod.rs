@@ -23,7 +23,7 @@ use super::{
     rates::Rates,
     session::Session,
     subscribe::Asked,
-    turn::Turn,
+    turn::{KeptWakes, PACKET_WORK, Turn},
 };
 use crate::{DeviceIdentity, Hub, limits::mark};
 
@@ -65,6 +65,8 @@ pub struct Connection {
     open: Option<Box<Open>>,
     ended: Option<Ended>,
     interrupted: bool,
+    /// What the receivers of its messages have not been told while it was.
+    kept: Option<Box<KeptWakes>>,
     searching: bool,
     tally: Tally,
 }
@@ -106,12 +108,6 @@ enum Owed {
     ConnAck(Box<[u8]>),
 }
 
-impl From<Close> for End {
-    fn from(close: Close) -> Self {
-        Self::Cut(close.reason, EventKind::SessionCut, close.why.into())
-    }
-}
-
 /// Why a packet ends the connection.
 enum End {
     Violation(Violation),
@@ -146,6 +142,7 @@ impl Connection {
             open: None,
             ended: None,
             interrupted: false,
+            kept: None,
             searching: false,
             tally: Tally::default(),
         }
@@ -195,7 +192,7 @@ impl Connection {
                 Ok(None) => break,
                 Ok(Some(length)) => {
                     used += length;
-                    turn.charge(1);
+                    turn.charge(PACKET_WORK);
                     self.tally.bytes_received += length as u64;
                     self.packet(&mut turn, &rest[..length], out);
                 }
@@ -211,7 +208,11 @@ impl Connection {
             }
         }
         self.settle(&mut turn);
+        let kept = self.interrupted && self.kept.get_or_insert_default().keep(&mut turn);
         turn.finish(&self.hub);
+        if !kept {
+            self.kept = None;
+        }
         self.mark_rates(now);
         self.hub.counters.fold(&mut self.tally);
         used
@@ -386,10 +387,12 @@ impl Connection {
     /// called if the hub says so later. Returns when to look again, as [`Self::transmit`] does.
     pub fn attend(&mut self, now: Now, waker: &Waker, out: &mut Vec<u8>) -> u64 {
         let deadline_ms = self.deadline_ms(now);
+        // Nobody knows when it goes on; others do not wait for that.
+        self.kept = None;
         if now.mono_ms >= deadline_ms {
             self.expire(now, out);
         } else if let Some(close) = self.open.as_ref().and_then(|open| open.attend(waker).err()) {
-            self.end(close.into(), now, out);
+            self.cut(close, now, out);
         }
         deadline_ms
     }
@@ -402,7 +405,7 @@ impl Connection {
                 pumped.more
             }
             Err(close) => {
-                self.end(close.into(), now, out);
+                self.cut(close, now, out);
                 false
             }
         }
@@ -455,6 +458,14 @@ impl Connection {
         self.finish(now, false);
     }
 
+    /// Ends the connection because the hub said so.
+    fn cut(&mut self, close: Close, now: Now, out: &mut Vec<u8>) {
+        self.end(End::Cut(close.reason, EventKind::SessionCut, close.why.into()), now, out);
+        if let Some(asked) = close.asked {
+            self.hub.cuts.observe(asked.elapsed());
+        }
+    }
+
     fn end(&mut self, end: End, now: Now, out: &mut Vec<u8>) {
         let (reason, kind, why, silent) = match end {
             End::Departed => {
@@ -497,6 +508,7 @@ impl Connection {
 
     fn finish(&mut self, now: Now, linger: bool) {
         self.ended = Some(Ended { linger });
+        self.kept = None;
         self.depart(now.wall);
     }
 

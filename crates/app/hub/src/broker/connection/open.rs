@@ -10,7 +10,12 @@ use portreeve_types::{TopicError, TopicFilter, TopicName};
 use super::{Departure, End, Now, Open, Owed};
 use crate::{
     Hub,
-    broker::{Close, Tally, retained::SCAN_STEP_TOPICS, subscribe::Asked, turn::Turn},
+    broker::{
+        Close, Tally,
+        retained::SCAN_STEP_TOPICS,
+        subscribe::Asked,
+        turn::{PACKET_WORK, Turn},
+    },
     limits::mark,
 };
 
@@ -68,7 +73,7 @@ impl Open {
                 let filters = filters.collect::<Result<Vec<_>, _>>()?;
                 self.check_filters(hub, turn, filters.len())?;
                 self.charge(filters.len(), now)?;
-                turn.charge(filters.len());
+                turn.charge(filters.len() * PACKET_WORK);
                 let answered = hub.unsubscribe(&self.session, &filters);
                 self.owed.push_back((answered.ticket, Owed::UnsubAck(unsubscribe.packet_id, answered.reasons)));
                 Ok(())
@@ -143,7 +148,7 @@ impl Open {
         let Self { session, owed, link: client, .. } = self;
         let mut outgoing = session.outgoing.lock();
         if outgoing.connection != self.connection {
-            return Err(Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" });
+            return Err(Close::new(Reason::SESSION_TAKEN_OVER, "session taken over"));
         }
         // Each alarm is set before the look at what is ready: what happens in between is seen or heard.
         if let Some(link) = outgoing.link.as_mut() {
@@ -200,7 +205,7 @@ impl Open {
     pub(super) fn attend(&self, waker: &Waker) -> Result<(), Close> {
         let mut outgoing = self.session.outgoing.lock();
         if outgoing.connection != self.connection {
-            return Err(Close { reason: Reason::SESSION_TAKEN_OVER, why: "session taken over" });
+            return Err(Close::new(Reason::SESSION_TAKEN_OVER, "session taken over"));
         }
         let Some(link) = outgoing.link.as_mut() else { return Ok(()) };
         link.waker = Some(waker.clone());

@@ -1,0 +1,110 @@
+//! Revocation as relying parties ask for it: the list at `/pki/devices.crl`, OCSP at `/pki/ocsp`. Anybody may ask.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
+use portreeve_hub::Hub;
+use portreeve_mqtt_server::now;
+use portreeve_pki::{
+    OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_TYPE, OCSP_RESPONSE_TYPE, OcspAnswer, ocsp_request_from_path,
+};
+
+use crate::exchange::{Answer, content, error};
+
+const CRL_PATH: &str = "/pki/devices.crl";
+const OCSP_PATH: &str = "/pki/ocsp";
+
+/// Whether a path is one of these.
+pub(crate) fn is_meant(path: &str) -> bool {
+    path == CRL_PATH || path == OCSP_PATH || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Answers one request.
+pub(crate) async fn answer(hub: Arc<Hub>, request: Request<Incoming>) -> Answer {
+    if request.uri().path() == CRL_PATH {
+        return if request.method() == Method::GET { list(hub).await } else { only("GET") };
+    }
+    match *request.method() {
+        // RFC 6960 §A.1
+        Method::GET => {
+            let escaped = request.uri().path().strip_prefix(OCSP_PATH).and_then(|rest| rest.strip_prefix('/'));
+            let question = escaped.and_then(|escaped| ocsp_request_from_path(escaped).ok()).unwrap_or_default();
+            ocsp(hub, question).await
+        }
+        Method::POST => {
+            if request.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != OCSP_REQUEST_TYPE) {
+                return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an OCSP request is expected");
+            }
+            // One byte more than may be, so that what is too long is told from what is not.
+            match Limited::new(request.into_body(), OCSP_REQUEST_BYTES_MAX + 1).collect().await {
+                Ok(body) => ocsp(hub, body.to_bytes().to_vec()).await,
+                Err(_) => error(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long"),
+            }
+        }
+        _ => only("GET, POST"),
+    }
+}
+
+fn only(methods: &'static str) -> Answer {
+    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "another method is needed");
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    answer
+}
+
+/// Making a list takes a signature and the disk.
+async fn list(hub: Arc<Hub>) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.crl(now().wall)).await {
+        Ok(Ok(der)) => content(StatusCode::OK, "application/pkix-crl", Bytes::copy_from_slice(&der)),
+        Ok(Err(failure)) => {
+            tracing::error!(%failure, "no revocation list could be made");
+            error(StatusCode::SERVICE_UNAVAILABLE, "try again later")
+        }
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
+    }
+}
+
+async fn ocsp(hub: Arc<Hub>, question: Vec<u8>) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.ocsp(&question, now())).await {
+        Ok(Ok(answer)) => answered(answer),
+        Ok(Err(failure)) => {
+            tracing::error!(%failure, "no OCSP answer could be made");
+            error(StatusCode::SERVICE_UNAVAILABLE, "try again later")
+        }
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
+    }
+}
+
+fn answered(answer: OcspAnswer) -> Answer {
+    if let Err(refusal) = &answer.outcome {
+        tracing::debug!(%refusal, "an OCSP request was refused");
+    }
+    let mut response = content(StatusCode::OK, OCSP_RESPONSE_TYPE, answer.der);
+    if answer.max_age_s > 0
+        && let Ok(value) =
+            HeaderValue::from_str(&format!("max-age={}, public, no-transform, must-revalidate", answer.max_age_s))
+    {
+        response.headers_mut().insert(header::CACHE_CONTROL, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_these_paths_are_meant() {
+        for path in ["/pki/devices.crl", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"] {
+            assert!(is_meant(path), "{path}");
+        }
+        for path in ["/pki", "/pki/", "/pki/devices.key", "/pki/ocspx", "/pki/devices.crl/"] {
+            assert!(!is_meant(path), "{path}");
+        }
+    }
+}
