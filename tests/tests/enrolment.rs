@@ -355,15 +355,22 @@ fn a_renewal_comes_neither_early_nor_from_a_copy() {
     hub.configure("[enrolment]\nrenew_after_percent = 0\non_clone = \"quarantine\"\n");
     let _ = hub.succeed(&["reload"]);
     let request = machine.request("next", &EMPTY_SUBJECT);
-    machine.keep("next", &machine.reenrol("lamp", &request));
-    // The answer was lost: the same key is certified once more, and counts as the same generation.
+    let first = machine.keep("next", &machine.reenrol("lamp", &request));
+    let serial = machine.serial("next");
+    // The answer was lost: the same certificate once more, so that whichever arrived is good.
     let next = machine.keep("next", &machine.reenrol("lamp", &request));
+    assert_eq!(machine.serial("next"), serial);
+    assert_eq!(machine.ocsp("next"), "good");
+    Login::new(V5, "lamp:first").open_as(&hub, &first).disconnect();
     assert_eq!(hub.json(&["device", "show", "lamp"])["certificates"].as_array().unwrap().len(), 2);
-    // A copy of the device renews with a key of its own.
+    // The one before is void now. That somebody shows it is told, and cuts nobody off.
+    assert!(machine.is_refused("lamp"));
     assert_eq!(state(&hub, "lamp"), "active");
-    assert_eq!(machine.reenrol("lamp", &machine.request("copy", &EMPTY_SUBJECT)).status, REFUSED);
-    assert_eq!(state(&hub, "lamp"), "quarantined");
     assert!(hub.log().contains("clone_suspected"), "{}", hub.log());
+    // A copy of the device renews before the device does, each with a key of its own.
+    machine.keep("copy", &machine.reenrol("next", &machine.request("copy", &EMPTY_SUBJECT)));
+    assert_eq!(machine.reenrol("next", &machine.request("own", &EMPTY_SUBJECT)).status, REFUSED);
+    assert_eq!(state(&hub, "lamp"), "quarantined");
     let mut confined = Login::new(V5, "lamp").open_as(&hub, &next);
     assert_eq!(confined.try_publish("devices/lamp/telemetry/t", b"1", 1, false, ""), 0x87);
 }
@@ -488,6 +495,11 @@ impl Machine<'_> {
         fs::write(&der, reply.body).unwrap();
         done(openssl(&["crl", "-inform", "DER", "-in"]).arg(&der).arg("-out").arg(&pem));
         pem
+    }
+
+    fn serial(&self, name: &str) -> String {
+        let printed = done(openssl(&["x509", "-noout", "-serial", "-in"]).arg(self.path(&format!("{name}.pem"))));
+        String::from_utf8(printed.stdout).unwrap()
     }
 
     fn number(&self, crl: &Path) -> u64 {

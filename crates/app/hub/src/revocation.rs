@@ -1,8 +1,9 @@
 //! Revocation, published: a list (RFC 5280 §5) and answers to single questions (RFC 6960) for relying parties other than
 //! this hub, which asks its registry.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use portreeve_pki::{CaSigner, CrlDraft, OcspAnswer, OcspResponder, PkiError};
 use portreeve_store::{RegistryOp, StoreError};
@@ -21,6 +22,9 @@ pub enum PublicationError {
     /// It cannot be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// It could not be made a moment ago.
+    #[error("it could not be made a moment ago")]
+    Failed,
     /// Its number cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -28,7 +32,8 @@ pub enum PublicationError {
 
 /// The list that was made last.
 struct Made {
-    der: Arc<Vec<u8>>,
+    /// `None` if that failed.
+    der: Option<Bytes>,
     revision: u64,
     at: UnixMillis,
 }
@@ -68,26 +73,30 @@ impl Hub {
     ///
     /// # Errors
     /// [`PublicationError`]; a list that was made before is still good until its time is over.
-    pub fn crl(&self, now: UnixMillis) -> Result<Arc<Vec<u8>>, PublicationError> {
+    pub fn crl(&self, now: UnixMillis) -> Result<Bytes, PublicationError> {
         let lifetime = Duration::from_secs(self.config().revocation.crl_valid_s);
         let (number, made) = &mut *self.publication.list.lock();
         // Before the registry is read: a change in between makes another list necessary.
         let revision = self.registry.revision();
-        if let Some(made) = made
-            && (now.since(made.at) < PAUSE || made.revision == revision && now.since(made.at) < lifetime / 2)
-            && made.at <= now
-        {
-            return Ok(Arc::clone(&made.der));
+        if let Some(made) = made {
+            let age = now.since(made.at);
+            let is_fresh = age < PAUSE || made.revision == revision && age < lifetime / 2;
+            // Whoever waited for the lock comes with an earlier time; a clock that was set back is another matter.
+            if is_fresh && made.at.since(now) < lifetime / 2 {
+                return made.der.clone().ok_or(PublicationError::Failed);
+            }
         }
         // Ascending across restarts, and also when the clock was set back.
         let next = (*number + 1).max(now.seconds());
+        // Looking at all certificates is not done again and again for nothing.
+        *made = Some(Made { der: None, revision, at: now });
+        let revoked = self.registry.revoked();
+        let draft = CrlDraft { number: next, this_update: now, lifetime, revoked: &revoked };
+        let der = Bytes::from(self.authority.device_ca()?.crl(&draft)?.der);
         let blob = RegistryOp::PutBlob { name: NUMBER_BLOB.into(), bytes: next.to_be_bytes().to_vec() };
         self.registry.put_blobs(&[blob])?;
         *number = next;
-        let revoked = self.registry.revoked();
-        let draft = CrlDraft { number: next, this_update: now, lifetime, revoked: &revoked };
-        let der = Arc::new(self.authority.device_ca()?.crl(&draft)?.der);
-        *made = Some(Made { der: Arc::clone(&der), revision, at: now });
+        *made = Some(Made { der: Some(der.clone()), revision, at: now });
         Ok(der)
     }
 

@@ -354,6 +354,10 @@ impl Validity {
         Self { not_before_s: now.seconds().saturating_sub(BACKDATE_S), not_after_s: now.plus(lifetime).seconds() }
     }
 
+    pub(crate) fn between(not_before: UnixMillis, not_after: UnixMillis) -> Self {
+        Self { not_before_s: not_before.seconds(), not_after_s: not_after.seconds() }
+    }
+
     pub(crate) fn at_most(self, end: UnixMillis) -> Self {
         Self { not_after_s: self.not_after_s.min(end.seconds()), ..self }
     }

@@ -78,16 +78,16 @@ impl std::fmt::Debug for GeneratedKey {
     }
 }
 
-/// A request for a certificate for this key, PKCS #8 in PEM. It names nobody: who it is for shows otherwise.
+/// A request for a certificate for this key, PKCS #8 in PEM, and what the key is known by. It names nobody: who it is for shows otherwise.
 ///
 /// # Errors
 /// [`PkiError::UnacceptableKey`] for what is no key that may be certified.
-pub fn make_csr(pkcs8_pem: &str) -> Result<Vec<u8>, PkiError> {
+pub fn make_csr(pkcs8_pem: &str) -> Result<(Vec<u8>, KeyHash), PkiError> {
     let pair = KeyPair::from_pem(pkcs8_pem).map_err(|_| PkiError::UnacceptableKey)?;
-    SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?;
+    let key = SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?.hash();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    Ok(params.serialize_request(&pair)?.der().to_vec())
+    Ok((params.serialize_request(&pair)?.der().to_vec(), key))
 }
 
 /// Makes an ECDSA key on P-256: small, fast, and understood by every client.

@@ -137,9 +137,30 @@ impl<'k> CaSigner<'k> {
         if !matches!(profile.role(), Role::Client(_)) {
             return Err(PkiError::BadCertificate("the profile is not that of a client"));
         }
+        self.issue(profile, generation, self.client_params(id)?, key, now)
+    }
+
+    /// The same certificate once more, for whom the answer was lost: it differs in its signature and in nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::issue_client`].
+    pub fn repeat_client(
+        &self,
+        id: IdentityId,
+        serial: &[u8],
+        key: &SubjectPublicKey,
+        (not_before, not_after): (UnixMillis, UnixMillis),
+    ) -> Result<Issued, PkiError> {
+        if self.purpose != Some(Purpose::Client) {
+            return Err(PkiError::BadCertificate("it is an issuing CA for another purpose"));
+        }
+        let params = self.client_params(id)?;
+        self.sign(params, serial.to_vec(), key, Validity::between(not_before, not_after))
+    }
+
+    fn client_params(&self, id: IdentityId) -> Result<CertificateParams, PkiError> {
         let urn = SanType::URI(format!("{IDENTITY_URN}{id}").try_into()?);
-        let params = leaf_params(&id.to_string(), vec![urn], Purpose::Client);
-        self.issue(profile, generation, params, key, now)
+        Ok(self.with_addresses(leaf_params(&id.to_string(), vec![urn], Purpose::Client)))
     }
 
     /// Certifies a key of the hub's own listeners under these DNS names and IP addresses (CSA-CLS-01).
@@ -160,7 +181,7 @@ impl<'k> CaSigner<'k> {
             return Err(PkiError::NameCount { given: names.len(), max: HUB_NAMES_MAX });
         }
         let names = names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
-        let params = leaf_params("Portreeve hub", names, Purpose::Server);
+        let params = self.with_addresses(leaf_params("Portreeve hub", names, Purpose::Server));
         self.issue(profile, Generation::default(), params, key, now)
     }
 
@@ -168,13 +189,20 @@ impl<'k> CaSigner<'k> {
         &self,
         profile: &Profile,
         generation: Generation,
-        mut params: CertificateParams,
+        params: CertificateParams,
         key: &SubjectPublicKey,
         now: UnixMillis,
     ) -> Result<Issued, PkiError> {
         if self.purpose != Some(profile.purpose()) {
             return Err(PkiError::BadCertificate("it is an issuing CA for another purpose"));
         }
+        let mut serial = random_serial()?;
+        generation.append_to(&mut serial);
+        self.finish(params, serial, key, now, profile.lifetime())
+    }
+
+    /// Where revocation is published.
+    fn with_addresses(&self, mut params: CertificateParams) -> CertificateParams {
         params.crl_distribution_points =
             self.crl_urls.iter().map(|url| CrlDistributionPoint { uris: vec![url.clone()] }).collect();
         params.custom_extensions.extend(
@@ -182,9 +210,7 @@ impl<'k> CaSigner<'k> {
                 .iter()
                 .map(|access| CustomExtension::from_oid_content(&arcs(ID_PE_AUTHORITY_INFO_ACCESS), access.clone())),
         );
-        let mut serial = random_serial()?;
-        generation.append_to(&mut serial);
-        self.finish(params, serial, key, now, profile.lifetime())
+        params
     }
 
     /// Certifies the key of an OCSP responder for this CA (RFC 6960 §4.2.2.2), so that the CA's own key is not needed
@@ -213,7 +239,7 @@ impl<'k> CaSigner<'k> {
 
     fn finish(
         &self,
-        mut params: CertificateParams,
+        params: CertificateParams,
         serial: Vec<u8>,
         key: &SubjectPublicKey,
         now: UnixMillis,
@@ -222,7 +248,16 @@ impl<'k> CaSigner<'k> {
         if now >= self.not_after {
             return Err(PkiError::CaExpired);
         }
-        let validity = Validity::from(now, lifetime).at_most(self.not_after);
+        self.sign(params, serial, key, Validity::from(now, lifetime).at_most(self.not_after))
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        serial: Vec<u8>,
+        key: &SubjectPublicKey,
+        validity: Validity,
+    ) -> Result<Issued, PkiError> {
         validity.stamp(&mut params)?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let leaf = CertificateDer::from(params.signed_by(key, &self.issuer)?);

@@ -36,6 +36,8 @@ use crate::{
 const LIFETIME: Duration = Duration::from_secs(30);
 /// The smallest frame that must be possible, whatever the largest packet: several small packets share one.
 const MESSAGE_BYTES_MIN: usize = 64 * 1024;
+/// Where MQTT over WebSocket is.
+const MQTT_PATH: &str = "/mqtt";
 /// The WebSocket subprotocol [MQTT-6.0.0-3].
 const SUBPROTOCOL: &str = "mqtt";
 
@@ -103,8 +105,11 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
         if revocation::is_meant(request.uri().path()) {
             return Either::Left(Either::Right(revocation::answer(Arc::clone(&hub), request)));
         }
+        if applicant.is_stranger() && request.uri().path() == MQTT_PATH {
+            let needed = error(StatusCode::UNAUTHORIZED, "a client certificate is needed here");
+            return Either::Right(std::future::ready(needed));
+        }
         let answer = match switch(&hub.config(), &request) {
-            Ok(_) if applicant.is_stranger() => error(StatusCode::UNAUTHORIZED, "a client certificate is needed here"),
             Ok(answer) => {
                 if let Some((Some(identity), peer, slot)) = visitor.take() {
                     let upgrade = hyper::upgrade::on(&mut request);
@@ -135,7 +140,7 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
 /// The answer that switches to WebSocket, or the one that says why not.
 fn switch(config: &Config, request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
     let refuse = |status, text: &str| Box::new(error(status, text));
-    if request.uri().path() != "/mqtt" || !config.device_https.websocket {
+    if request.uri().path() != MQTT_PATH || !config.device_https.websocket {
         return Err(refuse(StatusCode::NOT_FOUND, "there is nothing here"));
     }
     if request.method() != Method::GET {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, Request, StatusCode,
@@ -60,7 +59,7 @@ fn only(methods: &'static str) -> Answer {
 /// Making a list takes a signature and the disk.
 async fn list(hub: Arc<Hub>) -> Answer {
     match tokio::task::spawn_blocking(move || hub.crl(now().wall)).await {
-        Ok(Ok(der)) => content(StatusCode::OK, "application/pkix-crl", Bytes::copy_from_slice(&der)),
+        Ok(Ok(der)) => content(StatusCode::OK, "application/pkix-crl", der),
         Ok(Err(failure)) => {
             tracing::error!(%failure, "no revocation list could be made");
             error(StatusCode::SERVICE_UNAVAILABLE, "try again later")

@@ -7,7 +7,7 @@
 
 mod rates;
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use portreeve_config::CloneResponse;
 use portreeve_events::Kind as EventKind;
@@ -15,6 +15,7 @@ use portreeve_pki::{
     CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation, Issued, LeafFacts,
     PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule, decide_renewal, leaf_facts, read_csr,
 };
+use portreeve_store::CredentialRow;
 use portreeve_tls::GateRefusal;
 use portreeve_types::{IdentityId, IdentityName, LifecycleState, UnixMillis};
 use rustls_pki_types::CertificateDer;
@@ -25,10 +26,9 @@ use crate::{
     registry::{Entitlement, SUPERSEDED, Standing, WaitingCode},
 };
 
-pub(crate) use rates::EnrolmentRates;
+pub(crate) use rates::{EnrolmentRates, Rated};
 
 /// How an applicant shows to be entitled.
-#[derive(Debug)]
 pub enum Claim {
     /// By a one-time code, with the name that it was made for (HTTP Basic, RFC 7030 §3.2.3).
     Code {
@@ -47,7 +47,6 @@ pub enum Claim {
 }
 
 /// A request for a certificate.
-#[derive(Debug)]
 pub struct EnrolRequest {
     /// On what.
     pub claim: Claim,
@@ -146,6 +145,33 @@ struct Applicant<'a> {
     present: Option<(&'a CertificateDer<'static>, LeafFacts)>,
 }
 
+impl Applicant<'_> {
+    /// Whom a failure counts against: a device that shows who it is does not pay for its neighbours.
+    fn rated(&self, source: IpAddr) -> Rated {
+        match self.by {
+            Entitlement::Code(_) => Rated::source(source),
+            Entitlement::Certificate => Rated::Identity(self.id),
+        }
+    }
+}
+
+impl Claim {
+    fn rated(&self, source: IpAddr) -> Rated {
+        match self {
+            Self::Code { .. } => Rated::source(source),
+            Self::Certificate { identity, .. } => Rated::Identity(identity.id()),
+        }
+    }
+}
+
+/// What an entitled applicant gets.
+enum Next {
+    /// A certificate of this generation.
+    Issue(Generation),
+    /// The one it has, once more.
+    Repeat(Arc<CredentialRow>),
+}
+
 impl Hub {
     /// What a device has to trust, for `cacerts`: the root, and the CA that issues to devices.
     #[must_use]
@@ -176,7 +202,7 @@ impl Hub {
             Err(why) => {
                 self.tell_enrolment(why.event(), name.as_ref(), request.source, format_args!("{why}"));
                 if why.is_a_failure() {
-                    self.enrolment.failed(request.source, &self.config().limits, now.mono_ms);
+                    self.enrolment.failed(request.claim.rated(request.source), &self.config().limits, now.mono_ms);
                 }
                 if matches!(why, Why::Clone { .. }) {
                     self.respond_to_clone(name.as_ref(), now.wall);
@@ -192,7 +218,9 @@ impl Hub {
 
     fn consider(&self, request: &EnrolRequest, now: Now) -> Result<Issued, Why> {
         let config = self.config();
-        if let Some(wait_s) = self.enrolment.failures_wait_s(request.source, &config.limits, now.mono_ms) {
+        if let Some(wait_s) =
+            self.enrolment.failures_wait_s(request.claim.rated(request.source), &config.limits, now.mono_ms)
+        {
             return Err(Why::TooManyFailures(wait_s));
         }
         // First whether anybody is entitled: what a request says is only looked at then.
@@ -200,7 +228,15 @@ impl Hub {
         let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
         self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
         self.registry.certify(applicant.id, csr.key.hash(), applicant.by, now.wall, |standing| {
-            let generation = self.generation_for(&applicant, standing, &csr, now.wall)?;
+            let generation = match self.next_for(&applicant, standing, &csr, now.wall)? {
+                Next::Issue(generation) => generation,
+                Next::Repeat(row) => {
+                    // Honest devices seldom need that; whoever asks for it all the time is slowed down.
+                    self.enrolment.failed(applicant.rated(request.source), &config.limits, now.mono_ms);
+                    let validity = (row.not_before, row.not_after);
+                    return Ok(self.device_ca()?.repeat_client(applicant.id, &row.serial, &csr.key, validity)?);
+                }
+            };
             let role = Role::Client(standing.row.kind);
             let lifetime = Duration::from_secs(config.enrolment.lifetime_s);
             let profile = Profile::new(role).with_lifetime(lifetime)?;
@@ -232,16 +268,23 @@ impl Hub {
         }
     }
 
-    /// The generation that the next certificate of this applicant has, if it gets one.
-    fn generation_for(
+    /// What this applicant gets, if anything.
+    fn next_for(
         &self,
         applicant: &Applicant<'_>,
         standing: &Standing,
         csr: &Csr,
         now: UnixMillis,
-    ) -> Result<Generation, Why> {
-        let Some((newest, newest_key)) = standing.newest else { return Ok(Generation::default()) };
-        let Some((_, facts)) = &applicant.present else { return Ok(newest.next()) };
+    ) -> Result<Next, Why> {
+        let Some(row) = &standing.newest else { return Ok(Next::Issue(Generation::default())) };
+        let (newest, newest_key) = (standing.generation, row.key);
+        let Some((_, facts)) = &applicant.present else {
+            // The answer to an earlier code was lost, or the device holds on to its key. A key has one certificate at a time.
+            return match csr.key.hash() == newest_key && now < row.not_after {
+                true => Ok(Next::Repeat(Arc::clone(row))),
+                false => Ok(Next::Issue(newest.next())),
+            };
+        };
         let presented = Generation::of_serial(&facts.serial).unwrap_or_default();
         let asks_for_newest_key = newest_key == csr.key.hash();
         let renewal = RenewalFacts { presented, newest, newest_seen: standing.newest_seen, asks_for_newest_key };
@@ -251,10 +294,10 @@ impl Hub {
                     return Err(Why::SameKey);
                 }
                 let opens = renewal_opens(facts, self.config().enrolment.renew_after_percent);
-                if now < opens { Err(Why::TooEarly(opens.since(now))) } else { Ok(generation) }
+                if now < opens { Err(Why::TooEarly(opens.since(now))) } else { Ok(Next::Issue(generation)) }
             }
-            // The first answer was lost: the same key once more, in the same place.
-            RenewalDecision::Repeat => Ok(newest),
+            // The first answer was lost.
+            RenewalDecision::Repeat => Ok(Next::Repeat(Arc::clone(row))),
             RenewalDecision::Clone => Err(Why::Clone { presented, newest }),
             RenewalDecision::RegistryBehind => Err(Why::RegistryBehind { presented, newest }),
         }
@@ -267,10 +310,10 @@ impl Hub {
             let detail = format_args!("{}", refusal.reason);
             return self.tell_enrolment(EventKind::IdentityRefused, name.as_ref(), source, detail);
         }
-        // Whoever has renewed has no use for the certificate before: somebody else seems to hold it.
+        // Whoever has renewed has no use for the certificate before: somebody else seems to hold it. It is void, so this is
+        // told and no more: else whoever holds it could have the right owner cut off again and again.
         let detail = format_args!("a certificate was used after the one that follows it");
         self.tell_enrolment(EventKind::CloneSuspected, name.as_ref(), source, detail);
-        self.respond_to_clone(name.as_ref(), self.wall_clock());
     }
 
     fn respond_to_clone(&self, name: Option<&IdentityName>, now: UnixMillis) {

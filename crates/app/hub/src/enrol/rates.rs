@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use portreeve_config::Limits;
-use portreeve_types::{Bucket, source_of};
+use portreeve_types::{Bucket, IdentityId, source_of};
 
 /// Sources whose failures are remembered. When there are more, those that have paid are forgotten; while none has,
 /// strangers from new sources have to wait.
@@ -18,10 +18,25 @@ const FAILURE_COST: u64 = 60;
 /// How long somebody has to wait who comes when nobody new is heard.
 const FULL_WAIT_S: u32 = 60;
 
-/// Failures by source, and certificates in all.
+/// Whom failures count against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Rated {
+    /// Strangers, by where they come from.
+    Source(IpAddr),
+    /// Who has shown a certificate.
+    Identity(IdentityId),
+}
+
+impl Rated {
+    pub(crate) fn source(address: IpAddr) -> Self {
+        Self::Source(source_of(address))
+    }
+}
+
+/// Failures by source or identity, and certificates in all.
 #[derive(Debug, Default)]
 pub(crate) struct EnrolmentRates {
-    failures: Mutex<HashMap<IpAddr, Bucket>>,
+    failures: Mutex<HashMap<Rated, Bucket>>,
     certificates: Mutex<Option<Bucket>>,
     /// Most failures of one source within its bucket, so far.
     worst: AtomicU64,
@@ -30,9 +45,9 @@ pub(crate) struct EnrolmentRates {
 
 impl EnrolmentRates {
     /// Seconds for which this source is not heard, if it has failed too often.
-    pub(crate) fn failures_wait_s(&self, source: IpAddr, limits: &Limits, now_ms: u64) -> Option<u32> {
+    pub(crate) fn failures_wait_s(&self, who: Rated, limits: &Limits, now_ms: u64) -> Option<u32> {
         let mut failures = self.failures.lock();
-        let Some(bucket) = failures.get_mut(&source_of(source)) else {
+        let Some(bucket) = failures.get_mut(&who) else {
             if failures.len() < SOURCES_MAX {
                 return None;
             }
@@ -46,11 +61,11 @@ impl EnrolmentRates {
     }
 
     /// Counts a failure.
-    pub(crate) fn failed(&self, source: IpAddr, limits: &Limits, now_ms: u64) {
+    pub(crate) fn failed(&self, who: Rated, limits: &Limits, now_ms: u64) {
         let mut failures = self.failures.lock();
         let per_min = u64::from(limits.enrolment_failures_per_source_per_min);
         let fresh = || Bucket::new(per_min, per_min * FAILURE_COST, now_ms);
-        let bucket = failures.entry(source_of(source)).or_insert_with(fresh);
+        let bucket = failures.entry(who).or_insert_with(fresh);
         bucket.take(FAILURE_COST, now_ms);
         self.worst.fetch_max(bucket.used().div_ceil(FAILURE_COST), Relaxed);
     }
@@ -91,7 +106,7 @@ mod tests {
     #[test]
     fn a_source_that_failed_too_often_waits_and_others_do_not() {
         let (rates, limits) = (EnrolmentRates::default(), limits());
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| Rated::source(text.parse().unwrap()));
         for _ in 0..3 {
             assert_eq!(rates.failures_wait_s(one, &limits, 0), None);
             rates.failed(one, &limits, 0);
@@ -106,9 +121,9 @@ mod tests {
     fn sources_are_not_remembered_without_bound() {
         let (rates, limits) = (EnrolmentRates::default(), limits());
         for number in 0..u32::try_from(SOURCES_MAX).unwrap() {
-            rates.failed(std::net::Ipv4Addr::from_bits(number).into(), &limits, 0);
+            rates.failed(Rated::source(std::net::Ipv4Addr::from_bits(number).into()), &limits, 0);
         }
-        let newcomer = "2001:db8::1".parse().unwrap();
+        let newcomer = Rated::source("2001:db8::1".parse().unwrap());
         assert_eq!(rates.failures_wait_s(newcomer, &limits, 0), Some(FULL_WAIT_S));
         assert_eq!(rates.failures_wait_s(newcomer, &limits, 60_000), None, "all have paid");
         assert!(rates.failures.lock().is_empty());

@@ -1,5 +1,7 @@
 //! How an identity comes to its certificates: one-time codes, and one generation after the other.
 
+use std::sync::Arc;
+
 use portreeve_pki::{CodeHash, Generation, Issued};
 use portreeve_store::{CredentialRow, IdentityRow, RegistryOp, StoreError};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
@@ -60,16 +62,18 @@ pub(crate) enum Entitlement {
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub(crate) row: IdentityRow,
-    /// The newest certificate's generation and key.
-    pub(crate) newest: Option<(Generation, KeyHash)>,
+    /// The newest certificate.
+    pub(crate) newest: Option<Arc<CredentialRow>>,
+    /// Its generation.
+    pub(crate) generation: Generation,
     /// Somebody has connected with the newest certificate.
     pub(crate) newest_seen: bool,
 }
 
 impl State {
-    fn newest(&self, id: IdentityId) -> Option<(Generation, KeyHash)> {
+    fn newest(&self, id: IdentityId) -> Option<Arc<CredentialRow>> {
         let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
-        rows.map(|row| (generation(row), row.issued, row.key)).max().map(|(generation, _, key)| (generation, key))
+        rows.max_by_key(|row| (generation(row), row.issued, row.key)).cloned()
     }
 
     fn newest_used(&self, id: IdentityId) -> Generation {
@@ -138,7 +142,13 @@ impl Registry {
             return Err(RegistryError::Code.into());
         }
         let known = self.state.read().credentials.get(&key).cloned();
-        if known.is_some_and(|row| row.identity != id || row.revoked.is_some()) {
+        // One of the identity's own comes back only for its newest certificate, or when that is over: what it replaces has to
+        // be void for everybody by then.
+        let is_own = |row: &CredentialRow| {
+            let is_newest = standing.newest.as_ref().is_some_and(|newest| newest.key == row.key);
+            row.identity == id && row.revoked.is_none() && (is_newest || now >= row.not_after)
+        };
+        if known.is_some_and(|row| !is_own(&row)) {
             return Err(RegistryError::KeyKnown.into());
         }
         let issued = certify(&standing)?;
@@ -148,6 +158,7 @@ impl Registry {
             standing.row.changed = now;
         }
         self.keep(standing.row, credential(id, &issued, now)).map_err(RegistryError::from)?;
+        self.seen(id, now);
         Ok(issued)
     }
 
@@ -170,8 +181,9 @@ impl Registry {
         let state = self.state.read();
         let row = state.identities.get(&id).ok_or(RegistryError::Code)?;
         let newest = state.newest(id);
-        let newest_seen = newest.is_some_and(|(newest, _)| newest <= state.newest_used(id));
-        Ok(Standing { row: (**row).clone(), newest, newest_seen })
+        let generation = newest.as_deref().map(generation).unwrap_or_default();
+        let newest_seen = newest.is_some() && generation <= state.newest_used(id);
+        Ok(Standing { row: (**row).clone(), newest, generation, newest_seen })
     }
 
     /// Notes that a certificate is in use: those before it are void from now on. `true` the first time.
@@ -180,7 +192,11 @@ impl Registry {
         if self.state.read().newest_used(id) >= generation {
             return false;
         }
-        self.state.write().newest_used.insert(id, generation);
+        {
+            let mut state = self.state.write();
+            let newest = state.newest_used.entry(id).or_default();
+            *newest = generation.max(*newest);
+        }
         self.superseding.lock().insert(id);
         true
     }

@@ -43,6 +43,7 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// Makes the directory for a first enrolment. One that holds a certificate already is left alone.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        Self(path.to_owned()).complete()?;
         if path.join(CERT).symlink_metadata().is_ok() {
             let shown = path.display();
             return Err(Failure::Refused(format!(
@@ -83,6 +84,7 @@ impl Folder {
     pub(super) fn next_key(&self) -> Result<Zeroizing<String>, Failure> {
         let next = self.0.join(NEXT);
         private_directory(&next)?;
+        sync_directory(&self.0).map_err(|error| unwritable(&self.0, &error))?;
         let path = next.join(KEY);
         match fs::read_to_string(&path) {
             Ok(pem) => return Ok(Zeroizing::new(pem)),
@@ -121,9 +123,7 @@ impl Folder {
                 moved => moved.map_err(|error| unwritable(&to, &error))?,
             }
         }
-        fs::File::open(&self.0)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| unwritable(&self.0, &error))?;
+        sync_directory(&self.0).map_err(|error| unwritable(&self.0, &error))?;
         // Empty now; if it stays, the next renewal uses it.
         let _ = fs::remove_dir(next);
         Ok(())
@@ -143,11 +143,18 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&draft, path)).map_err(|error| unwritable(path, &error))
+    let placed = written.and_then(|()| fs::rename(&draft, path));
+    // The name has to last as well: the hub is told of a key only when it does.
+    let lasting = placed.and_then(|()| sync_directory(path.parent().unwrap_or(Path::new("."))));
+    lasting.map_err(|error| unwritable(path, &error))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::Usage(format!("cannot write {}: {error}", path.display()))
+    Failure::Refused(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn not_trusted(hub: &Address, error: &std::io::Error) -> Failure {
     match tls {
         Some(rustls::Error::AlertReceived(alert)) if *alert != AlertDescription::CloseNotify => {
             Failure::Refused(format!(
-                "{hub} does not accept the present certificate ({alert:?}): has it ended, or was it revoked? A device \
+                "{hub} does not accept the certificate that was shown ({alert:?}): has it ended, or was it revoked? A device \
              without a certificate in force needs a new code: `portreeve device code NAME` on the hub"
             ))
         }

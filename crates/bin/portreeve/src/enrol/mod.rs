@@ -18,7 +18,7 @@ use portreeve_pki::{RenewalWindow, leaf_facts, make_csr};
 use portreeve_tls::{
     Credentials, certificates_from_pem, client_config, enrolment_client_config, unverified_client_config,
 };
-use portreeve_types::UnixMillis;
+use portreeve_types::{KeyHash, UnixMillis};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -46,9 +46,11 @@ pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
     let folder = Folder::create(&args.out)?;
     let code = code(args.code)?;
     let config = enrolment_client_config(&trusted).map_err(|error| Failure::Usage(error.to_string()))?;
-    let csr = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let (csr, key) = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    // First what can be asked for again: behind the certificate nothing may fail but the disk.
+    let issuers = issuers(&hub, &config, &trusted)?;
     let leaf = patiently(|| est::enrol(&hub, Arc::clone(&config), args.name.as_str(), &code, &csr))?;
-    let chain = chain(&hub, &config, &trusted, &leaf)?;
+    let chain = chain(&leaf, key, issuers)?;
     let origin = Origin { hub: hub.to_string(), name: args.name.to_string() };
     folder.enrolled(&to_pem(&trusted), &to_pem(&chain), &origin)?;
     tell(global, &folder, args.name.as_str(), &leaf, "is enrolled")
@@ -121,9 +123,10 @@ fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure>
             .and_then(|credentials| client_config(&trusted, credentials))
             .map_err(|error| unusable(&folder, &error))?
     };
-    let csr = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let (csr, key) = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let issuers = issuers(&hub, &config, &trusted)?;
     let leaf = patiently(|| est::renew(&hub, Arc::clone(&config), &csr))?;
-    let chain = chain(&hub, &config, &trusted, &leaf)?;
+    let chain = chain(&leaf, key, issuers)?;
     folder.renewed(&to_pem(&chain))?;
     let name = origin.map_or_else(|| present.to_string(), |origin| origin.name);
     Ok(Some((folder, name, leaf)))
@@ -195,16 +198,25 @@ fn patiently(mut ask: impl FnMut() -> Result<Reply, Failure>) -> Result<Certific
     Err(Failure::Unreachable("the hub has put the request off too often; try again later".into()))
 }
 
-/// The leaf and the CA that issued it, as servers other than this hub want to see it.
-fn chain(
+/// The CA certificates of the hub that are not trusted by themselves.
+fn issuers(
     hub: &Address,
     config: &Arc<rustls::ClientConfig>,
     trusted: &[CertificateDer<'static>],
-    leaf: &CertificateDer<'static>,
 ) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let mut chain = vec![leaf.clone()];
-    chain.extend(est::ca_certificates(hub, Arc::clone(config))?.into_iter().filter(|ca| !trusted.contains(ca)));
-    Ok(chain)
+    Ok(est::ca_certificates(hub, Arc::clone(config))?.into_iter().filter(|ca| !trusted.contains(ca)).collect())
+}
+
+/// The leaf and the CA that issued it, as servers other than this hub want to see it; if it is for our key.
+fn chain(
+    leaf: &CertificateDer<'static>,
+    key: KeyHash,
+    issuers: Vec<CertificateDer<'static>>,
+) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    if leaf_facts(leaf).ok().is_none_or(|facts| facts.key != key) {
+        return Err(Failure::Unreachable("the hub sent a certificate for another key than ours".into()));
+    }
+    Ok([vec![leaf.clone()], issuers].concat())
 }
 
 fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
