@@ -541,3 +541,28 @@ impl Machine<'_> {
         line.1.to_owned()
     }
 }
+
+/// Both bounds of what the hub signs for whoever asks, when they are full.
+#[test]
+fn what_is_signed_a_second_is_bounded() {
+    let hub = Hub::start(&["limits.certificates_per_s=1", "limits.ocsp_answers_per_s=1"]);
+    let machine = Machine::new(&hub);
+    let names = ["a", "b", "c"];
+    let codes = names.map(|name| expected(&hub, name));
+    let requests = names.map(|name| machine.good_request(name));
+    let statuses = [0, 1, 2].map(|at| machine.enrol(names[at], &codes[at], &requests[at]).status);
+    assert!(statuses[0] == 200 && statuses.contains(&503), "{statuses:?}");
+    let late = statuses.iter().position(|status| *status == 503).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    machine.keep(names[late], &machine.enrol(names[late], &codes[late], &requests[late]));
+
+    let (cert, question) = (machine.path(&format!("{}.pem", names[late])), machine.path("ask.der"));
+    let mut ask = openssl(&["ocsp", "-issuer"]);
+    done(ask.arg(hub.data().join("pki/devices.pem")).arg("-cert").arg(&cert).arg("-reqout").arg(&question));
+    let data = format!("@{}", question.display());
+    let post = ["--header", "Content-Type: application/ocsp-request", "--data-binary", &data];
+    let answers: Vec<Reply> = (0..5).map(|_| machine.curl(&post, "/pki/ocsp")).collect();
+    assert!(answers[0].body.len() > 100, "{answers:?}");
+    let try_later = Reply { status: 200, body: vec![0x30, 3, 0x0a, 1, 3] };
+    assert!(answers.contains(&try_later), "{answers:?}");
+}

@@ -8,12 +8,14 @@ use crate::hub;
 
 /// The time from a command's start to the closed connection, and the command's time alone.
 fn cut_by(verb: &str, name: &str, client: &mut Client) {
-    let started = Instant::now();
+    let counted = || hub().metric("portreeve_cut_seconds_count").expect("the histogram");
+    let (before, started) = (counted(), Instant::now());
     std::thread::scope(|scope| {
         scope.spawn(|| hub().device(verb, name));
         client.cut_off(0x98);
         assert!(started.elapsed() < Duration::from_secs(1), "{verb} took {:?}", started.elapsed());
     });
+    assert!(counted() > before, "it is in the histogram");
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Hub {
     /// it.
     ///
     /// # Errors
-    /// [`PublicationError`]; a list that was made before is still good until its time is over.
+    /// [`PublicationError`]; it is tried again after a second. Lists that were fetched before are good until their time is
+    /// over.
     pub fn crl(&self, now: UnixMillis) -> Result<Bytes, PublicationError> {
         let lifetime = Duration::from_secs(self.config().revocation.crl_valid_s);
         let (number, made) = &mut *self.publication.list.lock();
@@ -80,7 +81,8 @@ impl Hub {
         let revision = self.registry.revision();
         if let Some(made) = made {
             let age = now.since(made.at);
-            let is_fresh = age < PAUSE || made.revision == revision && age < lifetime / 2;
+            let is_good = made.der.is_some() && made.revision == revision && age < lifetime / 2;
+            let is_fresh = age < PAUSE || is_good;
             // Whoever waited for the lock comes with an earlier time; a clock that was set back is another matter.
             if is_fresh && made.at.since(now) < lifetime / 2 {
                 return made.der.clone().ok_or(PublicationError::Failed);

@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 use crate::{
     Credentials, LeafGate, TlsError,
     policy::{VERSIONS, provider},
-    verifier::{ClientVerifier, EnrolmentVerifier},
+    verifier::ClientVerifier,
 };
 
 /// The server side of mutual TLS, for any number of listeners.
@@ -72,7 +72,7 @@ impl ServerTls {
             Ok::<_, TlsError>(Arc::new(config))
         };
         let config = build(Arc::clone(&verifier) as _, Arc::clone(&time))?;
-        let enrolment = build(Arc::new(EnrolmentVerifier(Arc::clone(&verifier))), time)?;
+        let enrolment = build(Arc::new(verifier.or_strangers()), time)?;
         Ok(Self { config, enrolment, verifier, certificate })
     }
 

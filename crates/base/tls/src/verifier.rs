@@ -33,6 +33,13 @@ pub trait LeafGate: Send + Sync {
 /// The two halves stand in two calls that rustls makes for every full handshake, and there is no other kind here:
 /// `verify_client_cert` checks the chain, `verify_tls1x_signature` the proof of possession and then the gate.
 pub(crate) struct ClientVerifier {
+    trust: Arc<Trust>,
+    /// Whether a client without a certificate is refused. One that presents a certificate is looked at in either case.
+    is_mandatory: bool,
+}
+
+/// What both kinds of listeners go by.
+struct Trust {
     anchors: ArcSwap<Vec<TrustAnchor<'static>>>,
     gate: Arc<dyn LeafGate>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -44,11 +51,18 @@ impl ClientVerifier {
     pub(crate) fn new(anchors: &[CertificateDer<'_>], gate: Arc<dyn LeafGate>) -> Result<Self, TlsError> {
         let algorithms = provider().signature_verification_algorithms;
         let certificate_algorithms = algorithms.all.iter().map(|&algorithm| Memoized::new(algorithm)).collect();
-        Ok(Self { anchors: ArcSwap::from_pointee(parse_anchors(anchors)?), gate, algorithms, certificate_algorithms })
+        let anchors = ArcSwap::from_pointee(parse_anchors(anchors)?);
+        let trust = Arc::new(Trust { anchors, gate, algorithms, certificate_algorithms });
+        Ok(Self { trust, is_mandatory: true })
+    }
+
+    /// The same, that also lets through who has no certificate yet. It follows every replacement of anchors.
+    pub(crate) fn or_strangers(&self) -> Self {
+        Self { trust: Arc::clone(&self.trust), is_mandatory: false }
     }
 
     pub(crate) fn replace_anchors(&self, anchors: &[CertificateDer<'_>]) -> Result<(), TlsError> {
-        self.anchors.store(Arc::new(parse_anchors(anchors)?));
+        self.trust.anchors.store(Arc::new(parse_anchors(anchors)?));
         Ok(())
     }
 
@@ -64,10 +78,10 @@ impl ClientVerifier {
         // Anchors are tried before the certificates that the client sent along, so a leaf of our own issuing CA costs
         // one signature check, and that once.
         let algorithms: SmallVec<[&dyn SignatureVerificationAlgorithm; 16]> =
-            self.certificate_algorithms.iter().map(|algorithm| algorithm as _).collect();
+            self.trust.certificate_algorithms.iter().map(|algorithm| algorithm as _).collect();
         EndEntityCert::try_from(leaf)?.verify_for_usage(
             &algorithms,
-            &self.anchors.load(),
+            &self.trust.anchors.load(),
             others,
             now,
             KeyUsage::client_auth(),
@@ -83,7 +97,7 @@ impl ClientVerifier {
         possession: Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
         let proof = possession.map_err(|_| Refusal::NoPossession)?;
-        self.gate.check(leaf).map_err(Refusal::Gate)?;
+        self.trust.gate.check(leaf).map_err(Refusal::Gate)?;
         Ok(proof)
     }
 }
@@ -100,6 +114,10 @@ fn parse_anchors(certificates: &[CertificateDer<'_>]) -> Result<Vec<TrustAnchor<
 }
 
 impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.is_mandatory
+    }
+
     /// Empty: scanners do not learn our CAs' names, and clients have one certificate anyway (RFC 8446 §4.2.4 makes the
     /// list optional).
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -122,7 +140,7 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.admit(leaf, verify_tls12_signature(message, leaf, signed, &self.algorithms))
+        self.admit(leaf, verify_tls12_signature(message, leaf, signed, &self.trust.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -131,61 +149,16 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.admit(leaf, verify_tls13_signature(message, leaf, signed, &self.algorithms))
+        self.admit(leaf, verify_tls13_signature(message, leaf, signed, &self.trust.algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// The same for clients that may have no certificate yet: who presents one is looked at just as closely.
-#[derive(Debug)]
-pub(crate) struct EnrolmentVerifier(pub(crate) Arc<ClientVerifier>);
-
-impl ClientCertVerifier for EnrolmentVerifier {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.0.verify_client_cert(leaf, others, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, leaf, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, leaf, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.trust.algorithms.supported_schemes()
     }
 }
 
 impl fmt::Debug for ClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientVerifier").field("anchors", &self.anchors.load().len()).finish_non_exhaustive()
+        f.debug_struct("ClientVerifier").field("anchors", &self.trust.anchors.load().len()).finish_non_exhaustive()
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Rule {
     pub(crate) text: String,
     pub(crate) built_in: bool,
     pub(crate) is_forbid: bool,
-    /// Marked `@remediation`: it speaks about quarantined identities and nobody else.
+    /// Marked `@remediation`: what it permits, it permits to quarantined identities and nobody else.
     pub(crate) is_remediation: bool,
     pub(crate) who: Who,
     pub(crate) resource: ResourceConstraint,

@@ -130,7 +130,7 @@ impl PolicySet {
 
 impl Compiled {
     fn index(epoch: Epoch, sources: Vec<PolicySource>, rules: Vec<Arc<Rule>>, warnings: Vec<Diagnostic>) -> Self {
-        let service = Index::of(rules.iter().filter(|rule| !rule.is_remediation));
+        let service = Index::of(rules.iter().filter(|rule| rule.is_forbid || !rule.is_remediation));
         let remediation = Index::of(rules.iter().filter(|rule| rule.is_remediation || rule.is_forbid));
         Self { epoch, sources, rules, warnings, service, remediation }
     }

@@ -115,7 +115,8 @@ fn a_quarantined_identity_has_what_is_marked_for_remediation_and_nothing_else() 
     let set = compile(
         r#"permit (principal, action, resource);
            @remediation("yes") permit (principal in Group::"lamps", action == Action::"subscribe", resource in Topic::"repair/#");
-           forbid (principal, action == Action::"publish", resource in Topic::"devices/lamp-1/remediation/secret");"#,
+           forbid (principal, action == Action::"publish", resource in Topic::"devices/lamp-1/remediation/secret");
+           @remediation("yes") forbid (principal, action == Action::"publish", resource in Topic::"no/one");"#,
     );
     let active = Subject { group: "lamps".into(), ..subject("lamp-1") };
     let confined = Subject { state: LifecycleState::Quarantined, ..active.clone() };
@@ -131,6 +132,7 @@ fn a_quarantined_identity_has_what_is_marked_for_remediation_and_nothing_else() 
     assert!(allowed(&confined, Subscribe, "repair/plan") && !allowed(&confined, Publish, "repair/plan"));
     assert!(!allowed(&confined, Subscribe, "#"));
     assert!(!allowed(&confined, Publish, "devices/lamp-1/remediation/secret"), "a forbid holds for everybody");
+    assert!(!allowed(&active, Publish, "no/one"), "however it is marked");
     let alone = PolicySet::compile(&[], Epoch(1)).unwrap();
     assert!(!decide(&alone, &active, Subscribe, "repair/plan").is_allowed());
 }

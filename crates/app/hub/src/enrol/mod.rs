@@ -114,7 +114,8 @@ impl Why {
             Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
                 EnrolRefusal::Busy { retry_after_s: *retry_after_s }
             }
-            Self::Registry(RegistryError::Store(_)) => EnrolRefusal::Busy { retry_after_s: STORE_RETRY_S },
+            // The hub's own affair, whatever the request says: an operator mends it, and the device comes again.
+            Self::Registry(RegistryError::Store(_)) | Self::Pki(_) => EnrolRefusal::Busy { retry_after_s: OWN_RETRY_S },
             _ => EnrolRefusal::Refused,
         }
     }
@@ -133,8 +134,8 @@ impl Why {
     }
 }
 
-/// When to come again after the store failed.
-const STORE_RETRY_S: u32 = 10;
+/// When to come again after the store or the CA failed.
+const OWN_RETRY_S: u32 = 10;
 
 /// An applicant that is known to be entitled.
 struct Applicant<'a> {
@@ -145,21 +146,12 @@ struct Applicant<'a> {
     present: Option<(&'a CertificateDer<'static>, LeafFacts)>,
 }
 
-impl Applicant<'_> {
+impl EnrolRequest {
     /// Whom a failure counts against: a device that shows who it is does not pay for its neighbours.
-    fn rated(&self, source: IpAddr) -> Rated {
-        match self.by {
-            Entitlement::Code(_) => Rated::source(source),
-            Entitlement::Certificate => Rated::Identity(self.id),
-        }
-    }
-}
-
-impl Claim {
-    fn rated(&self, source: IpAddr) -> Rated {
-        match self {
-            Self::Code { .. } => Rated::source(source),
-            Self::Certificate { identity, .. } => Rated::Identity(identity.id()),
+    fn rated(&self) -> Rated {
+        match &self.claim {
+            Claim::Code { .. } => Rated::source(self.source),
+            Claim::Certificate { identity, .. } => Rated::Identity(identity.id()),
         }
     }
 }
@@ -195,14 +187,14 @@ impl Hub {
             Ok(issued) => {
                 let how = if matches!(request.claim, Claim::Code { .. }) { "by a one-time code" } else { "by renewal" };
                 let detail = format_args!("serial {} {how}", hex::encode(&issued.serial));
-                self.tell_enrolment(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
+                self.tell_of(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
                 // An issued certificate has its leaf first.
                 issued.chain_der.into_iter().next().ok_or(EnrolRefusal::Refused)
             }
             Err(why) => {
-                self.tell_enrolment(why.event(), name.as_ref(), request.source, format_args!("{why}"));
+                self.tell_of(why.event(), name.as_ref(), request.source, format_args!("{why}"));
                 if why.is_a_failure() {
-                    self.enrolment.failed(request.claim.rated(request.source), &self.config().limits, now.mono_ms);
+                    self.enrolment.failed(request.rated(), &self.config().limits, now.mono_ms);
                 }
                 if matches!(why, Why::Clone { .. }) {
                     self.respond_to_clone(name.as_ref(), now.wall);
@@ -212,15 +204,13 @@ impl Hub {
         }
     }
 
-    fn tell_enrolment(&self, kind: EventKind, name: Option<&IdentityName>, source: IpAddr, detail: fmt::Arguments<'_>) {
+    fn tell_of(&self, kind: EventKind, name: Option<&IdentityName>, source: IpAddr, detail: fmt::Arguments<'_>) {
         self.emit(kind, name.map(IdentityName::as_str), None, Some(source), detail);
     }
 
     fn consider(&self, request: &EnrolRequest, now: Now) -> Result<Issued, Why> {
         let config = self.config();
-        if let Some(wait_s) =
-            self.enrolment.failures_wait_s(request.claim.rated(request.source), &config.limits, now.mono_ms)
-        {
+        if let Some(wait_s) = self.enrolment.failures_wait_s(request.rated(), &config.limits, now.mono_ms) {
             return Err(Why::TooManyFailures(wait_s));
         }
         // First whether anybody is entitled: what a request says is only looked at then.
@@ -232,7 +222,7 @@ impl Hub {
                 Next::Issue(generation) => generation,
                 Next::Repeat(row) => {
                     // Honest devices seldom need that; whoever asks for it all the time is slowed down.
-                    self.enrolment.failed(applicant.rated(request.source), &config.limits, now.mono_ms);
+                    self.enrolment.failed(request.rated(), &config.limits, now.mono_ms);
                     let validity = (row.not_before, row.not_after);
                     return Ok(self.device_ca()?.repeat_client(applicant.id, &row.serial, &csr.key, validity)?);
                 }
@@ -308,12 +298,12 @@ impl Hub {
         let name = refusal.identity.and_then(|id| self.name_of(id));
         if refusal.reason != SUPERSEDED {
             let detail = format_args!("{}", refusal.reason);
-            return self.tell_enrolment(EventKind::IdentityRefused, name.as_ref(), source, detail);
+            return self.tell_of(EventKind::IdentityRefused, name.as_ref(), source, detail);
         }
         // Whoever has renewed has no use for the certificate before: somebody else seems to hold it. It is void, so this is
         // told and no more: else whoever holds it could have the right owner cut off again and again.
         let detail = format_args!("a certificate was used after the one that follows it");
-        self.tell_enrolment(EventKind::CloneSuspected, name.as_ref(), source, detail);
+        self.tell_of(EventKind::CloneSuspected, name.as_ref(), source, detail);
     }
 
     fn respond_to_clone(&self, name: Option<&IdentityName>, now: UnixMillis) {

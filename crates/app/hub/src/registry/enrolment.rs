@@ -186,11 +186,11 @@ impl Registry {
         Ok(Standing { row: (**row).clone(), newest, generation, newest_seen })
     }
 
-    /// Notes that a certificate is in use: those before it are void from now on. `true` the first time.
-    pub(crate) fn used(&self, id: IdentityId, serial: &[u8]) -> bool {
+    /// Notes that a certificate is in use: those before it are void from now on.
+    pub(crate) fn used(&self, id: IdentityId, serial: &[u8]) {
         let generation = Generation::of_serial(serial).unwrap_or_default();
         if self.state.read().newest_used(id) >= generation {
-            return false;
+            return;
         }
         {
             let mut state = self.state.write();
@@ -198,7 +198,6 @@ impl Registry {
             *newest = generation.max(*newest);
         }
         self.superseding.lock().insert(id);
-        true
     }
 
     /// Writes down what [`Self::used`] voided since the last call.
