@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::now;
+use crate::{
+    now,
+    turns::{Called, session_turn},
+};
 
 /// Bytes read, and bytes written, in one step. One buffer of each a thread; a connection keeps only what is left over.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -54,6 +57,7 @@ pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Con
         timer_ms: 0,
         eof: false,
         flush_by_ms: None,
+        turn: None,
     };
     poll_fn(|cx| driver.poll(cx)).await;
     let linger = driver.connection.ended().is_some_and(|ended| ended.linger);
@@ -79,11 +83,18 @@ struct Driver<S> {
     eof: bool,
     /// When the last words of an ended connection are given up.
     flush_by_ms: Option<u64>,
+    /// It has more to do, and waits until others who have, too, had their turn.
+    turn: Option<Called>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Ready when the connection is over and its last bytes are written.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(called) = &mut self.turn {
+            // Also if the caller is gone, which is when the worker ends.
+            let _ = ready!(Pin::new(called).poll(cx));
+            self.turn = None;
+        }
         for _ in 0..STEPS_MAX {
             let now = now();
             match self.step(cx, now) {
@@ -97,7 +108,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
-        come_again(cx)
+        self.come_again(cx)
+    }
+
+    /// Polls this task again when every other that is ready has been, and the sockets were looked at; where many are busy,
+    /// when it is its turn.
+    fn come_again(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(mut called) = session_turn(self.connection.identity().id()) else { return come_again(cx) };
+        // Its receivers need not wait for that.
+        self.connection.wake_receivers();
+        if Pin::new(&mut called).poll(cx).is_ready() {
+            return come_again(cx);
+        }
+        self.turn = Some(called);
+        Poll::Pending
     }
 
     /// Read, process, answer, write: each once, if it can be.

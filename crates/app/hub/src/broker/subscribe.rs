@@ -97,8 +97,7 @@ impl Hub {
     fn subscribe_one(&self, turn: &mut Turn<'_>, session: &Arc<Session>, asked: &mut Asked) -> Result<Qos, Reason> {
         let Some((filter, options)) = asked.requests.get(asked.reasons.len()) else { return Err(Reason::SUCCESS) };
         let (options, id) = (*options, asked.id);
-        let config = self.config();
-        let limits = &config.limits;
+        let limits = &turn.config.limits;
         if filter.plain().split('/').count() > limits.topic_levels || filter.as_str().len() > limits.topic_bytes {
             self.emit_for(session, Kind::LimitReached, format_args!("filter has too many levels or bytes"));
             return Err(Reason::TOPIC_FILTER_INVALID);
@@ -122,7 +121,10 @@ impl Hub {
         let same = known.filter(|known| known.options == options && known.id == id);
         let subscription = match same {
             Some(same) => {
-                same.grant.store(grant);
+                // Storing waits for whoever is reading: not for what is there already.
+                if !Arc::ptr_eq(&same.grant.load(), &grant) {
+                    same.grant.store(grant);
+                }
                 same
             }
             None => {

@@ -232,6 +232,11 @@ impl Connection {
         self.searching
     }
 
+    /// Tells the receivers of an interrupted connection's messages now: it goes on only when others had their turn.
+    pub fn wake_receivers(&mut self) {
+        self.kept = None;
+    }
+
     /// The store learns what the turn has for it, before anybody is told of it.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         if let Some(open) = &mut self.open {
