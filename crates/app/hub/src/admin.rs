@@ -11,12 +11,16 @@ use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::Reason;
 use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, Generation, Issued, PkiError, Profile, Role as CertificateRole};
 use portreeve_policy::{Action, Context, PolicySource, PolicyTests, Subject};
-use portreeve_store::{CredentialRow, IdentityRow, StoreError};
+use portreeve_store::{ChangeRow, CredentialRow, IdentityRow, StoreError};
 use portreeve_types::{IdentityId, IdentityName, Kind, LifecycleState, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::subject_of};
+use crate::{
+    Close, Fields, Hub, Registry, RegistryError,
+    broker::Session,
+    registry::{By, subject_of},
+};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -25,6 +29,12 @@ pub struct Actor {
     pub name: String,
     /// What it may do.
     pub role: Role,
+}
+
+impl Actor {
+    fn at(&self, now: UnixMillis) -> By<'_> {
+        By { actor: &self.name, reason: "", at: now }
+    }
 }
 
 /// How the shell re-reads its configuration; returns what changed, in words.
@@ -71,6 +81,11 @@ pub enum AdminRequest {
     DeviceList,
     /// One identity with its certificates and sessions.
     DeviceShow {
+        /// Whose.
+        name: IdentityName,
+    },
+    /// What changed of an identity, when, by whom and why.
+    DeviceHistory {
         /// Whose.
         name: IdentityName,
     },
@@ -237,7 +252,8 @@ enum Need {
 impl AdminRequest {
     fn need(&self) -> Need {
         match self {
-            Self::Status | Self::DeviceList | Self::DeviceShow { .. } | Self::PolicyCheck { .. } => Need::Read,
+            Self::Status | Self::DeviceList | Self::DeviceShow { .. } => Need::Read,
+            Self::DeviceHistory { .. } | Self::PolicyCheck { .. } => Need::Read,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -275,7 +291,7 @@ impl Hub {
             }
             AdminRequest::DeviceCode { name, valid_s } => self.device_code(actor, &name, valid_s, now),
             AdminRequest::DeviceEdit { name, fields } => {
-                let row = self.registry.edit(&name, &fields, now)?;
+                let row = self.registry.edit(&name, &fields, actor.at(now))?;
                 self.identity_changed(&actor.name, &row, "fields changed");
                 Ok(Outcome::ok(identity_json(&self.registry, &row)))
             }
@@ -283,6 +299,7 @@ impl Hub {
                 Ok(Outcome::ok(self.registry.list().iter().map(|row| identity_json(&self.registry, row)).collect()))
             }
             AdminRequest::DeviceShow { name } => self.device_show(&name),
+            AdminRequest::DeviceHistory { name } => self.device_history(&name),
             AdminRequest::DeviceState { name, to, reason, dry_run } => {
                 self.device_state(actor, &name, to, &reason, dry_run, now)
             }
@@ -352,7 +369,7 @@ impl Hub {
     ) -> Result<Outcome, AdminError> {
         // Identity and certificate in one commit: a name without a certificate would be of no use to anybody.
         let mut made = None;
-        let row = self.registry.add(name, kind, fields, now, |row| {
+        let row = self.registry.add(name, kind, fields, actor.at(now), |row| {
             let Some(days) = bundle else { return Ok(None) };
             let (issued, bundle) = self.issue_bundle(row, days, now)?;
             made = Some((hex::encode(&issued.serial), bundle));
@@ -434,6 +451,11 @@ impl Hub {
         Ok(Outcome::ok(result))
     }
 
+    fn device_history(&self, name: &IdentityName) -> Result<Outcome, AdminError> {
+        let changes = self.registry.history(&self.registry.find(name)?)?;
+        Ok(Outcome::ok(changes.iter().map(change_json).collect()))
+    }
+
     fn device_state(
         &self,
         actor: &Actor,
@@ -454,7 +476,7 @@ impl Hub {
                 json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true }),
             ));
         }
-        let (row, cut) = self.move_identity(&actor.name, name, to, reason, now)?;
+        let (row, cut) = self.move_identity(name, to, By { reason, ..actor.at(now) })?;
         let mut result = identity_json(&self.registry, &row);
         result["connections_closed"] = json!(cut);
         Ok(Outcome::ok(result))
@@ -463,16 +485,14 @@ impl Hub {
     /// Moves an identity along its life and cuts it off where its new state says so (CSA-MSU-01). Returns how many connections ended.
     pub(crate) fn move_identity(
         &self,
-        actor: &str,
         name: &IdentityName,
         to: LifecycleState,
-        reason: &str,
-        now: UnixMillis,
+        by: By<'_>,
     ) -> Result<(Arc<IdentityRow>, usize), RegistryError> {
         let asked = Some(Instant::now());
-        let row = self.registry.set_state(name, to, reason, now)?;
+        let row = self.registry.set_state(name, to, by)?;
         let sessions = self.renew_decisions(row.id);
-        self.tell_change(actor, &row, to.as_str());
+        self.tell_change(by.actor, &row, to.as_str());
         let cut = if to == LifecycleState::Active {
             0
         } else {
@@ -481,7 +501,7 @@ impl Hub {
             self.cut(row.id, close, forget)
         };
         // Behind the cut, whose reason is the better one to hear.
-        self.reauthorize(&sessions, now);
+        self.reauthorize(&sessions, by.at);
         Ok((row, cut))
     }
 
@@ -595,6 +615,17 @@ fn credential_json(row: &CredentialRow) -> Value {
         "issued_ms": row.issued.0,
         "not_after_ms": row.not_after.0,
         "revoked_ms": row.revoked.map(|at| at.0),
+    })
+}
+
+fn change_json(row: &ChangeRow) -> Value {
+    json!({
+        "at_ms": row.at.0,
+        "actor": row.actor,
+        "field": row.field,
+        "before": row.before,
+        "after": row.after,
+        "reason": row.reason,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
 mod enrolment;
+mod history;
 mod status;
 
 use std::{
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
+pub(crate) use history::By;
 
 /// Why the registry refused a change.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,8 @@ pub struct Fields {
     pub notes: Option<String>,
 }
 
+/// What a history calls a certificate that was issued, which its serial number stands for.
+const CERTIFICATE: &str = "certificate";
 /// Longest descriptive field, characters.
 const FIELD_CHARS_MAX: usize = 256;
 
@@ -294,7 +298,7 @@ impl Registry {
         name: &IdentityName,
         kind: Kind,
         fields: &Fields,
-        now: UnixMillis,
+        by: By<'_>,
         certify: impl FnOnce(&IdentityRow) -> Result<Option<Issued>, E>,
     ) -> Result<Arc<IdentityRow>, E> {
         let _change = self.change.lock();
@@ -313,19 +317,19 @@ impl Registry {
             notes: String::new(),
             state: LifecycleState::Pending,
             state_reason: "registered by an operator".into(),
-            created: now,
-            changed: now,
+            created: by.at,
+            changed: by.at,
             last_seen: None,
         };
         fields.apply(&mut row)?;
-        let credential = certify(&row)?.map(|issued| credential(row.id, &issued, now));
+        let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
         if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
             return Err(RegistryError::KeyKnown.into());
         }
         if credential.is_some() {
             row.state = LifecycleState::Active;
         }
-        Ok(self.apply(row, credential.into_iter().collect())?)
+        Ok(self.apply(None, row, credential.into_iter().collect(), Vec::new(), by)?)
     }
 
     /// # Errors
@@ -334,13 +338,14 @@ impl Registry {
         &self,
         name: &IdentityName,
         fields: &Fields,
-        now: UnixMillis,
+        by: By<'_>,
     ) -> Result<Arc<IdentityRow>, RegistryError> {
         let _change = self.change.lock();
-        let mut row = (*self.find(name)?).clone();
+        let before = self.find(name)?;
+        let mut row = (*before).clone();
         fields.apply(&mut row)?;
-        row.changed = now;
-        self.put(row)
+        row.changed = by.at;
+        self.apply(Some(&before), row, Vec::new(), Vec::new(), by)
     }
 
     /// Whether the life cycle has this step. Revoked and retired are for ever.
@@ -365,31 +370,41 @@ impl Registry {
         &self,
         name: &IdentityName,
         to: LifecycleState,
-        reason: &str,
-        now: UnixMillis,
+        by: By<'_>,
     ) -> Result<Arc<IdentityRow>, RegistryError> {
         let _change = self.change.lock();
-        let mut row = (*self.find(name)?).clone();
+        let before = self.find(name)?;
+        let mut row = (*before).clone();
         if !Self::may_become(row.state, to) {
             return Err(RegistryError::Transition { name: name.clone(), from: row.state, to });
         }
         let mut ops = Vec::new();
         if matches!(to, LifecycleState::Revoked | LifecycleState::Retired) {
             let live = self.credentials(row.id).into_iter().filter(|credential| credential.revoked.is_none());
-            ops.extend(live.map(|credential| CredentialRow { revoked: Some(now), ..(*credential).clone() }));
+            ops.extend(live.map(|credential| CredentialRow { revoked: Some(by.at), ..(*credential).clone() }));
         }
         row.state = to;
-        row.state_reason = reason.chars().filter(|c| !c.is_control()).take(FIELD_CHARS_MAX).collect();
-        row.changed = now;
-        self.apply(row, ops)
+        row.state_reason = by.reason.chars().filter(|c| !c.is_control()).take(FIELD_CHARS_MAX).collect();
+        row.changed = by.at;
+        let reason = row.state_reason.clone();
+        self.apply(Some(&before), row, ops, Vec::new(), By { reason: &reason, ..by })
     }
 
-    fn put(&self, row: IdentityRow) -> Result<Arc<IdentityRow>, RegistryError> {
-        self.apply(row, Vec::new())
-    }
-
-    fn apply(&self, row: IdentityRow, credentials: Vec<CredentialRow>) -> Result<Arc<IdentityRow>, RegistryError> {
-        let mut ops = vec![RegistryOp::PutIdentity(row.clone())];
+    /// Stores an identity as it is now, its certificates that are new or changed, what is different from `before`, and in
+    /// the same commit `ops`.
+    fn apply(
+        &self,
+        before: Option<&IdentityRow>,
+        row: IdentityRow,
+        credentials: Vec<CredentialRow>,
+        mut ops: Vec<RegistryOp>,
+        by: By<'_>,
+    ) -> Result<Arc<IdentityRow>, RegistryError> {
+        ops.push(RegistryOp::PutIdentity(row.clone()));
+        ops.extend(by.differences(before, &row));
+        let is_known = |serial: &[u8]| self.state.read().by_serial(serial).is_some();
+        let issued = credentials.iter().filter(|credential| !is_known(&credential.serial));
+        ops.extend(issued.map(|credential| by.note(row.id, CERTIFICATE, "", &hex::encode(&credential.serial))));
         ops.extend(credentials.iter().cloned().map(RegistryOp::PutCredential));
         self.store.commit(&ops)?;
         let row = Arc::new(row);
@@ -514,6 +529,36 @@ mod tests {
 
     use super::*;
 
+    const BY: By<'_> = By { actor: "alice", reason: "stolen", at: UnixMillis(7) };
+
+    /// Whatever changes of an identity is kept with who did it and why, in the commit that changes it.
+    #[test]
+    fn every_change_has_its_author() {
+        let registry = Registry::new(Arc::new(MemoryRegistry::default()), RegistryContents::default());
+        let name: IdentityName = "lamp-1".parse().unwrap();
+        let fields = Fields { group: Some("lamps".into()), ..Fields::default() };
+        let pending = |_: &IdentityRow| Ok::<_, RegistryError>(None);
+        registry.add(&name, Kind::Device, &fields, By { reason: "", ..BY }, pending).unwrap();
+        let moved = Fields { group: Some("hall".into()), owner: Some(String::new()), ..Fields::default() };
+        registry.edit(&name, &moved, By { actor: "bob", reason: "", at: UnixMillis(8) }).unwrap();
+        registry.set_state(&name, LifecycleState::Revoked, By { actor: "carol", at: UnixMillis(9), ..BY }).unwrap();
+        assert!(registry.set_state(&name, LifecycleState::Active, BY).is_err(), "and no change leaves none");
+        let changes = registry.history(&registry.find(&name).unwrap()).unwrap();
+        let told: Vec<String> = changes
+            .iter()
+            .map(|row| format!("{} {} {} {}→{} {}", row.at.0, row.actor, row.field, row.before, row.after, row.reason))
+            .collect();
+        let expected = [
+            "7 alice name →lamp-1 ",
+            "7 alice kind →device ",
+            "7 alice group →lamps ",
+            "7 alice state →pending ",
+            "8 bob group lamps→hall ",
+            "9 carol state pending→revoked stolen",
+        ];
+        assert_eq!(told, expected);
+    }
+
     /// One key, one identity: also after the first holder was revoked, and across a restart.
     #[test]
     fn a_key_that_is_known_is_refused_for_ever() {
@@ -523,7 +568,7 @@ mod tests {
         let authority = Authority::create(now).unwrap();
         let key = portreeve_pki::generate_key().unwrap();
         let add = |registry: &Registry, name: &str| {
-            registry.add(&name.parse().unwrap(), Kind::Device, &Fields::default(), now, |row| {
+            registry.add(&name.parse().unwrap(), Kind::Device, &Fields::default(), BY, |row| {
                 let issued = authority.issue_device(row.id, &key.public, now, Duration::from_secs(3600));
                 Ok::<_, RegistryError>(Some(issued.unwrap()))
             })
@@ -531,7 +576,7 @@ mod tests {
         add(&registry, "first").unwrap();
         assert!(matches!(add(&registry, "second"), Err(RegistryError::KeyKnown)));
         assert!(registry.find(&"second".parse().unwrap()).is_err(), "nothing of it was registered");
-        registry.set_state(&"first".parse().unwrap(), LifecycleState::Revoked, "stolen", now).unwrap();
+        registry.set_state(&"first".parse().unwrap(), LifecycleState::Revoked, BY).unwrap();
         assert!(matches!(add(&registry, "third"), Err(RegistryError::KeyKnown)));
         let reopened = Registry::new(store.clone(), store.load().unwrap());
         assert!(matches!(add(&reopened, "fourth"), Err(RegistryError::KeyKnown)));

@@ -6,7 +6,7 @@ use portreeve_events::Kind as EventKind;
 use portreeve_store::IdentityRow;
 use portreeve_types::{IdentityId, LifecycleState, UnixMillis};
 
-use crate::Hub;
+use crate::{Hub, registry::By};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -32,7 +32,8 @@ impl Hub {
         self.warn_of(&due, warned, lifecycle.unused_days_max, now);
         for row in late {
             let reason = format!("not used for {} days", lifecycle.unused_days_max);
-            if let Err(error) = self.move_identity("the hub", &row.name, LifecycleState::Disabled, &reason, now) {
+            let by = By { actor: "the hub", reason: &reason, at: now };
+            if let Err(error) = self.move_identity(&row.name, LifecycleState::Disabled, by) {
                 tracing::warn!(identity = row.name.as_str(), %error, "an unused identity was not disabled; it is tried again");
             }
         }

@@ -137,6 +137,11 @@ pub(crate) enum DeviceCommand {
         /// Its name
         name: IdentityName,
     },
+    /// What changed of an identity: when, by whom and why
+    History {
+        /// Its name
+        name: IdentityName,
+    },
     /// Change what is known of an identity; policies that look at it apply at once
     #[command(after_help = "Example:\n  portreeve device edit lamp-1 --group lamps --firmware 2.1.0")]
     Edit {

@@ -37,6 +37,9 @@ pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure
         DeviceCommand::Show { name } => {
             show(global, &hub()?.request(AdminRequest::DeviceShow { name })?.result, identity)
         }
+        DeviceCommand::History { name } => {
+            show(global, &hub()?.request(AdminRequest::DeviceHistory { name })?.result, history)
+        }
         DeviceCommand::Edit { name, fields } => {
             let request = AdminRequest::DeviceEdit { name, fields: fields.into() };
             show(global, &hub()?.request(request)?.result, identity)
@@ -252,6 +255,16 @@ fn identity(result: &Value) -> String {
         text += &format!("\n{}", table(&head, &sessions));
     }
     text
+}
+
+fn history(result: &Value) -> String {
+    let row = |row: &Value| {
+        let mut cells = vec![instant(&row["at_ms"])];
+        cells.extend(["field", "before", "after", "actor", "reason"].map(|key| cell(&row[key])));
+        cells
+    };
+    let rows: Vec<_> = result.as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default();
+    table(&["WHEN", "WHAT", "BEFORE", "AFTER", "BY", "WHY"], &rows)
 }
 
 #[cfg(test)]

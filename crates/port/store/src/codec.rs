@@ -9,7 +9,9 @@ pub(crate) use ops::read_ops;
 use portreeve_types::{ClientId, IdentityId, KeyHash, Kind, LifecycleState, Qos, TopicFilter, TopicName, UnixMillis};
 use uuid::Uuid;
 
-use crate::rows::{CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, SessionRow, SubscriptionRow, WillRow};
+use crate::rows::{
+    ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, SessionRow, SubscriptionRow, WillRow,
+};
 
 /// First byte of every row.
 const VERSION: u8 = 1;
@@ -269,6 +271,26 @@ impl Encode for CredentialRow {
             not_after: input.millis()?,
             issued: input.millis()?,
             revoked: input.option(Reader::millis)?,
+        })
+    }
+}
+
+impl Encode for ChangeRow {
+    fn write(&self, out: &mut Vec<u8>) {
+        put_millis(out, &self.at);
+        for text in [&self.actor, &self.field, &self.before, &self.after, &self.reason] {
+            put_bytes(out, text.as_bytes());
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, BadRow> {
+        Ok(Self {
+            at: input.millis()?,
+            actor: input.string()?,
+            field: input.string()?,
+            before: input.string()?,
+            after: input.string()?,
+            reason: input.string()?,
         })
     }
 }

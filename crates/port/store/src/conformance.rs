@@ -13,9 +13,9 @@ use portreeve_types::{
 use uuid::Uuid;
 
 use crate::{
-    CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId, MessageRow, QueueRow, RegistryContents,
-    RegistryOp, RegistryStore, SessionContents, SessionId, SessionOp, SessionRow, SessionStore, StoreError,
-    StoredSession, SubscriptionRow, WillRow,
+    CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId,
+    MessageRow, QueueRow, RegistryContents, RegistryOp, RegistryStore, SessionContents, SessionId, SessionOp,
+    SessionRow, SessionStore, StoreError, StoredSession, SubscriptionRow, WillRow,
     codec::{Encode, read_ops},
 };
 
@@ -213,6 +213,7 @@ pub fn registry_store<S: RegistryStore, O: FnMut() -> S>(mut place: impl FnMut()
     registry_is_visible_after_reopening(place());
     registry_commits_all_or_nothing(place());
     names_and_keys_are_unique(place());
+    changes_are_kept_in_order_and_within_their_bound(place());
     registry_equals_the_model(place());
 }
 
@@ -275,6 +276,34 @@ fn names_and_keys_are_unique<S: RegistryStore>(mut open: impl FnMut() -> S) {
     done(store.commit(&[RegistryOp::PutCredential(credential(9, 1))]));
     done(store.commit(&[RegistryOp::PutCredential(credential(9, 1))]));
     assert_conflict(&store.commit(&[RegistryOp::PutCredential(credential(9, 2))]), "a key of another");
+}
+
+fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let change = |number: usize| ChangeRow {
+        at: UnixMillis(number as u64),
+        actor: "root".into(),
+        field: "group".into(),
+        before: String::new(),
+        after: number.to_string(),
+        reason: "a test".into(),
+    };
+    let (one, other) = (identity(1, "a").id, identity(2, "b").id);
+    let note = |identity, number| RegistryOp::Note { identity, change: change(number) };
+    let store = open();
+    assert_eq!(done(store.history(one)), []);
+    done(store.commit(&[note(one, 0), note(other, 0), note(one, 1)]));
+    let refused = [note(one, 9), RegistryOp::PutIdentity(identity(3, "c")), RegistryOp::PutIdentity(identity(4, "c"))];
+    assert_conflict(&store.commit(&refused), "with a change");
+    drop(store);
+    let store = open();
+    assert_eq!(done(store.history(one)), [change(0), change(1)]);
+    for number in 2..CHANGES_PER_IDENTITY_MAX + 3 {
+        done(store.commit(&[note(one, number)]));
+    }
+    let kept = done(store.history(one));
+    assert_eq!((kept.len(), &kept[0]), (CHANGES_PER_IDENTITY_MAX, &change(3)));
+    assert_eq!(kept.last(), Some(&change(CHANGES_PER_IDENTITY_MAX + 2)));
+    assert_eq!(done(store.history(other)), [change(0)]);
 }
 
 fn registry_equals_the_model<S: RegistryStore>(mut open: impl FnMut() -> S) {

@@ -30,13 +30,15 @@ mod tests;
 
 use std::sync::Arc;
 
+use portreeve_types::IdentityId;
+
 pub use embedded::{RedbRegistry, RedbSessions, RedbStore};
 pub use error::StoreError;
 pub use journal::{Health, Journal, JournalLimits, JournalStats, Progress, Ticket};
 pub use memory::{MemoryRegistry, MemorySessions};
 pub use rows::{
-    CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RegistryContents, RegistryOp, SessionContents,
-    SessionId, SessionOp, SessionRow, StoredSession, SubscriptionRow, WillRow,
+    CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RegistryContents,
+    RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, StoredSession, SubscriptionRow, WillRow,
 };
 
 /// Identities, credentials and named blobs. Small, read once, written rarely.
@@ -53,6 +55,13 @@ pub trait RegistryStore: Send + Sync {
     /// [`StoreError::Conflict`] when at any point two identities would bear one name, or a key would change its
     /// identity.
     fn commit(&self, ops: &[RegistryOp]) -> Result<(), StoreError>;
+
+    /// The changes that were noted of an identity, oldest first. They are not part of [`Self::load`]: nobody needs them
+    /// to run.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a row cannot be read.
+    fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError>;
 }
 
 /// Sessions and everything that belongs to them.
@@ -84,6 +93,10 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
 impl<S: RegistryStore + ?Sized> RegistryStore for Arc<S> {
     fn load(&self) -> Result<RegistryContents, StoreError> {
         (**self).load()
+    }
+
+    fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
+        (**self).history(identity)
     }
 
     fn commit(&self, ops: &[RegistryOp]) -> Result<(), StoreError> {

@@ -1,6 +1,9 @@
 //! The model: what a store must do, in maps.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use portreeve_types::{IdentityId, IdentityName, KeyHash, TopicFilter, TopicName};
@@ -9,8 +12,8 @@ use crate::{
     RegistryStore, SessionStore, StoreError,
     assemble::Assembly,
     rows::{
-        CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RegistryContents, RegistryOp, SessionContents,
-        SessionId, SessionOp, SessionRow, SubscriptionRow, WillRow,
+        CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow,
+        RegistryContents, RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, SubscriptionRow, WillRow,
     },
 };
 
@@ -20,6 +23,7 @@ struct Registry {
     names: BTreeMap<IdentityName, IdentityId>,
     credentials: BTreeMap<KeyHash, CredentialRow>,
     blobs: BTreeMap<String, Vec<u8>>,
+    changes: BTreeMap<IdentityId, VecDeque<ChangeRow>>,
 }
 
 impl Registry {
@@ -30,6 +34,13 @@ impl Registry {
                 let before = self.credentials.insert(row.key, row.clone());
                 if before.is_some_and(|before| before.identity != row.identity) {
                     return Err(StoreError::key_taken(row.key));
+                }
+            }
+            RegistryOp::Note { identity, change } => {
+                let changes = self.changes.entry(*identity).or_default();
+                changes.push_back(change.clone());
+                if changes.len() > CHANGES_PER_IDENTITY_MAX {
+                    changes.pop_front();
                 }
             }
             RegistryOp::PutBlob { name, bytes } => {
@@ -73,6 +84,10 @@ impl RegistryStore for MemoryRegistry {
         ops.iter().try_for_each(|op| after.apply(op))?;
         *state = after;
         Ok(())
+    }
+
+    fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
+        Ok(self.0.lock().changes.get(&identity).map(|changes| changes.iter().cloned().collect()).unwrap_or_default())
     }
 }
 

@@ -58,6 +58,26 @@ pub struct CredentialRow {
     pub revoked: Option<UnixMillis>,
 }
 
+/// One change to an identity: what an auditor asks for years later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRow {
+    /// When.
+    pub at: UnixMillis,
+    /// Who did it, as the hub knows them.
+    pub actor: String,
+    /// What changed: a field of [`IdentityRow`], or `certificate`.
+    pub field: String,
+    /// Its value before; empty for none.
+    pub before: String,
+    /// Its value since.
+    pub after: String,
+    /// Why, if somebody said.
+    pub reason: String,
+}
+
+/// Changes that are kept of one identity; the oldest go.
+pub const CHANGES_PER_IDENTITY_MAX: usize = 256;
+
 /// A change to the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryOp {
@@ -65,6 +85,13 @@ pub enum RegistryOp {
     PutIdentity(IdentityRow),
     /// Adds or replaces the credential with this key.
     PutCredential(CredentialRow),
+    /// Notes a change to an identity behind those noted before, of which [`CHANGES_PER_IDENTITY_MAX`] are kept.
+    Note {
+        /// Whose.
+        identity: IdentityId,
+        /// What changed.
+        change: ChangeRow,
+    },
     /// Adds or replaces a named blob (policy text, certificates, …).
     PutBlob {
         /// Its name.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::{
-    CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId, MessageRow, QueueRow, RedbStore, SessionId,
-    SessionOp, SessionRow, SessionStore, SubscriptionRow, WillRow,
+    ChangeRow, CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId, MessageRow, QueueRow, RedbStore,
+    SessionId, SessionOp, SessionRow, SessionStore, SubscriptionRow, WillRow,
     codec::Encode,
     conformance::{self, Rng, decode_ops, encode_ops, message, queued, random_ops, session},
     fold::fold,
@@ -194,6 +194,9 @@ proptest! {
         check_byte_form(&session(number), false);
         let revoked = (number % 2 == 0).then_some(portreeve_types::UnixMillis(number));
         check_byte_form(&CredentialRow { revoked, ..conformance::credential(number.to_be_bytes()[7], 3) }, false);
+        let text = || number.to_string();
+        let (at, actor, field, before) = (portreeve_types::UnixMillis(number), text(), text(), String::new());
+        check_byte_form(&ChangeRow { at, actor, field, before, after: text(), reason: identity.notes.clone() }, false);
         let subscription_id = (number % 2 == 0).then_some(u32::MAX);
         let filter = "$share/g/a/+/#".parse().unwrap();
         check_byte_form(&SubscriptionRow { filter, options: number.to_be_bytes()[0], subscription_id }, false);
@@ -225,7 +228,7 @@ proptest! {
     fn foreign_bytes_never_panic(bytes in bytes()) {
         let mut bytes = bytes;
         bytes.insert(0, 1);
-        let _ = (IdentityRow::decode(&bytes), CredentialRow::decode(&bytes), MessageRow::decode(&bytes));
+        let _ = (IdentityRow::decode(&bytes), ChangeRow::decode(&bytes), CredentialRow::decode(&bytes), MessageRow::decode(&bytes));
         let _ = (SessionRow::decode(&bytes), SubscriptionRow::decode(&bytes), WillRow::decode(&bytes));
         // What is accepted is the one byte form of what was read.
         if let Ok(row) = QueueRow::decode(&bytes) {

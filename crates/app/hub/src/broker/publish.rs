@@ -506,7 +506,7 @@ mod tests {
     use portreeve_types::Kind as IdentityKind;
 
     use super::*;
-    use crate::{Actor, AdminRequest, Connection, Fields, Peer, broker::message::Envelope};
+    use crate::{Actor, AdminRequest, Connection, Fields, Peer, broker::message::Envelope, registry::By};
 
     fn policy(hub: &Hub, text: &str) {
         let source = serde_json::from_value(serde_json::json!({ "file": "test.cedar", "text": text })).unwrap();
@@ -521,12 +521,12 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let now = std::time::SystemTime::now().into();
         let hub = Hub::open(&data.path().join("hub"), Config::default(), now).unwrap();
-        let fields = Fields::default();
+        let (fields, by) = (Fields::default(), By { actor: "test", reason: "", at: now });
         let authority = &hub.authority;
         let key = portreeve_pki::generate_key().unwrap();
         let mut leaf = None;
         hub.registry
-            .add(&"app".parse().unwrap(), IdentityKind::Application, &fields, now, |row| {
+            .add(&"app".parse().unwrap(), IdentityKind::Application, &fields, by, |row| {
                 let issued =
                     authority.issue_device(row.id, &key.public, now, std::time::Duration::from_secs(3600)).unwrap();
                 leaf = Some(issued.clone());

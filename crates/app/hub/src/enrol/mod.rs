@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Actor, AdminError, DeviceIdentity, Hub, Now, RegistryError,
-    registry::{Entitlement, SUPERSEDED, Standing, WaitingCode},
+    registry::{By, Entitlement, SUPERSEDED, Standing, WaitingCode},
 };
 
 pub(crate) use rates::{EnrolmentRates, Rated};
@@ -185,8 +185,8 @@ impl Hub {
         };
         match outcome {
             Ok(issued) => {
-                let how = if matches!(request.claim, Claim::Code { .. }) { "by a one-time code" } else { "by renewal" };
-                let detail = format_args!("serial {} {how}", hex::encode(&issued.serial));
+                let how = if matches!(request.claim, Claim::Code { .. }) { "one-time code" } else { "renewal" };
+                let detail = format_args!("serial {}, {how}", hex::encode(&issued.serial));
                 self.tell_of(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
                 // An issued certificate has its leaf first.
                 issued.chain_der.into_iter().next().ok_or(EnrolRefusal::Refused)
@@ -217,7 +217,8 @@ impl Hub {
         let applicant = self.applicant(&request.claim, now.wall)?;
         let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
         self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
-        self.registry.certify(applicant.id, csr.key.hash(), applicant.by, now.wall, |standing| {
+        let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
+        self.registry.certify(applicant.id, csr.key.hash(), applicant.by, by, |standing| {
             let generation = match self.next_for(&applicant, standing, &csr, now.wall)? {
                 Next::Issue(generation) => generation,
                 Next::Repeat(row) => {
@@ -308,8 +309,8 @@ impl Hub {
 
     fn respond_to_clone(&self, name: Option<&IdentityName>, now: UnixMillis) {
         let (CloneResponse::Quarantine, Some(name)) = (self.config().enrolment.on_clone, name) else { return };
-        let moved =
-            self.move_identity("the hub", name, LifecycleState::Quarantined, "its certificate seems to be copied", now);
+        let by = By { actor: "the hub", reason: "its certificate seems to be copied", at: now };
+        let moved = self.move_identity(name, LifecycleState::Quarantined, by);
         if let Err(error) = moved {
             tracing::warn!(identity = name.as_str(), %error, "an identity that seems to be copied was not quarantined");
         }

@@ -6,7 +6,7 @@ use portreeve_pki::{CodeHash, Generation, Issued};
 use portreeve_store::{CredentialRow, IdentityRow, RegistryOp, StoreError};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
 
-use super::{Registry, RegistryError, State, credential};
+use super::{By, Registry, RegistryError, State, credential};
 
 /// Why a certificate is refused after one that follows it was used.
 pub(crate) const SUPERSEDED: &str = "superseded";
@@ -56,6 +56,16 @@ pub(crate) enum Entitlement {
     Code(CodeHash),
     /// The identity's present certificate, proved in the handshake.
     Certificate,
+}
+
+impl Entitlement {
+    /// For the history.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Code(_) => "one-time code",
+            Self::Certificate => "renewal",
+        }
+    }
 }
 
 /// What is known of an identity when a further certificate is asked for.
@@ -129,14 +139,15 @@ impl Registry {
         &self,
         id: IdentityId,
         key: KeyHash,
-        by: Entitlement,
-        now: UnixMillis,
+        entitlement: Entitlement,
+        by: By<'_>,
         certify: impl FnOnce(&Standing) -> Result<Issued, E>,
     ) -> Result<Issued, E> {
         let _change = self.change.lock();
+        let now = by.at;
         let mut standing = self.standing(id)?;
         expect_enrollable(&standing.row)?;
-        if let Entitlement::Code(code) = by
+        if let Entitlement::Code(code) = entitlement
             && !self.is_expected(id, code, now)
         {
             return Err(RegistryError::Code.into());
@@ -152,29 +163,17 @@ impl Registry {
             return Err(RegistryError::KeyKnown.into());
         }
         let issued = certify(&standing)?;
+        let before = standing.row.clone();
         if standing.row.state == LifecycleState::Pending {
             standing.row.state = LifecycleState::Active;
             standing.row.state_reason = "enrolled".into();
             standing.row.changed = now;
         }
-        self.keep(standing.row, credential(id, &issued, now)).map_err(RegistryError::from)?;
+        let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
+        self.apply(Some(&before), standing.row, vec![credential(id, &issued, now)], used_up, by)?;
+        self.state.write().codes.remove(&id);
         self.seen(id, now);
         Ok(issued)
-    }
-
-    fn keep(&self, row: IdentityRow, credential: CredentialRow) -> Result<(), StoreError> {
-        let id = row.id;
-        self.store.commit(&[
-            RegistryOp::PutIdentity(row.clone()),
-            RegistryOp::PutCredential(credential.clone()),
-            RegistryOp::DeleteBlob { name: blob_name(id) },
-        ])?;
-        let mut state = self.state.write();
-        state.identities.insert(id, row.into());
-        state.put_credential(credential);
-        state.codes.remove(&id);
-        self.raise_revision();
-        Ok(())
     }
 
     fn standing(&self, id: IdentityId) -> Result<Standing, RegistryError> {

@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    fn by_serial(&self, serial: &[u8]) -> Option<&CredentialRow> {
+    pub(super) fn by_serial(&self, serial: &[u8]) -> Option<&CredentialRow> {
         let key: &KeyHash = self.serials.get(&SerialKey::of(serial))?;
         self.credentials.get(key).map(|row| &**row).filter(|row| row.serial == serial)
     }

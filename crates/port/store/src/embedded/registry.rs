@@ -1,18 +1,21 @@
 use std::path::Path;
 
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use portreeve_types::IdentityId;
+use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::file::{Failure, RedbFile, Role};
 use crate::{
     RegistryStore, StoreError,
     codec::Encode,
-    rows::{CredentialRow, IdentityRow, RegistryContents, RegistryOp},
+    rows::{CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, RegistryContents, RegistryOp},
 };
 
 const IDENTITIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("identities");
 /// Name to identity: keeps names unique.
 const NAMES: TableDefinition<'_, &str, u128> = TableDefinition::new("names");
 const CREDENTIALS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("credentials");
+/// Changes by whose they are and in their order.
+const CHANGES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("changes");
 const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
 
 /// The registry in a redb file.
@@ -23,6 +26,7 @@ struct Tables<'txn> {
     names: Table<'txn, &'static str, u128>,
     credentials: Table<'txn, [u8; 32], &'static [u8]>,
     blobs: Table<'txn, &'static str, &'static [u8]>,
+    changes: Table<'txn, (u128, u64), &'static [u8]>,
     row: Vec<u8>,
 }
 
@@ -33,6 +37,7 @@ impl<'txn> Tables<'txn> {
             names: transaction.open_table(NAMES)?,
             credentials: transaction.open_table(CREDENTIALS)?,
             blobs: transaction.open_table(BLOBS)?,
+            changes: transaction.open_table(CHANGES)?,
             row: Vec::new(),
         })
     }
@@ -41,6 +46,7 @@ impl<'txn> Tables<'txn> {
         match op {
             RegistryOp::PutIdentity(row) => self.put_identity(row, file),
             RegistryOp::PutCredential(row) => self.put_credential(row, file),
+            RegistryOp::Note { identity, change } => self.note(identity.0.as_u128(), change),
             RegistryOp::PutBlob { name, bytes } => {
                 self.blobs.insert(name.as_str(), bytes.as_slice())?;
                 Ok(())
@@ -50,6 +56,21 @@ impl<'txn> Tables<'txn> {
                 Ok(())
             }
         }
+    }
+
+    fn note(&mut self, id: u128, change: &ChangeRow) -> Result<(), Failure> {
+        change.encode(&mut self.row);
+        let all = (id, 0)..=(id, u64::MAX);
+        let first = self.changes.range(all.clone())?.next().transpose()?.map(|(key, _)| key.value().1);
+        let last = self.changes.range(all)?.next_back().transpose()?.map(|(key, _)| key.value().1);
+        let next = last.map_or(0, |last| last + 1);
+        // They are numbered without gaps.
+        let full = first.filter(|first| next - first >= CHANGES_PER_IDENTITY_MAX as u64);
+        if let Some(oldest) = full {
+            self.changes.remove((id, oldest))?;
+        }
+        self.changes.insert((id, next), self.row.as_slice())?;
+        Ok(())
     }
 
     fn put_identity(&mut self, row: &IdentityRow, file: &RedbFile) -> Result<(), Failure> {
@@ -114,6 +135,19 @@ impl RegistryStore for RedbRegistry {
         self.0.write(|transaction| {
             let mut tables = Tables::open(transaction)?;
             ops.iter().try_for_each(|op| tables.apply(op, &self.0))
+        })
+    }
+
+    fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
+        let id = identity.0.as_u128();
+        self.0.read(|transaction| {
+            let table = match transaction.open_table(CHANGES) {
+                // A file from before changes were noted, in which none was since.
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let rows = table.range((id, 0)..=(id, u64::MAX))?;
+            rows.map(|entry| decode(&self.0, "changes", identity, entry?.1.value())).collect()
         })
     }
 }

@@ -1,0 +1,64 @@
+//! What changed of an identity, by whose hand: noted in the commit that changes it.
+
+use std::sync::Arc;
+
+use portreeve_store::{ChangeRow, IdentityRow, RegistryOp, StoreError};
+use portreeve_types::{IdentityId, UnixMillis};
+
+use super::Registry;
+
+/// Who changes something, why and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct By<'a> {
+    /// An operator, or what part of the hub did it.
+    pub(crate) actor: &'a str,
+    /// Empty if nobody said.
+    pub(crate) reason: &'a str,
+    pub(crate) at: UnixMillis,
+}
+
+impl By<'_> {
+    /// A value that went from `before` to `after`.
+    pub(super) fn note(self, identity: IdentityId, field: &str, before: &str, after: &str) -> RegistryOp {
+        let change = ChangeRow {
+            at: self.at,
+            actor: self.actor.into(),
+            field: field.into(),
+            before: before.into(),
+            after: after.into(),
+            reason: self.reason.into(),
+        };
+        RegistryOp::Note { identity, change }
+    }
+
+    /// Every value of an identity that is another than before; `None` for one that is new.
+    pub(super) fn differences(self, before: Option<&IdentityRow>, after: &IdentityRow) -> Vec<RegistryOp> {
+        let values = |row: &IdentityRow| {
+            let IdentityRow { name, kind, group, owner, location, model, firmware, notes, state, .. } = row.clone();
+            [
+                ("name", name.to_string()),
+                ("kind", kind.as_str().into()),
+                ("group", group),
+                ("owner", owner),
+                ("location", location),
+                ("model", model),
+                ("firmware", firmware),
+                ("notes", notes),
+                ("state", state.as_str().into()),
+            ]
+        };
+        let old = before.map(values).unwrap_or_default().map(|(_, value)| value);
+        let changed = values(after).into_iter().zip(old).filter(|((_, new), old)| new != old);
+        changed.map(|((field, new), old)| self.note(after.id, field, &old, &new)).collect()
+    }
+}
+
+impl Registry {
+    /// What changed of an identity, oldest first, as far back as it is kept (CSA-MSU-01).
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn history(&self, row: &Arc<IdentityRow>) -> Result<Vec<ChangeRow>, StoreError> {
+        self.store.history(row.id)
+    }
+}
