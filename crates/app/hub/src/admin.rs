@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Close, Fields, Hub, Registry, RegistryError,
+    Close, Fields, GroupSettings, Hub, Registry, RegistryError,
     broker::Session,
     registry::{By, subject_of},
 };
@@ -102,6 +102,46 @@ pub enum AdminRequest {
         #[serde(default)]
         dry_run: bool,
     },
+    /// By which rules certificates are issued.
+    EnrolmentRules,
+    /// All enrolment groups.
+    EnrolmentGroups,
+    /// Trusts a maker to vouch for its devices.
+    EnrolmentGroupAdd {
+        /// The group.
+        settings: Box<GroupSettings>,
+    },
+    /// Replaces what a maker has revoked.
+    EnrolmentGroupCrls {
+        /// Which group.
+        name: IdentityName,
+        /// The lists, PEM.
+        crls_pem: String,
+    },
+    /// Takes a newer edition of a group's allow-list.
+    EnrolmentGroupList {
+        /// Which group.
+        name: IdentityName,
+        /// The list, a JWS.
+        document: String,
+    },
+    /// Trusts a maker no more; the devices that it brought stay.
+    EnrolmentGroupRemove {
+        /// Which group.
+        name: IdentityName,
+    },
+    /// What waits for a second person.
+    ApprovalList,
+    /// Consents to what waits, or refuses it.
+    ApprovalAnswer {
+        /// Which.
+        number: u64,
+        /// Whether it may be.
+        granted: bool,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
     /// Compiles policies without applying them.
     PolicyCheck {
         /// File names and texts.
@@ -178,8 +218,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn ok(result: Value) -> Self {
+    pub(crate) fn ok(result: Value) -> Self {
         Self { result, failed: false }
+    }
+
+    /// Nothing is done before somebody else consents.
+    pub(crate) fn waiting(number: u64) -> Self {
+        Self::ok(json!({ "waits_for_approval": number }))
     }
 }
 
@@ -254,6 +299,10 @@ impl AdminRequest {
         match self {
             Self::Status | Self::DeviceList | Self::DeviceShow { .. } => Need::Read,
             Self::DeviceHistory { .. } | Self::PolicyCheck { .. } => Need::Read,
+            Self::EnrolmentRules | Self::EnrolmentGroups | Self::ApprovalList => Need::Read,
+            Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } => Need::Keys,
+            Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
+            Self::ApprovalAnswer { .. } => Need::Keys,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -263,10 +312,37 @@ impl AdminRequest {
     }
 }
 
-/// Role × need. The default row is all ✘.
-fn permits(role: Role, need: Need) -> bool {
+impl AdminRequest {
+    /// Whether it changes whom certificates are issued to on whose word: one person alone may not do that where
+    /// `admin.two_persons` says so (CSA-SCN-08).
+    fn is_of_ca(&self) -> bool {
+        matches!(self, Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. })
+    }
+
+    /// What it is about, for whoever has to consent.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
+            Self::EnrolmentGroupRemove { name } => name.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// What it does, for whoever has to consent.
+    pub(crate) fn title(&self) -> &'static str {
+        match self {
+            Self::EnrolmentGroupAdd { .. } => "add an enrolment group",
+            Self::EnrolmentGroupRemove { .. } => "remove an enrolment group",
+            _ => "",
+        }
+    }
+}
+
+/// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
+/// (CSA-CRD-03).
+fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
     match role {
-        Role::Administrator => true,
+        Role::Administrator => need != Need::Keys || !keys_apart,
         Role::Operator => matches!(need, Need::Read | Need::Operate),
         Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys),
         Role::ReleaseSigner | Role::Auditor | Role::Viewer => need == Need::Read,
@@ -279,11 +355,30 @@ impl Hub {
     /// # Errors
     /// [`AdminError`], whose text is for the operator.
     pub fn administer(&self, actor: &Actor, request: AdminRequest) -> Result<Outcome, AdminError> {
-        if !permits(actor.role, request.need()) {
+        if let Err(refused) = self.expect_permission(actor, &request) {
             self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{:?}", request.need()));
-            return Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() });
+            return Err(refused);
         }
         let now = self.wall_clock();
+        if self.config().admin.two_persons && request.is_of_ca() {
+            return self.ask_for_second(actor, request, now);
+        }
+        self.perform(actor, request, now)
+    }
+
+    /// Whether somebody's role permits a request.
+    ///
+    /// # Errors
+    /// [`AdminError::Role`].
+    pub(crate) fn expect_permission(&self, actor: &Actor, request: &AdminRequest) -> Result<(), AdminError> {
+        if permits(actor.role, request.need(), self.config().admin.keys_apart) {
+            return Ok(());
+        }
+        Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() })
+    }
+
+    /// Does what somebody may ask for, and where two have to, both have.
+    pub(crate) fn perform(&self, actor: &Actor, request: AdminRequest, now: UnixMillis) -> Result<Outcome, AdminError> {
         match request {
             AdminRequest::Status => Ok(Outcome::ok(self.status(now))),
             AdminRequest::DeviceAdd { name, kind, fields, bundle, days } => {
@@ -302,6 +397,20 @@ impl Hub {
             AdminRequest::DeviceHistory { name } => self.device_history(&name),
             AdminRequest::DeviceState { name, to, reason, dry_run } => {
                 self.device_state(actor, &name, to, &reason, dry_run, now)
+            }
+            AdminRequest::EnrolmentRules => Ok(Outcome::ok(self.enrolment_rules())),
+            AdminRequest::EnrolmentGroups => Ok(Outcome::ok(self.groups())),
+            AdminRequest::EnrolmentGroupAdd { settings } => self.group_add(actor, *settings, now).map(Outcome::ok),
+            AdminRequest::EnrolmentGroupCrls { name, crls_pem } => {
+                self.group_crls(actor, &name, crls_pem, now).map(Outcome::ok)
+            }
+            AdminRequest::EnrolmentGroupList { name, document } => {
+                self.group_list(actor, &name, &document, now).map(Outcome::ok)
+            }
+            AdminRequest::EnrolmentGroupRemove { name } => self.group_remove(actor, &name).map(Outcome::ok),
+            AdminRequest::ApprovalList => Ok(self.approvals(now)),
+            AdminRequest::ApprovalAnswer { number, granted, reason } => {
+                self.answer_approval(actor, number, granted, &reason, now)
             }
             AdminRequest::PolicyCheck { sources } => {
                 let set = self.compile(&into_sources(sources))?;
@@ -636,16 +745,12 @@ mod tests {
     /// The whole table, so that a change of it shows in a diff.
     #[test]
     fn role_by_need() {
-        let table: Vec<String> = Role::ALL
-            .iter()
-            .map(|&role| {
-                let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
-                format!(
-                    "{role} {}",
-                    cells.map(|need| if permits(role, need) { '✔' } else { '✘' }).iter().collect::<String>()
-                )
-            })
-            .collect();
+        let row = |role: Role, keys_apart| {
+            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
+            let cells = cells.map(|need| if permits(role, need, keys_apart) { '✔' } else { '✘' });
+            format!("{role} {}", cells.iter().collect::<String>())
+        };
+        let table = |keys_apart| Role::ALL.iter().map(|&role| row(role, keys_apart)).collect::<Vec<_>>();
         let expected = [
             "administrator ✔✔✔✔",
             "operator ✔✔✘✘",
@@ -654,7 +759,10 @@ mod tests {
             "auditor ✔✘✘✘",
             "viewer ✔✘✘✘",
         ];
-        assert_eq!(table, expected);
+        assert_eq!(table(false), expected);
+        // CSA-CRD-03.
+        let apart = table(true);
+        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔", &expected.map(String::from)[1..]));
     }
 
     #[test]

@@ -113,6 +113,8 @@ impl Hub {
         let pki = data.join("pki");
         let authority = read_authority(&pki, now)?;
         let hub_credentials = hub_certificate(&pki, &authority, &config, now)?;
+        let groups = crate::enrol::Groups::resume(&registry_contents.blobs, now);
+        let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
@@ -148,6 +150,8 @@ impl Hub {
             rate: limits::RateWindow::default(),
             used_rates: crate::UsedRates::default(),
             enrolment: crate::enrol::EnrolmentRates::default(),
+            groups,
+            approvals,
             publication,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),

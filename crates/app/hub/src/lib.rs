@@ -16,6 +16,7 @@
 //!   No lock is held while another session's connection is woken.
 
 mod admin;
+mod approvals;
 mod bootstrap;
 mod broker;
 mod enrol;
@@ -53,7 +54,7 @@ use portreeve_types::{LifecycleState, Qos, UnixMillis};
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
 pub use bootstrap::OpenError;
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
-pub use enrol::{Claim, EnrolRefusal, EnrolRequest};
+pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings};
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
 pub use revocation::PublicationError;
@@ -90,6 +91,8 @@ pub struct Hub {
     rate: limits::RateWindow,
     used_rates: UsedRates,
     enrolment: enrol::EnrolmentRates,
+    groups: enrol::Groups,
+    approvals: approvals::Approvals,
     publication: revocation::Publication,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,

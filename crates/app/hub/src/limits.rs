@@ -225,6 +225,7 @@ impl Hub {
                 self.enrolment.failures_of_the_worst(),
             ),
             row("certificates_per_s", l.certificates_per_s.into(), self.enrolment.certificates_in_use()),
+            row("approvals_waiting", l.approvals_waiting as u64, self.approvals.len() as u64),
             row("ocsp_answers_per_s", l.ocsp_answers_per_s.into(), self.publication.answers_in_use()),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
             row("bytes_per_s", l.bytes_per_s, bytes_now),

@@ -4,6 +4,7 @@
 
 mod enrolment;
 mod history;
+mod origin;
 mod status;
 
 use std::{
@@ -21,10 +22,12 @@ use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
 
+use origin::Origins;
 use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 pub(crate) use history::By;
+pub(crate) use origin::{Admitted, Newcomer, Origin};
 
 /// Why the registry refused a change.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,9 @@ pub enum RegistryError {
         /// Its state.
         state: LifecycleState,
     },
+    /// A maker vouches for a device whose name is somebody else's, or whose key is known from another maker.
+    #[error("`{0}` is registered, and not as a device that this group vouches for")]
+    Vouched(IdentityName),
     /// No such code waits for this identity: it is wrong, was used, or its time is over.
     #[error("the one-time code is wrong, was used before, or its time is over")]
     Code,
@@ -156,6 +162,7 @@ struct State {
     /// The newest generation that somebody has connected with, of those who have renewed.
     newest_used: HashMap<IdentityId, Generation>,
     serials: HashMap<SerialKey, KeyHash>,
+    origins: Origins,
 }
 
 impl State {
@@ -206,6 +213,7 @@ impl Registry {
             state.put_credential(row);
         }
         state.codes.extend(enrolment::stored_codes(&contents.blobs));
+        state.origins = Origins::resume(&contents.blobs);
         Self {
             store,
             state: state.into(),
@@ -305,22 +313,7 @@ impl Registry {
         if self.state.read().names.contains_key(name) {
             return Err(RegistryError::Exists(name.clone()).into());
         }
-        let mut row = IdentityRow {
-            id: IdentityId(Uuid::new_v4()),
-            name: name.clone(),
-            kind,
-            group: String::new(),
-            owner: String::new(),
-            location: String::new(),
-            model: String::new(),
-            firmware: String::new(),
-            notes: String::new(),
-            state: LifecycleState::Pending,
-            state_reason: "registered by an operator".into(),
-            created: by.at,
-            changed: by.at,
-            last_seen: None,
-        };
+        let mut row = blank(name, kind, by.at);
         fields.apply(&mut row)?;
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
         if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
@@ -478,6 +471,26 @@ impl Registry {
 
     pub(crate) fn subject(&self, id: IdentityId) -> Option<Subject> {
         self.row(id).map(|row| subject_of(&row))
+    }
+}
+
+/// An identity of which nothing is known yet.
+fn blank(name: &IdentityName, kind: Kind, now: UnixMillis) -> IdentityRow {
+    IdentityRow {
+        id: IdentityId(Uuid::new_v4()),
+        name: name.clone(),
+        kind,
+        group: String::new(),
+        owner: String::new(),
+        location: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        notes: String::new(),
+        state: LifecycleState::Pending,
+        state_reason: "registered by an operator".into(),
+        created: now,
+        changed: now,
+        last_seen: None,
     }
 }
 

@@ -99,6 +99,9 @@ section! {
         /// The part of a certificate's life that has to be over before it is renewed. Clients renew at two thirds; one
         /// that asks much earlier is broken or up to something.
         renew_after_percent: u16 = 50, in 0..=90, "percent", reload;
+        /// Whether the first certificate by a one-time code needs an operator's consent as well: `portreeve approval`. Who
+        /// makes the code and who consents may not be the same person. Each enrolment group has a setting of its own.
+        code_approval: bool = false, "truth value", reload;
         /// What happens when a certificate that was renewed before is renewed again with another key, which is what a
         /// copied device does: `alert` refuses and emits an event, `quarantine` also cuts the identity off.
         on_clone: CloneResponse = CloneResponse::Alert, "word", reload;
@@ -148,6 +151,13 @@ section! {
         /// Local users other than the hub's own, who is administrator, and what each may do: administrator, operator,
         /// key-manager, release-signer, auditor or viewer. The kernel says who is at the other end of the socket.
         operators: BTreeMap<String, Role> = BTreeMap::new(), "user names and roles", reload;
+        /// Whether operations on CAs, such as trusting a maker of devices, need the consent of a second person:
+        /// `portreeve approval grant`. Without this, only what a rule of enrolment demands it for does.
+        two_persons: bool = false, "truth value", reload;
+        /// Whether keys and certificates are the business of key managers alone. Else administrators may handle them, too.
+        keys_apart: bool = false, "truth value", reload;
+        /// How long a matter waits for approval, and an approval for the device that it was given to.
+        approval_valid_s: u64 = 604_800, in 60..=31_536_000, "seconds", reload;
     }
 }
 
@@ -231,6 +241,9 @@ section! {
         /// Certificates issued a second, to all. One more is answered with 503 and a time to wait: a fleet that enrols at
         /// once does so in its turn, and messages do not wait for it.
         certificates_per_s: u32 = 50, in 1..=10_000, "certificates a second", reload, metered;
+        /// Matters that wait for approval, or were answered and not used yet. What would be one more is put off: a device is
+        /// answered with 503, an operator is refused.
+        approvals_waiting: usize = 1000, in 1..=100_000, "matters", reload, metered;
         /// OCSP requests answered a second, to all. One more is told to try later: each answer costs a signature, and
         /// anybody may ask.
         ocsp_answers_per_s: u32 = 500, in 1..=100_000, "answers a second", reload, metered;

@@ -9,7 +9,7 @@
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
 //!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list.
 //! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
-//!   configuration, [`ServerTls::enrolment_config`], also hears who has none yet.
+//!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet.
 //! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
 //! - A refused client learns that its certificate was not accepted and nothing else; the caller learns why from
 //!   [`Refusal`].

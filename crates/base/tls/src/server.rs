@@ -89,10 +89,17 @@ impl ServerTls {
     }
 
     /// As [`Self::config_with_alpn`], for the one kind of listener that also hears clients who have no certificate yet.
-    /// A certificate that is presented is looked at as everywhere; who presents none is nobody, and has to be treated so.
+    /// One of ours is looked at as everywhere; who presents none, or one for which [`Self::is_ours`] does not hold, is
+    /// nobody, and has to be treated so.
     #[must_use]
     pub fn enrolment_config(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
         with_alpn(&self.enrolment, alpn)
+    }
+
+    /// Whether a certificate says that one of the anchors has issued it. That it is so, is established in the handshake.
+    #[must_use]
+    pub fn is_ours(&self, leaf: &CertificateDer<'_>) -> bool {
+        self.verifier.is_ours(leaf).is_ok_and(|is_ours| is_ours)
     }
 
     /// Serves another certificate from the next handshake on. On error the old one stays.

@@ -77,6 +77,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DeviceCommand,
     },
+    /// Let makers of devices vouch for them, so that nobody has to register each
+    Enrolment {
+        #[command(subcommand)]
+        command: EnrolmentCommand,
+    },
+    /// Consent to what waits for a second person
+    Approval {
+        #[command(subcommand)]
+        command: ApprovalCommand,
+    },
     /// Decide who may publish and subscribe what
     Policy {
         #[command(subcommand)]
@@ -162,6 +172,132 @@ pub(crate) enum DeviceCommand {
     Retire(Change),
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnrolmentCommand {
+    /// By which rules certificates are issued, and what has to be shown
+    Rules,
+    /// Enrolment groups: whose word lets devices in
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
+    /// Allow-lists, as whoever makes devices signs them
+    List {
+        #[command(subcommand)]
+        command: ListCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Trust a maker: its CA, or the key that signs its lists
+    #[command(
+        after_help = "Examples:\n  portreeve enrolment group add pumps --maker-ca acme-ca.pem --crl acme.crl.pem --names 'pump-{serial}' --group pumps\n  portreeve enrolment group add lamps --list-signer lists.pub.pem --names 'lamp-{serial}' --approval"
+    )]
+    Add(GroupAdd),
+    /// All groups
+    List,
+    /// Trust a maker no more; the devices that it brought stay
+    Remove {
+        /// Which group
+        name: IdentityName,
+    },
+    /// Replace what a maker has revoked
+    Crls {
+        /// Which group
+        name: IdentityName,
+        /// Lists, PEM: one of every CA that issues to devices
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Take a newer edition of a group's allow-list
+    Allow {
+        /// Which group
+        name: IdentityName,
+        /// The list, as `enrolment list sign` makes it
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GroupAdd {
+    /// Its name
+    pub(crate) name: IdentityName,
+    /// CA certificates of the maker, PEM; may be repeated
+    #[arg(long, value_name = "FILE", required_unless_present = "list_signer")]
+    pub(crate) maker_ca: Vec<PathBuf>,
+    /// What the maker has revoked, PEM; may be repeated: one of every CA that issues to devices
+    #[arg(long, value_name = "FILE", requires = "maker_ca")]
+    pub(crate) crl: Vec<PathBuf>,
+    /// Public keys that may sign the group's allow-lists, PEM; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "maker_ca")]
+    pub(crate) list_signer: Vec<PathBuf>,
+    /// How devices are named: text with {serial}, {cn} or {key}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{serial}")]
+    pub(crate) names: String,
+    /// device, gateway or application
+    #[arg(long, default_value = "device")]
+    pub(crate) kind: Kind,
+    /// Group that policies refer to
+    #[arg(long, default_value = "")]
+    pub(crate) group: String,
+    /// Have an operator consent to each device
+    #[arg(long)]
+    pub(crate) approval: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListCommand {
+    /// Write the line of a device: its serial number and the hash of its public key
+    #[command(after_help = "Example:\n  portreeve enrolment list entry SN-0042 --key sn-0042.pub.pem >>devices.csv")]
+    Entry {
+        /// The serial number
+        serial: String,
+        /// Its public key, or its private one, PEM
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Sign a list of such lines
+    #[command(
+        after_help = "Example:\n  portreeve enrolment list sign devices.csv --key lists.key.pem --edition 7 --valid 30d >devices.jws"
+    )]
+    Sign {
+        /// Lines of serial number, comma, and the SHA-256 of the public key
+        file: PathBuf,
+        /// The private key of whoever may sign, PKCS #8 in PEM: ECDSA on P-256 or P-384
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Higher than that of the list before
+        #[arg(long, value_name = "NUMBER")]
+        edition: u64,
+        /// How long devices may enrol by it
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "90d")]
+        valid: Duration,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalCommand {
+    /// What waits, and what was answered
+    List,
+    /// Consent; whoever asked cannot
+    Grant {
+        /// The number in the list
+        number: u64,
+        /// Why; kept with the answer
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Do not consent
+    Refuse {
+        /// The number in the list
+        number: u64,
+        /// Why; kept with the answer
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// Its name: 1 to 64 of a-z A-Z 0-9 . _ -, beginning with a letter or digit
@@ -181,8 +317,9 @@ pub(crate) struct Add {
 
 #[derive(Debug, Args)]
 pub(crate) struct Enrol {
-    /// The registered name
-    pub(crate) name: IdentityName,
+    /// The registered name; without it, the hub gives one to a device that its maker vouches for
+    #[arg(required_unless_present_any = ["maker_cert", "serial"], conflicts_with_all = ["maker_cert", "serial"])]
+    pub(crate) name: Option<IdentityName>,
     /// The hub's device HTTPS listener; without a port, 8444
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) hub: String,
@@ -191,6 +328,18 @@ pub(crate) struct Enrol {
     /// Other users of this machine can see what stands on a command line.
     #[arg(long, env = "PORTREEVE_CODE", hide_env_values = true)]
     pub(crate) code: Option<String>,
+    /// The maker's certificate of this device, with those between it and the maker's CA, PEM
+    #[arg(long, value_name = "FILE", requires = "maker_key")]
+    pub(crate) maker_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "maker_cert")]
+    pub(crate) maker_key: Option<PathBuf>,
+    /// The serial number that stands on a signed list, with the key that stands there
+    #[arg(long, value_name = "NUMBER", requires = "key", conflicts_with = "maker_cert")]
+    pub(crate) serial: Option<String>,
+    /// That key, PKCS #8 in PEM; it becomes the device's first
+    #[arg(long, value_name = "FILE", requires = "serial")]
+    pub(crate) key: Option<PathBuf>,
     /// What `device code` showed: the SHA-256 of the hub's root certificate
     #[arg(long, value_name = "HEX", required_unless_present = "ca")]
     pub(crate) ca_sha256: Option<String>,
@@ -200,6 +349,9 @@ pub(crate) struct Enrol {
     /// Where ca.pem, cert.pem and key.pem go; it is made
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// How long to ask again while an operator has to consent, or the hub is busy
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    pub(crate) wait: Duration,
 }
 
 #[derive(Debug, Args)]

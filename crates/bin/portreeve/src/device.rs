@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::Administration,
-    cli::{Add, Change, DeviceCommand, FieldArgs, Global, Output},
+    cli::{Add, Change, DeviceCommand, FieldArgs, Global},
     enrol,
     failure::Failure,
-    output::{cell, instant, list, say, say_json, table},
+    output::{cell, instant, list, rows, show, table},
 };
 
 const CA: &str = "ca.pem";
@@ -56,13 +56,6 @@ impl From<FieldArgs> for Fields {
     fn from(args: FieldArgs) -> Self {
         let FieldArgs { group, owner, location, model, firmware, notes } = args;
         Self { group, owner, location, model, firmware, notes }
-    }
-}
-
-fn show(global: &Global, result: &Value, render: impl Fn(&Value) -> String) -> Result<(), Failure> {
-    match global.output {
-        Output::Json => say_json(result),
-        Output::Table => say(&render(result)),
     }
 }
 
@@ -218,8 +211,7 @@ fn identities(result: &Value) -> String {
         cells.push(instant(&row["last_seen_ms"]));
         cells
     };
-    let rows: Vec<_> = result.as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default();
-    table(&["NAME", "KIND", "GROUP", "STATE", "LOCATION", "FIRMWARE", "LAST SEEN"], &rows)
+    table(&["NAME", "KIND", "GROUP", "STATE", "LOCATION", "FIRMWARE", "LAST SEEN"], &rows(result, row))
 }
 
 fn identity(result: &Value) -> String {
@@ -231,17 +223,14 @@ fn identity(result: &Value) -> String {
     pairs.push(("last seen", instant(&result["last_seen_ms"])));
     pairs.retain(|(_, value)| !value.is_empty());
     let mut text = list(&pairs);
-    let rows = |key: &str, row: &dyn Fn(&Value) -> Vec<String>| -> Vec<Vec<String>> {
-        result[key].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default()
-    };
-    let certificates = rows("certificates", &|row| {
+    let certificates = rows(&result["certificates"], |row| {
         let revoked = if row["revoked_ms"].is_null() { "no".into() } else { instant(&row["revoked_ms"]) };
         vec![cell(&row["serial"]), instant(&row["issued_ms"]), instant(&row["not_after_ms"]), revoked]
     });
     if !certificates.is_empty() {
         text += &format!("\n{}", table(&["CERTIFICATE", "ISSUED", "VALID UNTIL", "REVOKED"], &certificates));
     }
-    let sessions = rows("sessions", &|row| {
+    let sessions = rows(&result["sessions"], |row| {
         let subscriptions: Vec<String> = row["subscriptions"].as_array().into_iter().flatten().map(cell).collect();
         let mut cells: Vec<String> = ["client_id", "connected", "address", "transport", "queued_messages"]
             .iter()
@@ -263,8 +252,7 @@ fn history(result: &Value) -> String {
         cells.extend(["field", "before", "after", "actor", "reason"].map(|key| cell(&row[key])));
         cells
     };
-    let rows: Vec<_> = result.as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default();
-    table(&["WHEN", "WHAT", "BEFORE", "AFTER", "BY", "WHY"], &rows)
+    table(&["WHEN", "WHAT", "BEFORE", "AFTER", "BY", "WHY"], &rows(result, row))
 }
 
 #[cfg(test)]

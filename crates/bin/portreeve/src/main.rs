@@ -5,11 +5,13 @@
 //! error, 3 hub not reachable, 4 refused by policy or state.
 
 mod admin;
+mod approval;
 mod cli;
 mod client;
 mod configuration;
 mod device;
 mod enrol;
+mod enrolment;
 mod failure;
 mod output;
 mod policy;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Command::Serve => serve::run(&global),
         Command::Status { wait } => status::run(&global, wait),
         Command::Device { command } => device::run(&global, command),
+        Command::Enrolment { command } => enrolment::run(&global, command),
+        Command::Approval { command } => approval::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),
         Command::Client { command } => client::run(&global, command),
         Command::Config { command } => configuration::run(&global, command),

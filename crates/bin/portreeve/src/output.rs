@@ -6,7 +6,10 @@ use portreeve_types::UnixMillis;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::failure::Failure;
+use crate::{
+    cli::{Global, Output},
+    failure::Failure,
+};
 
 /// Writes a line to standard output.
 pub(crate) fn say(text: &str) -> Result<(), Failure> {
@@ -26,6 +29,22 @@ pub(crate) fn remark(text: &str) {
 /// Writes a value as indented JSON.
 pub(crate) fn say_json(value: &Value) -> Result<(), Failure> {
     say(&format!("{value:#}"))
+}
+
+/// Writes what the hub answered: as it is, or rendered for people. What waits for a second person is said to.
+pub(crate) fn show(global: &Global, result: &Value, render: impl Fn(&Value) -> String) -> Result<(), Failure> {
+    match (global.output, result["waits_for_approval"].as_u64()) {
+        (Output::Json, _) => say_json(result),
+        (Output::Table, Some(number)) => {
+            say(&format!("Nothing is done yet: somebody else has to consent, with `portreeve approval grant {number}`"))
+        }
+        (Output::Table, None) => say(&render(result)),
+    }
+}
+
+/// The rows of an array in the hub's answer, cell by cell.
+pub(crate) fn rows(result: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    result.as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default()
 }
 
 /// Rows in aligned columns. A column whose cells are all numbers is aligned to the right.

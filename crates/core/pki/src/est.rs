@@ -108,6 +108,9 @@ pub fn read_enrol_body(content_type: Option<&str>, body: &[u8]) -> Result<Vec<u8
     if der.is_empty() { Err(EstRefusal::Base64) } else { Ok(der) }
 }
 
+/// A header of ours that tells the name which a new certificate stands for.
+pub const EST_NAME_HEADER: &str = "portreeve-name";
+
 /// Longest answer that a client reads: [`CERTIFICATES_MAX`] certificates of 4 KiB.
 pub const EST_ANSWER_BYTES_MAX: usize = CERTIFICATES_MAX * 4096;
 

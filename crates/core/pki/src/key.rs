@@ -1,8 +1,8 @@
 use aws_lc_rs::{digest, signature};
 use portreeve_types::KeyHash;
 use rcgen::{
-    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData,
-    SignatureAlgorithm,
+    CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PublicKeyData, SignatureAlgorithm, SigningKey,
 };
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 use zeroize::Zeroizing;
@@ -78,16 +78,35 @@ impl std::fmt::Debug for GeneratedKey {
     }
 }
 
-/// A request for a certificate for this key, PKCS #8 in PEM, and what the key is known by. It names nobody: who it is for shows otherwise.
+/// A request for a certificate for this key, PKCS #8 in PEM, and what the key is known by. It names nobody: who it is for
+/// shows otherwise; or it gives a serial number, by which a device is found on an allow-list.
 ///
 /// # Errors
-/// [`PkiError::UnacceptableKey`] for what is no key that may be certified.
-pub fn make_csr(pkcs8_pem: &str) -> Result<(Vec<u8>, KeyHash), PkiError> {
+/// [`PkiError::UnacceptableKey`] for what is no key that may be certified, [`PkiError::BadRequest`] for a serial number
+/// that a certificate cannot hold.
+pub fn make_csr(pkcs8_pem: &str, serial: Option<&str>) -> Result<(Vec<u8>, KeyHash), PkiError> {
     let pair = KeyPair::from_pem(pkcs8_pem).map_err(|_| PkiError::UnacceptableKey)?;
     let key = SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?.hash();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
+    if let Some(serial) = serial {
+        let text = serial.try_into().map_err(|_| PkiError::BadRequest("not a serial number"))?;
+        params.distinguished_name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), DnValue::PrintableString(text));
+    }
     Ok((params.serialize_request(&pair)?.der().to_vec(), key))
+}
+
+/// X.520 serialNumber.
+const SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
+
+/// A key to sign documents with, PKCS #8 in PEM.
+///
+/// # Errors
+/// [`PkiError::UnacceptableKey`] for what is no ECDSA key on P-256 or P-384.
+pub fn signing_key(pkcs8_pem: &str) -> Result<impl SigningKey + Sync + use<>, PkiError> {
+    let pair = KeyPair::from_pem(pkcs8_pem).map_err(|_| PkiError::UnacceptableKey)?;
+    SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?;
+    Ok(pair)
 }
 
 /// Makes an ECDSA key on P-256: small, fast, and understood by every client.

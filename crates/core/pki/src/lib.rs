@@ -63,11 +63,13 @@ pub use csr::{ChallengeRule, Csr, CsrPolicy, CsrRefusal, Excess, SubjectRule, re
 pub use document::DocumentRefusal;
 pub use error::PkiError;
 pub use est::{
-    EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body,
-    read_est_certificates,
+    EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, WantedKey,
+    read_enrol_body, read_est_certificates,
 };
 pub use issuing::{ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
-pub use key::{CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, make_csr, public_key_from_csr};
+pub use key::{
+    CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, make_csr, public_key_from_csr, signing_key,
+};
 pub use leaf::{LeafFacts, leaf_facts};
 pub use manufacturer::{
     MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX, MAKER_CHAIN_MAX, MAKER_CRL_BYTES_MAX, Maker, MakerError,

@@ -1,6 +1,6 @@
 //! Devices that come with a certificate of their maker: an IDevID (IEEE 802.1AR).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use der::{
     Decode, Encode,
@@ -176,6 +176,12 @@ impl Maker {
         let usage = KeyUsage::client_auth();
         leaf.verify_for_usage(SIGNATURES, &self.anchors, others, time, usage, revocation, None).map_err(refusal)?;
         Ok(())
+    }
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} CAs, {} revocation lists", self.anchors.len(), self.lists.len())
     }
 }
 

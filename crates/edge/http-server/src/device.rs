@@ -94,7 +94,7 @@ impl DeviceDoor {
 /// One device, from its TLS handshake to the answer or the upgrade.
 async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
     let Some(Arrived { stream, identity, peer, slot }) = arrival.handshake().await else { return };
-    let applicant = Applicant::new(identity.clone(), stream.peer_certificate(), peer.address);
+    let applicant = Applicant::new(identity.clone(), stream.peer_chain(), peer.address);
     let evicted = slot.evicted();
     // The first upgrade takes who the peer is; HTTP/1.1 knows no second one.
     let visitor = Cell::new(Some((identity, peer, slot)));

@@ -12,7 +12,10 @@ use hyper::{
 };
 use portreeve_hub::{Claim, DeviceIdentity, EnrolRefusal, EnrolRequest, Hub};
 use portreeve_mqtt_server::now;
-use portreeve_pki::{EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body};
+use portreeve_pki::{
+    EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body,
+};
+use portreeve_types::IdentityName;
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
@@ -26,19 +29,18 @@ const AUTHORIZATION_BYTES_MAX: usize = 512;
 pub(crate) struct Applicant {
     /// Whose certificate it is, and the certificate.
     certificate: Option<(DeviceIdentity, CertificateDer<'static>)>,
+    /// Somebody else's certificate, the leaf first; its key was shown.
+    foreign: Vec<CertificateDer<'static>>,
     source: IpAddr,
 }
 
 impl Applicant {
-    pub(crate) fn new(
-        identity: Option<DeviceIdentity>,
-        leaf: Option<&CertificateDer<'static>>,
-        source: IpAddr,
-    ) -> Self {
-        Self { certificate: identity.zip(leaf.cloned()), source }
+    pub(crate) fn new(identity: Option<DeviceIdentity>, chain: &[CertificateDer<'static>], source: IpAddr) -> Self {
+        let foreign = if identity.is_none() { chain.to_vec() } else { Vec::new() };
+        Self { certificate: identity.zip(chain.first().cloned()), foreign, source }
     }
 
-    /// Whether it came without a certificate.
+    /// Whether it came without a certificate of ours.
     pub(crate) fn is_stranger(&self) -> bool {
         self.certificate.is_none()
     }
@@ -78,7 +80,7 @@ pub(crate) async fn answer(hub: Arc<Hub>, applicant: Applicant, request: Request
 
 async fn enrol(hub: Arc<Hub>, applicant: Applicant, operation: EstOperation, request: Request<Incoming>) -> Answer {
     let source = applicant.source;
-    let Some(claim) = claim(applicant, operation, request.headers()) else {
+    let Some(claim) = claim(applicant, operation, request.headers(), hub.has_allow_lists()) else {
         return http(EstResponse::unauthorised());
     };
     let content_type = text(request.headers(), &header::CONTENT_TYPE).map(str::to_owned);
@@ -94,22 +96,34 @@ async fn enrol(hub: Arc<Hub>, applicant: Applicant, operation: EstOperation, req
     // Signing and the disk take their time, which others on this thread do not wait for.
     let work = tokio::task::spawn_blocking(move || hub.enrol(&EnrolRequest { claim, csr, source }, now()));
     let response = match work.await {
-        Ok(Ok(leaf)) => EstResponse::enrolled(&leaf).unwrap_or_else(|_| EstResponse::refused()),
+        Ok(Ok((leaf, name))) => enrolled(&leaf, &name),
         Ok(Err(EnrolRefusal::NotEntitled)) => EstResponse::unauthorised(),
         Ok(Err(EnrolRefusal::Refused)) => EstResponse::refused(),
+        Ok(Err(EnrolRefusal::Waiting { retry_after_s })) => EstResponse::accepted(retry_after_s),
         Ok(Err(EnrolRefusal::Busy { retry_after_s })) => EstResponse::busy(retry_after_s),
         Err(_) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
     };
     http(response)
 }
 
+/// The certificate, and the name that it stands for: a device that was vouched for does not know it yet, and the
+/// certificate does not tell.
+fn enrolled(leaf: &CertificateDer<'_>, name: &IdentityName) -> EstResponse {
+    let Ok(mut response) = EstResponse::enrolled(leaf) else { return EstResponse::refused() };
+    response.headers.push((EST_NAME_HEADER, name.to_string()));
+    response
+}
+
 /// How the applicant shows to be entitled. A code counts before a certificate: who has to begin anew may still hold one.
-fn claim(applicant: Applicant, operation: EstOperation, headers: &HeaderMap) -> Option<Claim> {
+fn claim(applicant: Applicant, operation: EstOperation, headers: &HeaderMap, may_be_listed: bool) -> Option<Claim> {
     let code = text(headers, &header::AUTHORIZATION).and_then(basic);
-    match (operation, code, applicant.certificate) {
-        (EstOperation::SimpleEnroll, Some((name, code)), _) => Some(Claim::Code { name, code }),
-        (_, _, Some((identity, leaf))) => Some(Claim::Certificate { identity, leaf }),
-        _ => None,
+    let first = operation == EstOperation::SimpleEnroll;
+    match (code, applicant.certificate) {
+        (Some((name, code)), _) if first => Some(Claim::Code { name, code }),
+        (_, Some((identity, leaf))) => Some(Claim::Certificate { identity, leaf }),
+        _ if !first => None,
+        _ if !applicant.foreign.is_empty() => Some(Claim::Maker { chain: applicant.foreign }),
+        _ => may_be_listed.then_some(Claim::Listed),
     }
 }
 

@@ -205,10 +205,14 @@ impl TlsDoor {
         let idle = Duration::from_secs(self.hub.config().mqtt.tcp_keep_alive_s);
         socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))?;
         let stream = TlsStream::accept(tcp, source_of(address), Arc::clone(&self.config)).await?;
+        let hears_strangers = self.clients == Clients::OrStrangers;
         let Some(leaf) = stream.peer_certificate() else {
             let refused = || io::Error::other(Refusal::NoCertificate);
-            return if self.clients == Clients::OrStrangers { Ok((stream, None)) } else { Err(refused()) };
+            return if hears_strangers { Ok((stream, None)) } else { Err(refused()) };
         };
+        if hears_strangers && !self.hub.tls().is_ours(leaf) {
+            return Ok((stream, None));
+        }
         // Once more after the handshake: the registry may have changed meanwhile.
         let identity = self.hub.authenticate(leaf).map_err(io::Error::other)?;
         Ok((stream, Some(identity)))

@@ -92,7 +92,13 @@ impl TlsStream {
     /// The certificate that the peer proved to hold the key of.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.tls.common().peer_certificates().and_then(<[_]>::first)
+        self.peer_chain().first()
+    }
+
+    /// The same, and those that it sent behind it.
+    #[must_use]
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        self.tls.common().peer_certificates().unwrap_or_default()
     }
 
     /// Reads from the socket once and decrypts into `plain`; what has no room there is kept for later.

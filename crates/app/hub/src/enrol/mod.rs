@@ -1,10 +1,12 @@
 //! Enrolment and renewal: who gets a certificate, on what proof.
 //!
 //! Rules: a one-time code that an operator made for a name gives that name its first certificate, or a new one; a
-//! certificate that is in force gives its holder the next. The device makes the key, and the request only brings it
-//! (CSA-CRD-04, CSA-CRD-10, IOTSF-2.4.7.8).
+//! certificate that is in force gives its holder the next; and for a device of an enrolment group its maker vouches, with
+//! a certificate or a signed list. A rule may demand an operator's consent as well. The device makes the key, and the
+//! request only brings it (CSA-CRD-04, CSA-CRD-08, CSA-CRD-10, IOTSF-2.4.7.8).
 //! What the applicant hears is one of three answers; the log hears why.
 
+mod groups;
 mod rates;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -12,8 +14,9 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use portreeve_config::CloneResponse;
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
-    CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation, Issued, LeafFacts,
-    PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule, decide_renewal, leaf_facts, read_csr,
+    AdmissionRefusal, CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation,
+    Issued, LeafFacts, MakerRefusal, PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule,
+    TemplateError, decide_renewal, leaf_facts, read_csr,
 };
 use portreeve_store::CredentialRow;
 use portreeve_tls::GateRefusal;
@@ -23,9 +26,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     Actor, AdminError, DeviceIdentity, Hub, Now, RegistryError,
-    registry::{By, Entitlement, SUPERSEDED, Standing, WaitingCode},
+    approvals::{Consent, Wish},
+    registry::{Admitted, By, Entitlement, Newcomer, SUPERSEDED, Standing, WaitingCode},
 };
 
+pub(crate) use groups::Groups;
+pub use groups::{GroupSettings, ProofSettings};
 pub(crate) use rates::{EnrolmentRates, Rated};
 
 /// How an applicant shows to be entitled.
@@ -44,6 +50,13 @@ pub enum Claim {
         /// The certificate.
         leaf: CertificateDer<'static>,
     },
+    /// By a certificate of its maker, proved in the handshake.
+    Maker {
+        /// The certificate, and what the device sent behind it.
+        chain: Vec<CertificateDer<'static>>,
+    },
+    /// By nothing but the request and the key that signed it: somebody may have put it on a list.
+    Listed,
 }
 
 /// A request for a certificate.
@@ -63,6 +76,11 @@ pub enum EnrolRefusal {
     NotEntitled,
     /// It is entitled, and asks for something that is not certified.
     Refused,
+    /// It is entitled, and somebody has to consent first.
+    Waiting {
+        /// When to come again, with the same request.
+        retry_after_s: u32,
+    },
     /// Nothing is wrong with the request that can be said now.
     Busy {
         /// When to come again.
@@ -87,6 +105,22 @@ enum Why {
     TooManyFailures(u32),
     #[error("certificates are issued at the highest rate that is allowed")]
     TooManyCertificates(u32),
+    #[error("nobody vouches for devices in this way")]
+    NobodyVouches,
+    #[error("there is no serial number in the subject of the request")]
+    NoSerial,
+    #[error("the maker's certificate: {0}")]
+    Maker(MakerRefusal),
+    #[error(transparent)]
+    List(AdmissionRefusal),
+    #[error(transparent)]
+    Name(#[from] TemplateError),
+    #[error("it waits for an operator's consent")]
+    Waiting,
+    #[error("an operator has refused it")]
+    Disapproved,
+    #[error("too many wait for an operator's consent")]
+    TooManyWaiting,
     #[error(transparent)]
     Message(#[from] EstRefusal),
     #[error(transparent)]
@@ -108,9 +142,15 @@ enum Why {
 impl Why {
     fn answer(&self) -> EnrolRefusal {
         match self {
-            Self::NoName(_) | Self::NoCode | Self::Registry(RegistryError::Code | RegistryError::Unknown(_)) => {
+            Self::NoName(_) | Self::NoCode | Self::NobodyVouches | Self::NoSerial | Self::Name(_) => {
                 EnrolRefusal::NotEntitled
             }
+            Self::Maker(_) | Self::List(_) => EnrolRefusal::NotEntitled,
+            Self::Registry(RegistryError::Code | RegistryError::Unknown(_) | RegistryError::Vouched(_)) => {
+                EnrolRefusal::NotEntitled
+            }
+            Self::Waiting => EnrolRefusal::Waiting { retry_after_s: CONSENT_RETRY_S },
+            Self::TooManyWaiting => EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S },
             Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
                 EnrolRefusal::Busy { retry_after_s: *retry_after_s }
             }
@@ -130,28 +170,41 @@ impl Why {
 
     /// Whether it counts against its source. What is the hub's own affair does not.
     fn is_a_failure(&self) -> bool {
-        !matches!(self.answer(), EnrolRefusal::Busy { .. })
+        !matches!(self.answer(), EnrolRefusal::Busy { .. } | EnrolRefusal::Waiting { .. })
     }
 }
 
+/// When to come again while somebody is asked for consent.
+const CONSENT_RETRY_S: u32 = 30;
 /// When to come again after the store or the CA failed.
 const OWN_RETRY_S: u32 = 10;
 
 /// An applicant that is known to be entitled.
 struct Applicant<'a> {
-    id: IdentityId,
+    who: Who,
     name: IdentityName,
     by: Entitlement,
     /// The certificate to renew.
     present: Option<(&'a CertificateDer<'static>, LeafFacts)>,
+    /// The maker's certificate.
+    makers: Option<&'a CertificateDer<'static>>,
+    /// What its request may call it beside its name.
+    alias: String,
+    /// Who asks, where somebody else has to consent.
+    needs_consent_beside: Option<String>,
+}
+
+enum Who {
+    Registered(IdentityId),
+    Vouched(Newcomer),
 }
 
 impl EnrolRequest {
     /// Whom a failure counts against: a device that shows who it is does not pay for its neighbours.
     fn rated(&self) -> Rated {
         match &self.claim {
-            Claim::Code { .. } => Rated::source(self.source),
             Claim::Certificate { identity, .. } => Rated::Identity(identity.id()),
+            Claim::Code { .. } | Claim::Maker { .. } | Claim::Listed => Rated::source(self.source),
         }
     }
 }
@@ -173,24 +226,30 @@ impl Hub {
         anchors
     }
 
-    /// Issues a certificate for the key of the request, if its sender is entitled to one.
+    /// Issues a certificate for the key of the request, if its sender is entitled to one. Returns it with the name that it
+    /// stands for.
     ///
     /// # Errors
     /// What the sender may hear. Why is in the log.
-    pub fn enrol(&self, request: &EnrolRequest, now: Now) -> Result<CertificateDer<'static>, EnrolRefusal> {
-        let outcome = self.consider(request, now);
-        let name = match &request.claim {
+    pub fn enrol(
+        &self,
+        request: &EnrolRequest,
+        now: Now,
+    ) -> Result<(CertificateDer<'static>, IdentityName), EnrolRefusal> {
+        let mut name = match &request.claim {
             Claim::Code { name, .. } => name.parse().ok(),
             Claim::Certificate { identity, .. } => Some(identity.name().clone()),
+            Claim::Maker { .. } | Claim::Listed => None,
         };
-        match outcome {
-            Ok(issued) => {
-                let how = if matches!(request.claim, Claim::Code { .. }) { "one-time code" } else { "renewal" };
-                let detail = format_args!("serial {}, {how}", hex::encode(&issued.serial));
+        match self.consider(request, &mut name, now) {
+            Ok((issued, by)) => {
+                let detail = format_args!("serial {}, {}", hex::encode(&issued.serial), by.as_str());
                 self.tell_of(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
-                // An issued certificate has its leaf first.
-                issued.chain_der.into_iter().next().ok_or(EnrolRefusal::Refused)
+                // An issued certificate has its leaf first, and somebody whose it is.
+                issued.chain_der.into_iter().next().zip(name).ok_or(EnrolRefusal::Refused)
             }
+            // Told when it was asked for.
+            Err(why @ Why::Waiting) => Err(why.answer()),
             Err(why) => {
                 self.tell_of(why.event(), name.as_ref(), request.source, format_args!("{why}"));
                 if why.is_a_failure() {
@@ -208,55 +267,129 @@ impl Hub {
         self.emit(kind, name.map(IdentityName::as_str), None, Some(source), detail);
     }
 
-    fn consider(&self, request: &EnrolRequest, now: Now) -> Result<Issued, Why> {
+    /// `name` is that of the applicant as soon as it is known.
+    fn consider(
+        &self,
+        request: &EnrolRequest,
+        name: &mut Option<IdentityName>,
+        now: Now,
+    ) -> Result<(Issued, Entitlement), Why> {
         let config = self.config();
         if let Some(wait_s) = self.enrolment.failures_wait_s(request.rated(), &config.limits, now.mono_ms) {
             return Err(Why::TooManyFailures(wait_s));
         }
-        // First whether anybody is entitled: what a request says is only looked at then.
-        let applicant = self.applicant(&request.claim, now.wall)?;
+        // First whether anybody is entitled: what a request says is only looked at then, but for the key that a list names.
+        let applicant = self.applicant(request, now.wall)?;
+        *name = Some(applicant.name.clone());
         let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
-        self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
         let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
-        self.registry.certify(applicant.id, csr.key.hash(), applicant.by, by, |standing| {
+        let id = match &applicant.who {
+            Who::Registered(id) => *id,
+            Who::Vouched(newcomer) => {
+                let admitted = self.registry.admit(newcomer, by)?;
+                self.welcome(&admitted, request.source, now)?;
+                *name = Some(admitted.name);
+                admitted.id
+            }
+        };
+        let wish = name.as_ref().zip(applicant.needs_consent_beside.as_deref()).map(|(name, asked_by)| Wish {
+            identity: id,
+            name,
+            key: csr.key.hash(),
+            proof: applicant.by.as_str(),
+            asked_by,
+        });
+        if let Some(wish) = &wish {
+            self.expect_consent(wish, now)?;
+        }
+        self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
+        let issued = self.registry.certify(id, csr.key.hash(), applicant.by, by, |standing| {
             let generation = match self.next_for(&applicant, standing, &csr, now.wall)? {
                 Next::Issue(generation) => generation,
                 Next::Repeat(row) => {
                     // Honest devices seldom need that; whoever asks for it all the time is slowed down.
                     self.enrolment.failed(request.rated(), &config.limits, now.mono_ms);
                     let validity = (row.not_before, row.not_after);
-                    return Ok(self.device_ca()?.repeat_client(applicant.id, &row.serial, &csr.key, validity)?);
+                    return Ok(self.device_ca()?.repeat_client(id, &row.serial, &csr.key, validity)?);
                 }
             };
             let role = Role::Client(standing.row.kind);
             let lifetime = Duration::from_secs(config.enrolment.lifetime_s);
             let profile = Profile::new(role).with_lifetime(lifetime)?;
-            Ok(self.device_ca()?.issue_client(&profile, applicant.id, generation, &csr.key, now.wall)?)
-        })
+            Ok::<_, Why>(self.device_ca()?.issue_client(&profile, id, generation, &csr.key, now.wall)?)
+        })?;
+        wish.iter().for_each(|wish| self.consent_used(wish));
+        Ok((issued, applicant.by))
     }
 
-    fn applicant<'a>(&self, claim: &'a Claim, now: UnixMillis) -> Result<Applicant<'a>, Why> {
-        match claim {
-            Claim::Code { name, code } => {
-                let name: IdentityName = name.parse().map_err(|_| Why::NoName(harmless(name)))?;
-                let code = EnrolmentCode::parse(code).ok_or(Why::NoCode)?;
-                let id = self.registry.find(&name)?.id;
-                let code = code.hash(id);
-                if !self.registry.is_expected(id, code, now) {
-                    return Err(RegistryError::Code.into());
-                }
-                Ok(Applicant { id, name, by: Entitlement::Code(code), present: None })
+    /// A device for which its maker vouches may come back without a certificate, when it was reset; not all the time.
+    fn welcome(&self, admitted: &Admitted, source: IpAddr, now: Now) -> Result<(), Why> {
+        if admitted.is_new {
+            self.tell_of(
+                EventKind::IdentityChanged,
+                Some(&admitted.name),
+                source,
+                format_args!("registered, by enrolment"),
+            );
+            return Ok(());
+        }
+        let (rated, config) = (Rated::Identity(admitted.id), self.config());
+        if let Some(wait_s) = self.enrolment.failures_wait_s(rated, &config.limits, now.mono_ms) {
+            return Err(Why::TooManyFailures(wait_s));
+        }
+        self.enrolment.failed(rated, &config.limits, now.mono_ms);
+        Ok(())
+    }
+
+    fn expect_consent(&self, wish: &Wish<'_>, now: Now) -> Result<(), Why> {
+        match self.consent_to(wish, now.wall).map_err(RegistryError::from)? {
+            Consent::Granted => Ok(()),
+            Consent::Refused => Err(Why::Disapproved),
+            Consent::Waiting => Err(Why::Waiting),
+            Consent::Full => Err(Why::TooManyWaiting),
+        }
+    }
+
+    fn applicant<'a>(&self, request: &'a EnrolRequest, now: UnixMillis) -> Result<Applicant<'a>, Why> {
+        match &request.claim {
+            Claim::Code { name, code } => self.applicant_by_code(name, code, now),
+            Claim::Certificate { identity, leaf } => Ok(Applicant {
+                who: Who::Registered(identity.id()),
+                name: identity.name().clone(),
+                by: Entitlement::Certificate,
+                present: Some((leaf, leaf_facts(leaf)?)),
+                makers: None,
+                alias: identity.id().to_string(),
+                needs_consent_beside: None,
+            }),
+            Claim::Maker { chain } => {
+                let vouched = self.groups.by_chain(chain, now)?;
+                Ok(vouched_applicant(vouched, Entitlement::Maker, chain.first(), request.source))
             }
-            Claim::Certificate { identity, leaf } => {
-                let present = Some((leaf, leaf_facts(leaf)?));
-                Ok(Applicant {
-                    id: identity.id(),
-                    name: identity.name().clone(),
-                    by: Entitlement::Certificate,
-                    present,
-                })
+            Claim::Listed => {
+                let csr = request.csr.as_ref().map_err(Clone::clone)?;
+                let csr = read_csr(csr, &CsrPolicy { subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse })?;
+                let vouched = self.groups.by_request(&csr, now)?;
+                Ok(vouched_applicant(vouched, Entitlement::List, None, request.source))
             }
         }
+    }
+
+    fn applicant_by_code<'a>(&self, name: &str, code: &str, now: UnixMillis) -> Result<Applicant<'a>, Why> {
+        let name: IdentityName = name.parse().map_err(|_| Why::NoName(harmless(name)))?;
+        let code = EnrolmentCode::parse(code).ok_or(Why::NoCode)?;
+        let id = self.registry.find(&name)?.id;
+        let code = code.hash(id);
+        let made_by = self.registry.expected_from(id, code, now).ok_or(RegistryError::Code)?;
+        Ok(Applicant {
+            who: Who::Registered(id),
+            name,
+            by: Entitlement::Code(code),
+            present: None,
+            makers: None,
+            alias: id.to_string(),
+            needs_consent_beside: self.config().enrolment.code_approval.then_some(made_by),
+        })
     }
 
     /// What this applicant gets, if anything.
@@ -333,7 +466,7 @@ impl Hub {
         aws_lc_rs::rand::fill(&mut *entropy).map_err(|_| PkiError::Crypto("there is no entropy".into()))?;
         let code = EnrolmentCode::new(&entropy);
         let expires = now.plus(Duration::from_secs(valid_s));
-        self.registry.put_code(name, WaitingCode { hash: code.hash(id), expires })?;
+        self.registry.put_code(name, WaitingCode { hash: code.hash(id), expires, made_by: actor.name.clone() })?;
         let detail = format_args!("by {}, valid for {valid_s} s", actor.name);
         self.emit(EventKind::CodeIssued, Some(name.as_str()), None, None, detail);
         Ok(MadeCode { text: code.to_text(), expires })
@@ -343,14 +476,35 @@ impl Hub {
 /// How long a code may be valid, seconds: a minute to 30 days.
 const CODE_VALID_S: std::ops::RangeInclusive<u64> = 60..=2_592_000;
 
+fn vouched_applicant<'a>(
+    vouched: groups::Vouched,
+    by: Entitlement,
+    makers: Option<&'a CertificateDer<'static>>,
+    source: IpAddr,
+) -> Applicant<'a> {
+    Applicant {
+        name: vouched.newcomer.name.clone(),
+        who: Who::Vouched(vouched.newcomer),
+        by,
+        present: None,
+        makers,
+        alias: vouched.serial,
+        needs_consent_beside: vouched.needs_approval.then(|| source.to_string()),
+    }
+}
+
 fn read_request(csr: &[u8], applicant: &Applicant<'_>) -> Result<Csr, CsrRefusal> {
-    let id = applicant.id.to_string();
-    let own_names = [applicant.name.as_str(), id.as_str()];
-    let subject = match &applicant.present {
-        None => SubjectRule::Only(&own_names),
-        Some((leaf, _)) => SubjectRule::SameAs(leaf),
-    };
-    read_csr(csr, &CsrPolicy { subject, challenge: ChallengeRule::Refuse })
+    let read = |subject| read_csr(csr, &CsrPolicy { subject, challenge: ChallengeRule::Refuse });
+    if let Some((leaf, _)) = &applicant.present {
+        return read(SubjectRule::SameAs(leaf));
+    }
+    let names = [applicant.name.as_str(), &applicant.alias];
+    let by_name = read(SubjectRule::Only(&names));
+    match applicant.makers {
+        // Or it goes by what its maker calls it.
+        Some(leaf) if matches!(by_name, Err(CsrRefusal::Excess(_))) => read(SubjectRule::SameAs(leaf)),
+        _ => by_name,
+    }
 }
 
 fn renewal_opens(present: &LeafFacts, after_percent: u16) -> UnixMillis {

@@ -15,21 +15,24 @@ pub(crate) const SUPERSEDED: &str = "superseded";
 const PREFIX: &str = "code/";
 
 /// A one-time code that waits for its device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct WaitingCode {
     pub(crate) hash: CodeHash,
     pub(crate) expires: UnixMillis,
+    /// The operator.
+    pub(crate) made_by: String,
 }
 
 impl WaitingCode {
     fn encode(&self) -> Vec<u8> {
-        [&self.hash.as_bytes()[..], &self.expires.0.to_be_bytes()].concat()
+        [&self.hash.as_bytes()[..], &self.expires.0.to_be_bytes(), self.made_by.as_bytes()].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (hash, expires) = bytes.split_first_chunk::<32>()?;
-        let expires = UnixMillis(u64::from_be_bytes(expires.try_into().ok()?));
-        Some(Self { hash: CodeHash::from_bytes(*hash), expires })
+        let (expires, made_by) = expires.split_first_chunk::<8>()?;
+        let (expires, made_by) = (UnixMillis(u64::from_be_bytes(*expires)), String::from_utf8(made_by.to_vec()).ok()?);
+        Some(Self { hash: CodeHash::from_bytes(*hash), expires, made_by })
     }
 }
 
@@ -56,6 +59,10 @@ pub(crate) enum Entitlement {
     Code(CodeHash),
     /// The identity's present certificate, proved in the handshake.
     Certificate,
+    /// A certificate of its maker, proved in the handshake.
+    Maker,
+    /// A signed list that names it and the key of its request.
+    List,
 }
 
 impl Entitlement {
@@ -64,6 +71,8 @@ impl Entitlement {
         match self {
             Self::Code(_) => "one-time code",
             Self::Certificate => "renewal",
+            Self::Maker => "manufacturer certificate",
+            Self::List => "allow-list",
         }
     }
 }
@@ -124,9 +133,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether this code waits for this identity now. Whether it still does when a certificate is issued is decided then.
-    pub(crate) fn is_expected(&self, id: IdentityId, code: CodeHash, now: UnixMillis) -> bool {
-        self.state.read().codes.get(&id).is_some_and(|waiting| waiting.hash.is(&code) && now < waiting.expires)
+    /// Who made this code, if it waits for this identity now. Whether it still does when a certificate is issued is decided
+    /// then.
+    pub(crate) fn expected_from(&self, id: IdentityId, code: CodeHash, now: UnixMillis) -> Option<String> {
+        let state = self.state.read();
+        let waiting = state.codes.get(&id).filter(|waiting| waiting.hash.is(&code) && now < waiting.expires);
+        waiting.map(|waiting| waiting.made_by.clone())
     }
 
     /// Certifies a key for an identity. `certify` issues, or says why not, knowing where the identity stands; its
@@ -148,7 +160,7 @@ impl Registry {
         let mut standing = self.standing(id)?;
         expect_enrollable(&standing.row)?;
         if let Entitlement::Code(code) = entitlement
-            && !self.is_expected(id, code, now)
+            && self.expected_from(id, code, now).is_none()
         {
             return Err(RegistryError::Code.into());
         }

@@ -170,6 +170,31 @@ fn a_client_without_a_certificate_stays_outside() {
     }
 }
 
+/// Where strangers are heard, somebody else's certificate makes nobody of its holder, who has to hold its key all the same;
+/// one that names our CA is looked at as everywhere (CSA-CRD-04).
+#[test]
+fn the_enrolment_door_hears_strangers_and_believes_nobody_more() {
+    for version in BOTH {
+        let world = World::new();
+        let door = || world.server.enrolment_config(&[]);
+        let foreign = Ca::new("foreign").device();
+        for stranger in [None, Some(foreign)] {
+            handshake(world.client(version, stranger), door()).unwrap();
+        }
+        assert_eq!(world.gate.asked.load(Ordering::Relaxed), 0, "the registry is not bothered with strangers");
+        handshake(world.client(version, Some(world.device())), door()).unwrap();
+        assert_eq!(world.gate.asked.load(Ordering::Relaxed), 1);
+        let namesake = Ca::new("devices").device();
+        let outcome = handshake(world.client(version, Some(namesake)), door()).unwrap_err();
+        assert_refused(&outcome, &Refusal::BadSignature);
+        let late = world.devices_ca.leaf(support::Usage::Client, -2, -1);
+        assert_refused(&handshake(world.client(version, Some(late)), door()).unwrap_err(), &Refusal::Expired);
+        world.gate.refuse("revoked");
+        let revoked = handshake(world.client(version, Some(world.device())), door()).unwrap_err();
+        assert_refused(&revoked, &Refusal::from_tls(revoked.server.as_ref().unwrap()).unwrap());
+    }
+}
+
 /// A copied certificate tells its finder nothing about the device's state, and leaves no mark on the device.
 #[test]
 fn a_stolen_certificate_without_its_key_never_reaches_the_gate() {

@@ -96,6 +96,15 @@ impl Folder {
         Ok(key.pkcs8_pem)
     }
 
+    /// Takes a key that was made before, for the first request.
+    pub(super) fn take_key(&self, file: &Path) -> Result<(), Failure> {
+        let read =
+            fs::read(file).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", file.display())))?;
+        let pem = Zeroizing::new(read);
+        private_directory(&self.0.join(NEXT))?;
+        write(&self.0.join(NEXT).join(KEY), &pem, 0o600)
+    }
+
     /// Keeps what a first enrolment brought.
     pub(super) fn enrolled(&self, ca_pem: &str, cert_pem: &str, origin: &Origin) -> Result<(), Failure> {
         write(&self.0.join(CA), ca_pem.as_bytes(), 0o644)?;

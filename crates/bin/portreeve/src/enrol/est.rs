@@ -10,7 +10,7 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
-use portreeve_pki::{EST_ANSWER_BYTES_MAX, read_est_certificates};
+use portreeve_pki::{EST_ANSWER_BYTES_MAX, EST_NAME_HEADER, read_est_certificates};
 use rustls::{AlertDescription, ClientConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{net::TcpStream, time::timeout};
@@ -60,8 +60,10 @@ impl std::fmt::Display for Address {
 
 /// What came of a request for a certificate.
 pub(super) enum Reply {
-    /// The certificate.
-    Issued(CertificateDer<'static>),
+    /// The certificate, and the name that it stands for, if the hub told.
+    Issued(CertificateDer<'static>, Option<String>),
+    /// Somebody has to consent first; the same may be asked again then.
+    Waiting(Duration),
     /// The same may be asked again then.
     Later(Duration),
 }
@@ -71,13 +73,23 @@ pub(super) fn ca_certificates(
     hub: &Address,
     config: Arc<ClientConfig>,
 ) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let (status, _, body) = ask(hub, config, Method::GET, "cacerts", None, Vec::new())?;
+    let Whole { status, body, .. } = ask(hub, config, Method::GET, "cacerts", None, Vec::new())?;
     if status != StatusCode::OK {
         return Err(Failure::Refused(format!(
             "{hub} does not say which CA it has ({status}): is enrolment served there?"
         )));
     }
     read_est_certificates(&body).map_err(|error| strange(hub, &error))
+}
+
+/// Asks for a first certificate, or a new one, by what the connection and the request show.
+pub(super) fn enrol_vouched(hub: &Address, config: Arc<ClientConfig>, csr: &[u8]) -> Result<Reply, Failure> {
+    let reply = ask(hub, config, Method::POST, "simpleenroll", None, encoded(csr))?;
+    read_reply(hub, &reply, || {
+        "nobody whom the hub trusts vouches for this device; its log tells what was missing, and `portreeve enrolment group list` \
+         there whom it trusts"
+            .to_owned()
+    })
 }
 
 /// Asks for a first certificate, or a new one, with a one-time code.
@@ -108,24 +120,26 @@ fn encoded(csr: &[u8]) -> Vec<u8> {
     STANDARD.encode(csr).into_bytes()
 }
 
-type Whole = (StatusCode, Option<Duration>, Bytes);
+/// An answer that was read to its end.
+struct Whole {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    name: Option<String>,
+    body: Bytes,
+}
 
-fn read_reply(
-    hub: &Address,
-    (status, retry_after, body): &Whole,
-    not_entitled: impl Fn() -> String,
-) -> Result<Reply, Failure> {
-    match *status {
+fn read_reply(hub: &Address, reply: &Whole, not_entitled: impl Fn() -> String) -> Result<Reply, Failure> {
+    let later = reply.retry_after.unwrap_or(Duration::from_secs(60));
+    match reply.status {
         StatusCode::OK => {
-            let mut certificates = read_est_certificates(body).map_err(|error| strange(hub, &error))?;
+            let mut certificates = read_est_certificates(&reply.body).map_err(|error| strange(hub, &error))?;
             match (certificates.pop(), certificates.is_empty()) {
-                (Some(leaf), true) => Ok(Reply::Issued(leaf)),
+                (Some(leaf), true) => Ok(Reply::Issued(leaf, reply.name.clone())),
                 _ => Err(strange(hub, &"it sent several certificates")),
             }
         }
-        StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            Ok(Reply::Later(retry_after.unwrap_or(Duration::from_secs(60))))
-        }
+        StatusCode::ACCEPTED => Ok(Reply::Waiting(later)),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Ok(Reply::Later(later)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Refused(not_entitled())),
         StatusCode::BAD_REQUEST => {
             Err(Failure::Refused("the hub refused the request; its log tells the reason".into()))
@@ -181,9 +195,10 @@ async fn exchange(hub: &Address, config: Arc<ClientConfig>, request: Request<Ful
     let answer = answer.map_err(|error| broken_off(hub, &error))?;
     let status = answer.status();
     let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let name = answer.headers().get(EST_NAME_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = timeout(ANSWER_PATIENCE, Limited::new(answer.into_body(), EST_ANSWER_BYTES_MAX).collect()).await;
     let body = body.map_err(|_| unreachable(&"the answer does not end"))?.map_err(|error| strange(hub, &error))?;
-    Ok((status, retry_after.map(Duration::from_secs), body.to_bytes()))
+    Ok(Whole { status, retry_after: retry_after.map(Duration::from_secs), name, body: body.to_bytes() })
 }
 
 /// TLS 1.3 tells a client that its certificate is refused only after the client took the handshake for done.

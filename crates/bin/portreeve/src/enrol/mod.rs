@@ -10,7 +10,7 @@ use std::{
     path::Path,
     sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -34,26 +34,53 @@ use est::{Address, Reply};
 /// The shortest and the longest pause between two attempts, and between two looks at the clock.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
-/// How often a request that is told to wait is sent again before a command gives up.
-const WAITS_MAX: usize = 10;
+/// How long a renewal that is put off is asked for again before it counts as failed.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(600);
 /// Longest line that is read as a code.
 const CODE_BYTES_MAX: usize = 256;
 
-/// Makes a key, and gets a certificate for it with a one-time code.
+/// Makes a key, and gets a certificate for it with a one-time code; or on the word of the device's maker.
 pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
     let hub = Address::parse(&args.hub)?;
     let trusted = trust(&hub, &args)?;
     let folder = Folder::create(&args.out)?;
-    let code = code(args.code)?;
-    let config = enrolment_client_config(&trusted).map_err(|error| Failure::Usage(error.to_string()))?;
-    let (csr, key) = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let config = match (&args.maker_cert, &args.maker_key) {
+        (Some(cert), Some(key)) => maker_config(cert, key, &trusted)?,
+        _ => enrolment_client_config(&trusted).map_err(|error| Failure::Usage(error.to_string()))?,
+    };
+    if let Some(file) = &args.key {
+        folder.take_key(file)?;
+    }
+    let (csr, key) =
+        make_csr(&folder.next_key()?, args.serial.as_deref()).map_err(|error| unusable(&folder, &error))?;
     // First what can be asked for again: behind the certificate nothing may fail but the disk.
     let issuers = issuers(&hub, &config, &trusted)?;
-    let leaf = patiently(|| est::enrol(&hub, Arc::clone(&config), args.name.as_str(), &code, &csr))?;
+    let (leaf, told) = match &args.name {
+        Some(name) => {
+            let code = code(args.code)?;
+            patiently(args.wait, || est::enrol(&hub, Arc::clone(&config), name.as_str(), &code, &csr))?
+        }
+        None => patiently(args.wait, || est::enrol_vouched(&hub, Arc::clone(&config), &csr))?,
+    };
     let chain = chain(&leaf, key, issuers)?;
-    let origin = Origin { hub: hub.to_string(), name: args.name.to_string() };
+    let name = args.name.map(|name| name.to_string()).or(told);
+    let name = name.ok_or_else(|| Failure::Unreachable(format!("{hub} did not tell the name of this device")))?;
+    let origin = Origin { hub: hub.to_string(), name: name.clone() };
     folder.enrolled(&to_pem(&trusted), &to_pem(&chain), &origin)?;
-    tell(global, &folder, args.name.as_str(), &leaf, "is enrolled")
+    tell(global, &folder, &name, &leaf, "is enrolled")
+}
+
+/// A client that shows the certificate of the device's maker.
+fn maker_config(cert: &Path, key: &Path, trusted: &[CertificateDer<'_>]) -> Result<Arc<rustls::ClientConfig>, Failure> {
+    let read = |file: &Path| {
+        fs::read(file).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", file.display())))
+    };
+    let key_pem = Zeroizing::new(read(key)?);
+    let shown = |file: &Path| file.display().to_string();
+    let credentials = Credentials::from_pem(&shown(cert), &read(cert)?, &shown(key), &key_pem);
+    credentials
+        .and_then(|credentials| client_config(trusted, credentials))
+        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Renews the certificate in a directory that `enrol` made.
@@ -123,9 +150,9 @@ fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure>
             .and_then(|credentials| client_config(&trusted, credentials))
             .map_err(|error| unusable(&folder, &error))?
     };
-    let (csr, key) = make_csr(&folder.next_key()?).map_err(|error| unusable(&folder, &error))?;
+    let (csr, key) = make_csr(&folder.next_key()?, None).map_err(|error| unusable(&folder, &error))?;
     let issuers = issuers(&hub, &config, &trusted)?;
-    let leaf = patiently(|| est::renew(&hub, Arc::clone(&config), &csr))?;
+    let (leaf, _) = patiently(RENEWAL_PATIENCE, || est::renew(&hub, Arc::clone(&config), &csr))?;
     let chain = chain(&leaf, key, issuers)?;
     folder.renewed(&to_pem(&chain))?;
     let name = origin.map_or_else(|| present.to_string(), |origin| origin.name);
@@ -183,19 +210,27 @@ fn code(given: Option<String>) -> Result<Zeroizing<String>, Failure> {
     }
 }
 
-/// Asks until there is an answer, as often and as late as the hub says.
-fn patiently(mut ask: impl FnMut() -> Result<Reply, Failure>) -> Result<CertificateDer<'static>, Failure> {
-    for _ in 0..WAITS_MAX {
-        match ask()? {
-            Reply::Issued(leaf) => return Ok(leaf),
-            Reply::Later(pause) => {
-                let pause = pause.clamp(Duration::from_secs(1), PAUSE_MAX);
-                remark(&format!("The hub asks to come again in {} s.", pause.as_secs()));
-                thread::sleep(pause);
-            }
+/// Asks until there is an answer, as late as the hub says, and for so long at most.
+fn patiently(
+    patience: Duration,
+    mut ask: impl FnMut() -> Result<Reply, Failure>,
+) -> Result<(CertificateDer<'static>, Option<String>), Failure> {
+    let until = Instant::now() + patience;
+    loop {
+        let (why, pause) = match ask()? {
+            Reply::Issued(leaf, name) => return Ok((leaf, name)),
+            Reply::Waiting(pause) => ("An operator has to consent: `portreeve approval list` on the hub.", pause),
+            Reply::Later(pause) => ("The hub is busy.", pause),
+        };
+        let pause = pause.clamp(Duration::from_secs(1), PAUSE_MAX);
+        if Instant::now() + pause > until {
+            return Err(Failure::Unreachable(
+                "there is no certificate yet, and --wait is over; the same command goes on from here".into(),
+            ));
         }
+        remark(&format!("{why} Asking again in {} s.", pause.as_secs()));
+        thread::sleep(pause);
     }
-    Err(Failure::Unreachable("the hub has put the request off too often; try again later".into()))
 }
 
 /// The CA certificates of the hub that are not trusted by themselves.

@@ -1,0 +1,377 @@
+//! Enrolment groups: devices that nobody registers one by one, because somebody vouches for them (CSA-CRD-04).
+//!
+//! A maker does so with a certificate in each device, or with a signed list of serial numbers and keys. A group says whom
+//! to believe, how its devices are named, and whether an operator has to consent to each.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use portreeve_events::Kind as EventKind;
+use portreeve_pki::{
+    AllowList, Csr, MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, SubjectPublicKey,
+};
+use portreeve_store::RegistryOp;
+use portreeve_types::{IdentityName, Kind, UnixMillis};
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Why;
+use crate::{
+    Actor, AdminError, Hub,
+    registry::{Newcomer, Origin},
+};
+
+/// Where they lie among the registry's blobs; behind it stands the name.
+const PREFIX: &str = "enrolment-group/";
+/// A certificate is shown to one maker after the other.
+const GROUPS_MAX: usize = 64;
+/// Lists of revoked certificates of one maker, and keys that may sign its allow-lists.
+const PARTS_MAX: usize = MAKER_ANCHORS_MAX;
+
+/// An enrolment group as an operator describes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSettings {
+    /// Its name.
+    pub name: IdentityName,
+    /// How its devices are named, such as `pump-{serial}`.
+    pub names: String,
+    /// What its devices are.
+    pub kind: Kind,
+    /// The group that policies refer to.
+    #[serde(default)]
+    pub group: String,
+    /// Whether an operator has to consent to each device.
+    #[serde(default)]
+    pub approval: bool,
+    /// Who vouches for them.
+    pub proof: ProofSettings,
+}
+
+/// Who vouches for the devices of a group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ProofSettings {
+    /// A maker, with a certificate in each.
+    Maker {
+        /// The maker's CAs, PEM.
+        anchors_pem: String,
+        /// What the maker has revoked: lists in PEM, one of every CA that issues to devices, or none at all.
+        #[serde(default)]
+        crls_pem: String,
+    },
+    /// Somebody who signs a list of serial numbers and keys.
+    List {
+        /// The keys that may sign it, PEM.
+        signers_pem: String,
+        /// The newest list, a JWS.
+        #[serde(default)]
+        list: Option<String>,
+    },
+}
+
+/// A group in use.
+#[derive(Debug)]
+struct Group {
+    settings: GroupSettings,
+    proof: Proof,
+}
+
+#[derive(Debug)]
+enum Proof {
+    Maker(Box<Maker>),
+    List { names: NameTemplate, list: Option<AllowList> },
+}
+
+/// All groups.
+#[derive(Default)]
+pub(crate) struct Groups {
+    all: ArcSwap<Vec<Arc<Group>>>,
+    change: Mutex<()>,
+}
+
+/// A device that somebody vouches for.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    pub(super) newcomer: Newcomer,
+    pub(super) needs_approval: bool,
+    /// What its request may call it beside its name.
+    pub(super) serial: String,
+}
+
+impl Group {
+    fn read(settings: GroupSettings, now: UnixMillis, known: Option<u64>) -> Result<Self, String> {
+        let names: NameTemplate = settings.names.parse().map_err(|error| format!("the names: {error}"))?;
+        let proof = match &settings.proof {
+            ProofSettings::Maker { anchors_pem, crls_pem } => {
+                let anchors = blocks(anchors_pem, "CERTIFICATE")?.into_iter().map(CertificateDer::from);
+                let anchors: Vec<_> = anchors.collect();
+                let lists = blocks(crls_pem, "X509 CRL")?;
+                let lists: Vec<&[u8]> = lists.iter().map(Vec::as_slice).collect();
+                Proof::Maker(Box::new(Maker::new(&anchors, &lists, names).map_err(|error| error.to_string())?))
+            }
+            ProofSettings::List { signers_pem, list } => {
+                let signers: Vec<SubjectPublicKey> = blocks(signers_pem, "PUBLIC KEY")?
+                    .iter()
+                    .map(|spki| SubjectPublicKey::from_spki_der(spki).map_err(|error| format!("a signer: {error}")))
+                    .collect::<Result<_, _>>()?;
+                if signers.is_empty() {
+                    return Err("no public key that may sign the list was given".into());
+                }
+                let open = |text: &String| AllowList::open(text.as_bytes(), &signers, known, now);
+                let list = list.as_ref().map(open).transpose().map_err(|error| format!("the list: {error}"))?;
+                Proof::List { names, list }
+            }
+        };
+        Ok(Self { settings, proof })
+    }
+
+    /// As it was stored. A list whose time is over meanwhile admits nobody, and is no reason to forget the group.
+    fn stored(bytes: &[u8], now: UnixMillis) -> Result<Self, String> {
+        let settings: GroupSettings = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        Self::read(settings.clone(), now, None).or_else(|error| match settings.proof {
+            ProofSettings::List { signers_pem, list: Some(_) } => {
+                tracing::warn!(group = settings.name.as_str(), error, "a stored allow-list is not used any more");
+                let proof = ProofSettings::List { signers_pem, list: None };
+                Self::read(GroupSettings { proof, ..settings }, now, None)
+            }
+            ProofSettings::List { .. } | ProofSettings::Maker { .. } => Err(error),
+        })
+    }
+
+    fn vouched(&self, name: IdentityName, serial: &str, key: portreeve_types::KeyHash) -> Vouched {
+        let Self { settings, .. } = self;
+        let origin = Origin { group: settings.name.clone(), serial: serial.to_owned(), key };
+        let newcomer = Newcomer { name, kind: settings.kind, group: settings.group.clone(), origin };
+        Vouched { newcomer, needs_approval: settings.approval, serial: serial.to_owned() }
+    }
+
+    fn to_json(&self) -> Value {
+        let GroupSettings { name, names, kind, group, approval, .. } = &self.settings;
+        let mut row =
+            json!({ "name": name, "names": names, "kind": kind.as_str(), "group": group, "approval": approval });
+        match &self.proof {
+            Proof::Maker(maker) => {
+                row["proof"] = json!("manufacturer certificate");
+                row["detail"] = json!(maker.to_string());
+            }
+            Proof::List { list, .. } => {
+                row["proof"] = json!("signed allow-list");
+                row["detail"] = match list {
+                    Some(list) => json!(format!("version {}, {} devices", list.version, list.len())),
+                    None => json!("no list yet"),
+                };
+                row["expires_ms"] = json!(list.as_ref().map(|list| list.expires.0));
+            }
+        }
+        row
+    }
+}
+
+/// The contents of all PEM blocks of a kind; another kind, and what is no PEM, is refused.
+fn blocks(pem_text: &str, tag: &str) -> Result<Vec<Vec<u8>>, String> {
+    let read = pem::parse_many(pem_text).map_err(|error| format!("not PEM: {error}"))?;
+    if let Some(other) = read.iter().find(|block| block.tag() != tag) {
+        return Err(format!("PEM of a {tag} is expected, and {} was given", other.tag()));
+    }
+    if read.len() > PARTS_MAX {
+        return Err(format!("at most {PARTS_MAX} of a {tag} may be given"));
+    }
+    Ok(read.into_iter().map(pem::Pem::into_contents).collect())
+}
+
+impl Groups {
+    /// Those that were stored.
+    pub(crate) fn resume(blobs: &[(String, Vec<u8>)], now: UnixMillis) -> Self {
+        let stored = blobs.iter().filter_map(|(name, bytes)| {
+            let name = name.strip_prefix(PREFIX)?;
+            let told = |error: &String| tracing::error!(group = name, error, "a stored enrolment group cannot be used");
+            Group::stored(bytes, now).inspect_err(told).ok().map(Arc::new)
+        });
+        Self { all: ArcSwap::from_pointee(stored.collect()), change: Mutex::default() }
+    }
+
+    /// Whether anybody may ask for a certificate without showing anything but a request.
+    pub(crate) fn has_lists(&self) -> bool {
+        self.all.load().iter().any(|group| matches!(group.proof, Proof::List { list: Some(_), .. }))
+    }
+
+    /// Whose device shows this chain.
+    pub(super) fn by_chain(&self, chain: &[CertificateDer<'_>], now: UnixMillis) -> Result<Vouched, Why> {
+        let mut refusal = None;
+        for group in self.all.load().iter() {
+            let Proof::Maker(maker) = &group.proof else { continue };
+            match maker.identify(chain, now) {
+                Ok(MakerIdentity { name, serial, key }) => return Ok(group.vouched(name, &serial, key)),
+                // The maker whose it is knows better what is wrong than those whose it is not.
+                Err(why @ portreeve_pki::MakerRefusal::OtherMaker) => drop(refusal.get_or_insert(why)),
+                Err(why) => refusal = Some(why),
+            }
+        }
+        Err(refusal.map_or(Why::NobodyVouches, Why::Maker))
+    }
+
+    /// Whose list has the serial number and the key of this request.
+    pub(super) fn by_request(&self, csr: &Csr, now: UnixMillis) -> Result<Vouched, Why> {
+        let serial = csr.serial_number.as_deref().ok_or(Why::NoSerial)?;
+        let key = csr.key.hash();
+        let mut refusal = None;
+        for group in self.all.load().iter() {
+            let Proof::List { names, list: Some(list), .. } = &group.proof else { continue };
+            match list.admit(serial, &key, now) {
+                Ok(()) => {
+                    let name = names.name(&NameFacts { serial: Some(serial), common_name: None, key })?;
+                    return Ok(group.vouched(name, serial, key));
+                }
+                Err(why @ portreeve_pki::AdmissionRefusal::UnknownSerial) => drop(refusal.get_or_insert(why)),
+                Err(why) => refusal = Some(why),
+            }
+        }
+        Err(refusal.map_or(Why::NobodyVouches, Why::List))
+    }
+}
+
+impl Hub {
+    /// Whether a request alone may be enough: somebody has signed a list of devices.
+    #[must_use]
+    pub fn has_allow_lists(&self) -> bool {
+        self.groups.has_lists()
+    }
+
+    pub(crate) fn group_add(
+        &self,
+        actor: &Actor,
+        settings: GroupSettings,
+        now: UnixMillis,
+    ) -> Result<Value, AdminError> {
+        let _change = self.groups.change.lock();
+        let all = self.groups.all.load_full();
+        if all.iter().any(|group| group.settings.name == settings.name) {
+            let text = format!("there is an enrolment group `{}` already; remove it first", settings.name);
+            return Err(AdminError::Refused(text));
+        }
+        if all.len() >= GROUPS_MAX {
+            return Err(AdminError::Refused(format!(
+                "there are {GROUPS_MAX} enrolment groups, and no more are possible"
+            )));
+        }
+        let group = Group::read(settings, now, None).map_err(AdminError::Invalid)?;
+        self.keep_group(actor, group, "added")
+    }
+
+    /// Replaces what a maker has revoked.
+    pub(crate) fn group_crls(
+        &self,
+        actor: &Actor,
+        name: &IdentityName,
+        crls_pem: String,
+        now: UnixMillis,
+    ) -> Result<Value, AdminError> {
+        let _change = self.groups.change.lock();
+        let mut settings = self.group(name)?.settings.clone();
+        let ProofSettings::Maker { crls_pem: kept, .. } = &mut settings.proof else {
+            return Err(AdminError::Refused(format!("`{name}` goes by a list, not by a maker's certificates")));
+        };
+        *kept = crls_pem;
+        let group = Group::read(settings, now, None).map_err(AdminError::Invalid)?;
+        self.keep_group(actor, group, "revocation lists replaced")
+    }
+
+    /// Takes a newer edition of a group's list.
+    pub(crate) fn group_list(
+        &self,
+        actor: &Actor,
+        name: &IdentityName,
+        document: &str,
+        now: UnixMillis,
+    ) -> Result<Value, AdminError> {
+        let _change = self.groups.change.lock();
+        let group = self.group(name)?;
+        let Proof::List { list, .. } = &group.proof else {
+            return Err(AdminError::Refused(format!("`{name}` goes by a maker's certificates, not by a list")));
+        };
+        let known = list.as_ref().map(|list| list.version);
+        let mut settings = group.settings.clone();
+        if let ProofSettings::List { list, .. } = &mut settings.proof {
+            *list = Some(document.trim().to_owned());
+        }
+        let group = Group::read(settings, now, known).map_err(AdminError::Invalid)?;
+        self.keep_group(actor, group, "list replaced")
+    }
+
+    /// Nobody is vouched for by this group any more. The devices that it brought stay.
+    pub(crate) fn group_remove(&self, actor: &Actor, name: &IdentityName) -> Result<Value, AdminError> {
+        let _change = self.groups.change.lock();
+        let removed = self.group(name)?;
+        self.registry.put_blobs(&[RegistryOp::DeleteBlob { name: format!("{PREFIX}{name}") }])?;
+        let others = self.groups.all.load().iter().filter(|group| !Arc::ptr_eq(group, &removed)).cloned().collect();
+        self.groups.all.store(Arc::new(others));
+        self.tell_of_group(actor, name, "removed");
+        Ok(json!({ "name": name, "removed": true }))
+    }
+
+    /// Every rule by which certificates are issued, with what has to be shown (CSA-CRD-08).
+    pub(crate) fn enrolment_rules(&self) -> Value {
+        let config = self.config();
+        let rule = |rule: &str, proof: &str, gives: &str, approval: bool| json!({ "rule": rule, "proof": proof, "gives": gives, "approval": approval });
+        let mut rules = vec![
+            rule(
+                "bundle",
+                "an operator's word",
+                "a registered name its first certificate, with a key made here",
+                false,
+            ),
+            rule(
+                "code",
+                "one-time code",
+                "a registered name its first or next certificate",
+                config.enrolment.code_approval,
+            ),
+            rule("renewal", "certificate in force", "its holder the next, once", false),
+        ];
+        for group in self.groups.all.load().iter() {
+            let row = group.to_json();
+            let gives = format!("a device its certificate, as {}", group.settings.names);
+            let proof = row["proof"].as_str().unwrap_or_default();
+            rules.push(rule(&format!("group {}", group.settings.name), proof, &gives, group.settings.approval));
+        }
+        rules.into()
+    }
+
+    pub(crate) fn groups(&self) -> Value {
+        self.groups.all.load().iter().map(|group| group.to_json()).collect()
+    }
+
+    fn group(&self, name: &IdentityName) -> Result<Arc<Group>, AdminError> {
+        let all = self.groups.all.load();
+        let found = all.iter().find(|group| group.settings.name == *name).cloned();
+        found.ok_or_else(|| {
+            AdminError::Refused(format!(
+                "there is no enrolment group `{name}`; `portreeve enrolment group list` shows all"
+            ))
+        })
+    }
+
+    /// Stores a group, in place of one of its name.
+    fn keep_group(&self, actor: &Actor, group: Group, what: &str) -> Result<Value, AdminError> {
+        let name = group.settings.name.clone();
+        // A map of plain values always has a JSON form.
+        let bytes = serde_json::to_vec(&group.settings).unwrap_or_default();
+        self.registry.put_blobs(&[RegistryOp::PutBlob { name: format!("{PREFIX}{name}"), bytes }])?;
+        let told = group.to_json();
+        let mut all: Vec<_> = (**self.groups.all.load()).clone();
+        all.retain(|group| group.settings.name != name);
+        all.push(Arc::new(group));
+        all.sort_by(|one, other| one.settings.name.cmp(&other.settings.name));
+        self.groups.all.store(Arc::new(all));
+        self.tell_of_group(actor, &name, what);
+        Ok(told)
+    }
+
+    fn tell_of_group(&self, actor: &Actor, name: &IdentityName, what: &str) {
+        let detail = format_args!("{what}, by {}", actor.name);
+        self.emit(EventKind::EnrolmentGroupChanged, Some(name.as_str()), None, None, detail);
+    }
+}

@@ -1,0 +1,164 @@
+//! `portreeve enrolment`: whose word lets devices in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use portreeve_hub::{AdminRequest, GroupSettings, ProofSettings};
+use portreeve_pki::{ALLOW_LIST_DEVICES_MAX, AllowList, SubjectPublicKey, make_csr, signing_key};
+use portreeve_types::{KeyHash, UnixMillis};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::{
+    admin::Administration,
+    cli::{EnrolmentCommand, Global, GroupAdd, GroupCommand, ListCommand},
+    failure::Failure,
+    output::{cell, rows, say, show, table},
+};
+
+/// Bytes of one file; a revocation list of a large maker fits.
+const FILE_BYTES_MAX: u64 = 12 << 20;
+
+pub(crate) fn run(global: &Global, command: EnrolmentCommand) -> Result<(), Failure> {
+    let ask = |request| Ok::<_, Failure>(Administration::new(global)?.request(request)?.result);
+    match command {
+        EnrolmentCommand::Rules => show(global, &ask(AdminRequest::EnrolmentRules)?, rules),
+        EnrolmentCommand::Group { command } => match command {
+            GroupCommand::Add(add) => {
+                let request = AdminRequest::EnrolmentGroupAdd { settings: Box::new(settings(add)?) };
+                show(global, &ask(request)?, |group| changed(group, "is in force"))
+            }
+            GroupCommand::List => show(global, &ask(AdminRequest::EnrolmentGroups)?, groups),
+            GroupCommand::Remove { name } => {
+                let request = AdminRequest::EnrolmentGroupRemove { name };
+                show(global, &ask(request)?, |group| format!("{} vouches for nobody any more", cell(&group["name"])))
+            }
+            GroupCommand::Crls { name, files } => {
+                let request = AdminRequest::EnrolmentGroupCrls { name, crls_pem: read_all(&files)? };
+                show(global, &ask(request)?, |group| changed(group, "has its revocation lists"))
+            }
+            GroupCommand::Allow { name, file } => {
+                let request = AdminRequest::EnrolmentGroupList { name, document: read(&file)? };
+                show(global, &ask(request)?, |group| changed(group, "has its list"))
+            }
+        },
+        EnrolmentCommand::List { command } => match command {
+            ListCommand::Entry { serial, key } => entry(global, &serial, &key),
+            ListCommand::Sign { file, key, edition, valid } => sign(global, &file, &key, edition, valid),
+        },
+    }
+}
+
+fn settings(add: GroupAdd) -> Result<GroupSettings, Failure> {
+    let GroupAdd { name, maker_ca, crl, list_signer, names, kind, group, approval } = add;
+    let proof = if maker_ca.is_empty() {
+        ProofSettings::List { signers_pem: read_all(&list_signer)?, list: None }
+    } else {
+        ProofSettings::Maker { anchors_pem: read_all(&maker_ca)?, crls_pem: read_all(&crl)? }
+    };
+    Ok(GroupSettings { name, names, kind, group, approval, proof })
+}
+
+fn changed(group: &Value, what: &str) -> String {
+    format!("{} {what}: {}, {}", cell(&group["name"]), cell(&group["proof"]), cell(&group["detail"]))
+}
+
+fn rules(result: &Value) -> String {
+    let row = |row: &Value| ["rule", "proof", "gives", "approval"].iter().map(|key| cell(&row[*key])).collect();
+    table(&["RULE", "WHAT IS SHOWN", "WHAT IT GIVES", "APPROVAL"], &rows(result, row))
+}
+
+fn groups(result: &Value) -> String {
+    let row = |row: &Value| {
+        ["name", "proof", "detail", "names", "kind", "group", "approval"].iter().map(|key| cell(&row[*key])).collect()
+    };
+    table(&["NAME", "WHAT IS SHOWN", "DETAIL", "NAMES", "KIND", "GROUP", "APPROVAL"], &rows(result, row))
+}
+
+fn read_all(files: &[PathBuf]) -> Result<String, Failure> {
+    let texts: Vec<String> = files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+    Ok(texts.join("\n"))
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let shown = file.display();
+    let failed = |error| Failure::Usage(format!("cannot read {shown}: {error}"));
+    if fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
+        return Err(Failure::Usage(format!("{shown} is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    fs::read_to_string(file).map_err(failed)
+}
+
+/// The hash of a public key, or of the public half of a private one.
+fn hash_of(file: &Path) -> Result<KeyHash, Failure> {
+    let pem = Zeroizing::new(read(file)?);
+    let public = pem::parse(pem.as_bytes()).ok().filter(|block| block.tag() == "PUBLIC KEY");
+    let hash = match public {
+        Some(block) => SubjectPublicKey::from_spki_der(block.contents()).map(|key| key.hash()),
+        None => make_csr(&pem, None).map(|(_, key)| key),
+    };
+    hash.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+}
+
+fn entry(global: &Global, serial: &str, key: &Path) -> Result<(), Failure> {
+    let hash = hash_of(key)?;
+    let result = json!({ "serial": serial, "key_sha256": hash.to_string() });
+    show(global, &result, |_| format!("{serial},{hash}"))
+}
+
+fn sign(global: &Global, file: &Path, key: &Path, edition: u64, valid: Duration) -> Result<(), Failure> {
+    let devices = entries(&read(file)?).map_err(|problem| Failure::Usage(format!("{}: {problem}", file.display())))?;
+    let count = devices.len();
+    let pem = Zeroizing::new(read(key)?);
+    let refused = |error| Failure::Usage(format!("{error}"));
+    let key = signing_key(&pem).map_err(|error| Failure::Usage(format!("{}: {error}", key.display())))?;
+    let now: UnixMillis = SystemTime::now().into();
+    let list = AllowList::new(edition, now, now.plus(valid), devices).map_err(refused)?;
+    let document = list.seal(&key).map_err(refused)?;
+    match global.output {
+        crate::cli::Output::Json => {
+            show(global, &json!({ "edition": edition, "devices": count, "list": document }), |_| String::new())
+        }
+        crate::cli::Output::Table => say(&document),
+    }
+}
+
+/// Lines of serial number and hash; empty ones and those that begin with `#` are passed over.
+fn entries(text: &str) -> Result<Vec<(String, KeyHash)>, String> {
+    let mut entries = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let (number, line) = (number + 1, line.trim());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = || format!("line {number}: serial number, comma, and 64 hexadecimal digits are expected");
+        let (serial, hash) = line.split_once(',').ok_or_else(wrong)?;
+        let mut key = [0; 32];
+        hex::decode_to_slice(hash.trim(), &mut key).map_err(|_| wrong())?;
+        entries.push((serial.trim().to_owned(), KeyHash(key)));
+        if entries.len() > ALLOW_LIST_DEVICES_MAX {
+            return Err(format!("more than {ALLOW_LIST_DEVICES_MAX} devices; make several groups"));
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_list_are_read_and_wrong_ones_are_named() {
+        let hash = "ab".repeat(32);
+        let text = format!("# batch 7\n\nSN-1,{hash}\n SN-2 , {}\n", "AB".repeat(32));
+        let read = entries(&text).unwrap();
+        assert_eq!(read, [("SN-1".to_owned(), KeyHash([0xab; 32])), ("SN-2".to_owned(), KeyHash([0xab; 32]))]);
+        for wrong in ["SN-1", "SN-1,", "SN-1,ab", &format!("SN-1;{hash}"), &format!("SN-1,{hash}00")] {
+            let text = format!("# one\n{wrong}\n");
+            assert!(entries(&text).unwrap_err().starts_with("line 2"), "{wrong}");
+        }
+    }
+}
