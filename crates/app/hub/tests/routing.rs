@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -83,6 +84,48 @@ fn no_local_keeps_ones_own_away() {
     b.subscribe(&bench, "t", own, None);
     assert!(a.publish(&bench, "t", b"x", Qos::AtMostOnce).is_empty());
     assert_eq!(payloads(&b.recv(&bench)), ["x"]);
+}
+
+/// Members come and go in any order: a message goes to one who is there, in turns, and if nobody is, to a kept session
+/// (§4.8.2).
+#[test]
+fn a_share_group_knows_who_is_there() {
+    const MEMBERS: usize = 4;
+    let bench = Bench::new();
+    let app = bench.application("app");
+    let ids: Vec<String> = (0..MEMBERS).map(|member| format!("member-{member}")).collect();
+    let mut clients: Vec<_> = ids.iter().map(|id| Some(bench.connect(&app, resume(id)))).collect();
+    clients.iter_mut().flatten().for_each(|client| client.subscribed(&bench, "$share/g/t/+", Qos::AtLeastOnce));
+    let mut publisher = bench.connect(&app, connect("publisher"));
+    let (mut kept, mut found, mut seed) = (BTreeSet::new(), BTreeSet::new(), 7_u64);
+    for round in 0..200 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let member = usize::try_from(seed >> 33).unwrap() % MEMBERS;
+        match clients[member].take() {
+            Some(client) => client.lose(&bench),
+            None => {
+                let (client, said) = bench.try_connect(&app, resume(&ids[member]));
+                found.extend(payloads(&said));
+                clients[member] = Some(client);
+            }
+        }
+        let there = clients.iter().flatten().count();
+        if there == 0 {
+            publisher.publish(&bench, "t/1", round.to_string().as_bytes(), Qos::AtLeastOnce);
+            kept.insert(round.to_string());
+        }
+        for _ in 0..2 * there {
+            publisher.publish(&bench, "t/1", b"live", Qos::AtMostOnce);
+        }
+        for client in clients.iter_mut().flatten() {
+            assert_eq!(payloads(&client.recv(&bench)), ["live", "live"], "round {round}: in turns");
+        }
+    }
+    assert!(!kept.is_empty(), "nobody was there at times");
+    for id in &ids {
+        found.extend(payloads(&bench.try_connect(&app, resume(id)).1));
+    }
+    assert!(kept.is_subset(&found), "{kept:?} of {found:?}");
 }
 
 /// §4.8.2

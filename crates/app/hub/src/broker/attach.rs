@@ -358,6 +358,7 @@ impl Hub {
         }
         outgoing.connection += 1;
         outgoing.link = Some(LinkSlot::default());
+        self.mark_shared(&outgoing, true);
         outgoing.v5 = request.version == Version::V5;
         outgoing.expiry_s = expiry_s;
         outgoing.stored |= expiry_s > 0;
@@ -378,6 +379,15 @@ impl Hub {
         self.registry.seen(session.key.identity, now);
         let released = if outgoing.stored { ticket } else { Ticket::default() };
         (outgoing.connection, releases, released)
+    }
+
+    /// Tells the share groups of a session whether its client is there.
+    fn mark_shared(&self, outgoing: &Outgoing, online: bool) {
+        for subscription in outgoing.subscriptions.values() {
+            if subscription.filter.share_group().is_some() {
+                self.trie.read().mark(subscription, online);
+            }
+        }
     }
 
     /// Sets a timer for a session; see [`Self::run_timers`].
@@ -410,6 +420,7 @@ impl Hub {
             return; // A newer connection, or the session's end, has seen to everything.
         }
         outgoing.link = None;
+        self.mark_shared(&outgoing, false);
         outgoing.disconnected = Some(now);
         self.gauges.online.fetch_sub(1, Relaxed);
         let before = outgoing.outbound.bytes();

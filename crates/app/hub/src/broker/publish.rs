@@ -93,7 +93,6 @@ struct Terms<'a> {
 enum When {
     Always,
     Online,
-    Away,
 }
 
 enum Delivered {
@@ -251,30 +250,49 @@ impl Hub {
 
     /// One member of a share group: the next that is connected, else the next whose session keeps messages (§4.8.2).
     fn deliver_shared(&self, turn: &mut Turn<'_>, group: &ShareGroup, message: &Arc<Message>) -> Delivered {
-        let envelope = &message.envelope;
         let rota = group.rota();
         let mut outcome = Delivered::Away;
-        for when in [When::Online, When::Away] {
-            for member in rota.iter() {
-                let generation = self.generation_of(&member.session);
-                if !self.may_receive(member, generation, &envelope.topic, turn.now.wall) {
-                    continue;
-                }
-                let terms = Terms {
-                    qos: member.options.qos.min(envelope.qos),
-                    retain: member.options.retain_as_published && envelope.retain,
-                    ids: member.id.as_slice(),
-                    when,
-                    generation,
-                };
-                match self.deliver(turn, &member.session, message, &terms) {
-                    Delivered::Queued => return Delivered::Queued,
-                    Delivered::Full => outcome = Delivered::Full,
-                    Delivered::Away => {}
-                }
+        for member in rota.online() {
+            match self.deliver_to_member(turn, member, message, When::Online) {
+                Delivered::Queued => return Delivered::Queued,
+                Delivered::Full => outcome = Delivered::Full,
+                Delivered::Away => {}
+            }
+        }
+        if message.envelope.qos == Qos::AtMostOnce {
+            return outcome; // Nobody's session keeps it.
+        }
+        for member in rota.away_first() {
+            // Its client may have come meanwhile.
+            match self.deliver_to_member(turn, member, message, When::Always) {
+                Delivered::Queued => return Delivered::Queued,
+                Delivered::Full => outcome = Delivered::Full,
+                Delivered::Away => {}
             }
         }
         outcome
+    }
+
+    fn deliver_to_member(
+        &self,
+        turn: &mut Turn<'_>,
+        member: &Arc<Subscription>,
+        message: &Arc<Message>,
+        when: When,
+    ) -> Delivered {
+        let envelope = &message.envelope;
+        let generation = self.generation_of(&member.session);
+        if !self.may_receive(member, generation, &envelope.topic, turn.now.wall) {
+            return Delivered::Away;
+        }
+        let terms = Terms {
+            qos: member.options.qos.min(envelope.qos),
+            retain: member.options.retain_as_published && envelope.retain,
+            ids: member.id.as_slice(),
+            when,
+            generation,
+        };
+        self.deliver(turn, &member.session, message, &terms)
     }
 
     /// Puts a message into one session's queue, within the session's and the hub's bounds.
@@ -288,8 +306,8 @@ impl Hub {
         turn.charge(DELIVERY_WORK);
         let mut outgoing = session.outgoing.lock();
         let wanted = match outgoing.is_online() {
-            true => terms.when != When::Away,
-            false => terms.when != When::Online && outgoing.stored && terms.qos != Qos::AtMostOnce,
+            true => true,
+            false => terms.when == When::Always && outgoing.stored && terms.qos != Qos::AtMostOnce,
         };
         if outgoing.ended || !wanted {
             return Delivered::Away;

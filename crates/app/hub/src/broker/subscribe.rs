@@ -202,7 +202,7 @@ impl Hub {
         if old.is_none() {
             self.gauges.subscriptions.fetch_add(1, Relaxed);
         }
-        self.trie.write().insert(subscription);
+        self.trie.write().insert(subscription, outgoing.is_online());
         self.changes.note(subscription.filter.plain());
     }
 

@@ -1,8 +1,11 @@
 //! The subscription trie: which subscriptions match a topic, in time that does not grow with their number.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use hashbrown::HashMap;
@@ -37,14 +40,63 @@ pub(crate) struct ShareGroup {
     next: AtomicUsize,
 }
 
-type Members = Vec<Arc<Subscription>>;
+/// Those whose client is there stand in front, so that a message finds one without a look at the others.
+#[derive(Clone, Debug, Default)]
+struct Members {
+    list: Vec<Arc<Subscription>>,
+    place: HashMap<SessionId, usize>,
+    /// How many are there.
+    online: usize,
+}
+
+impl Members {
+    fn put(&mut self, subscription: &Arc<Subscription>, online: bool) {
+        let session = subscription.session.id;
+        match self.place.get(&session) {
+            Some(&at) => self.list[at] = Arc::clone(subscription),
+            None => {
+                self.place.insert(session, self.list.len());
+                self.list.push(Arc::clone(subscription));
+            }
+        }
+        self.mark(session, online);
+    }
+
+    fn mark(&mut self, session: SessionId, online: bool) {
+        let Some(&at) = self.place.get(&session) else { return };
+        if online == (at < self.online) {
+            return;
+        }
+        // The border moves over it.
+        let border = if online { self.online } else { self.online - 1 };
+        self.swap(at, border);
+        self.online = if online { border + 1 } else { border };
+    }
+
+    fn remove(&mut self, session: SessionId) {
+        self.mark(session, false);
+        let Some(&at) = self.place.get(&session) else { return };
+        self.swap(at, self.list.len() - 1);
+        self.list.pop();
+        self.place.remove(&session);
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        self.list.swap(one, other);
+        for at in [one, other] {
+            self.place.insert(self.list[at].session.id, at);
+        }
+    }
+}
 
 impl ShareGroup {
     /// The members in the order in which this message is to be offered to them: round robin.
     pub(crate) fn rota(&self) -> Rota {
-        let members = Arc::clone(&self.members.lock());
-        let start = self.next.fetch_add(1, Relaxed) % members.len().max(1);
-        Rota { members, start }
+        Rota { members: Arc::clone(&self.members.lock()), start: self.next.fetch_add(1, Relaxed) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Members)) {
+        change(Arc::make_mut(&mut self.members.lock()));
     }
 }
 
@@ -55,8 +107,20 @@ pub(crate) struct Rota {
 }
 
 impl Rota {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        let (first, last) = self.members.split_at(self.start);
+    /// Those whose client is there.
+    pub(crate) fn online(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.turned(0..self.members.online)
+    }
+
+    /// All, those first who were away.
+    pub(crate) fn away_first(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        let online = self.members.online;
+        self.turned(online..self.members.list.len()).chain(self.turned(0..online))
+    }
+
+    fn turned(&self, part: Range<usize>) -> impl Iterator<Item = &Arc<Subscription>> {
+        let part = &self.members.list[part];
+        let (first, last) = part.split_at(self.start % part.len().max(1));
         last.iter().chain(first)
     }
 }
@@ -74,13 +138,13 @@ pub(crate) struct Trie {
 }
 
 impl Trie {
-    /// Adds a subscription, in place of the session's earlier one with the same filter.
-    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>) {
+    /// Adds a subscription, in place of the session's earlier one with the same filter. `online`: its client is there.
+    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>, online: bool) {
         let mut node = &mut self.root;
         for level in subscription.filter.plain().split('/') {
             node = match level {
                 "#" => {
-                    node.below.insert(subscription);
+                    node.below.insert(subscription, online);
                     return;
                 }
                 "+" => node.plus.get_or_insert_default(),
@@ -88,7 +152,27 @@ impl Trie {
                 _ => node.children.entry_ref(level).or_default(),
             };
         }
-        node.here.insert(subscription);
+        node.here.insert(subscription, online);
+    }
+
+    /// The client of a member of a share group came or went.
+    pub(crate) fn mark(&self, subscription: &Subscription, online: bool) {
+        let Some(leaf) = self.leaf(subscription.filter.plain()) else { return };
+        if let Some(group) = leaf.shared.iter().find(|group| Some(&*group.name) == subscription.filter.share_group()) {
+            group.change(|members| members.mark(subscription.session.id, online));
+        }
+    }
+
+    fn leaf(&self, filter: &str) -> Option<&Leaf> {
+        let mut node = &self.root;
+        for level in filter.split('/') {
+            node = match level {
+                "#" => return Some(&node.below),
+                "+" => node.plus.as_deref()?,
+                _ => node.children.get(level)?,
+            };
+        }
+        Some(&node.here)
     }
 
     /// Removes a session's subscription and the levels that nobody needs any more.
@@ -155,7 +239,7 @@ impl Leaf {
         self.shared.iter().for_each(|group| found(Match::Shared(group)));
     }
 
-    fn insert(&mut self, subscription: &Arc<Subscription>) {
+    fn insert(&mut self, subscription: &Arc<Subscription>, online: bool) {
         let Some(name) = subscription.filter.share_group() else {
             self.single.insert(subscription.session.id, Arc::clone(subscription));
             return;
@@ -171,12 +255,7 @@ impl Leaf {
                 &self.shared[self.shared.len() - 1]
             }
         };
-        let mut members = group.members.lock();
-        let list = Arc::make_mut(&mut members);
-        match list.iter_mut().find(|member| member.session.id == subscription.session.id) {
-            Some(member) => *member = Arc::clone(subscription),
-            None => list.push(Arc::clone(subscription)),
-        }
+        group.change(|members| members.put(subscription, online));
     }
 
     fn remove(&mut self, subscription: &Subscription) {
@@ -188,10 +267,8 @@ impl Leaf {
             if &*group.name != name {
                 return true;
             }
-            let mut members = group.members.lock();
-            let list = Arc::make_mut(&mut members);
-            list.retain(|member| member.session.id != subscription.session.id);
-            !list.is_empty()
+            group.change(|members| members.remove(subscription.session.id));
+            !group.members.lock().list.is_empty()
         });
     }
 }
