@@ -7,7 +7,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
-use portreeve_config::QueueOverflow;
+use portreeve_config::{QueueOverflow, TwoPlaces};
+use portreeve_events::Kind as EventKind;
 use portreeve_hub::{AdminRequest, Fields};
 use portreeve_mqtt::{Connect, Packet, Publish, Reason, Version};
 use portreeve_types::{Kind, LifecycleState, Qos};
@@ -486,4 +487,51 @@ fn a_grant_that_begins_later_is_found_then() {
     sender.publish(&bench, "devices/lamp/t", b"inside", Qos::AtLeastOnce);
     let (_client, got) = bench.try_connect(&reader, resume("r"));
     assert_eq!(common::payloads(&got), ["inside"]);
+}
+
+/// A copied device is where the device is not: told, and answered as the configuration says (IIITA-N4).
+#[test]
+fn a_device_in_two_places_is_noticed() {
+    let (here, there) = ("192.0.2.1", "192.0.2.2");
+    for (response, told) in
+        [(TwoPlaces::Ignore, 0), (TwoPlaces::Alert, 1), (TwoPlaces::Refuse, 1), (TwoPlaces::Quarantine, 1)]
+    {
+        let bench = Bench::with(|config| config.lifecycle.on_two_places = response);
+        let lamp = bench.device("lamp");
+        let seen = || bench.hub.events().count(EventKind::TwoPlaces);
+        let connect_from = |address, client_id| bench.try_connect_from(&lamp, address, connect(client_id));
+        let reason = |got: &[Got]| match got.first() {
+            Some(Got::ConnAck { reason, .. }) => *reason,
+            other => panic!("{other:?}"),
+        };
+        let (first, got) = connect_from(here, "lamp");
+        assert_eq!(reason(&got), Reason::SUCCESS);
+        // Again from the same place, and with a second session there: nothing to tell.
+        let (second, _) = connect_from(here, "lamp:two");
+        assert_eq!(seen(), 0, "{response:?}");
+        let (mut other, got) = connect_from(there, "lamp:three");
+        assert_eq!(seen(), told, "{response:?}");
+        let state = bench.hub.registry().find(&"lamp".parse().unwrap()).unwrap().state;
+        match response {
+            TwoPlaces::Ignore | TwoPlaces::Alert => assert_eq!(reason(&got), Reason::SUCCESS),
+            TwoPlaces::Refuse => assert_eq!(reason(&got), Reason::NOT_AUTHORIZED),
+            TwoPlaces::Quarantine => assert!(other.is_over() || !other.recv(&bench).is_empty(), "both are cut off"),
+        }
+        let expected =
+            if response == TwoPlaces::Quarantine { LifecycleState::Quarantined } else { LifecycleState::Active };
+        assert_eq!(state, expected, "{response:?}");
+        if response != TwoPlaces::Refuse {
+            continue;
+        }
+        // Once the one is gone, the other may come.
+        first.disconnect(&bench);
+        second.disconnect(&bench);
+        assert_eq!(reason(&connect_from(there, "lamp:three").1), Reason::SUCCESS);
+    }
+    // Who runs in several places by its nature may.
+    let bench = Bench::with(|config| config.lifecycle.on_two_places = TwoPlaces::Refuse);
+    let app = bench.application("app");
+    let _here = bench.try_connect_from(&app, here, connect("a"));
+    let (_, got) = bench.try_connect_from(&app, there, connect("b"));
+    assert!(matches!(got[0], Got::ConnAck { reason: Reason::SUCCESS, .. }), "{got:?}");
 }

@@ -26,7 +26,7 @@ pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{explain, keys, reference_markdown};
 pub use schema::{Admin, DeviceHttps, Enrolment, Hub, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation, Store};
 pub use section::KeyDoc;
-pub use words::{CloneResponse, LogFormat, LogLevel, Network, NetworkError, NotAWord, QueueOverflow, Role};
+pub use words::{CloneResponse, LogFormat, LogLevel, Network, NetworkError, NotAWord, QueueOverflow, Role, TwoPlaces};
 
 use section::Section;
 

@@ -3,7 +3,7 @@
 //! A limit's text names what happens when it is reached; `CSA-COM-04` asks for throttling per client and globally.
 
 use crate::section::section;
-use crate::words::{CloneResponse, LogFormat, LogLevel, Network, QueueOverflow, Role};
+use crate::words::{CloneResponse, LogFormat, LogLevel, Network, QueueOverflow, Role, TwoPlaces};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -114,6 +114,10 @@ section! {
         /// Days after which an identity that was not used is disabled: it was neither connected nor changed by an operator.
         /// An operator can enable it again. 0: never.
         unused_days_max: u16 = 90, in 0..=3650, "days", reload;
+        /// What happens when a device connects while it is connected from another address, as a copy of it would: `ignore`,
+        /// `alert`, `refuse` whoever comes later, or `quarantine`. A device that moves from one network to another looks the
+        /// same until its old connection is found dead, which its keep alive decides.
+        on_two_places: TwoPlaces = TwoPlaces::Alert, "word", reload;
         /// So many days before, an event warns of it.
         unused_warning_days: u16 = 14, in 0..=365, "days", reload;
     }

@@ -69,6 +69,20 @@ words! {
 }
 
 words! {
+    /// What happens when a device connects while it is connected from another address.
+    TwoPlaces is "ignore, alert, refuse or quarantine" {
+        "ignore" => /// Nothing: devices of this fleet move.
+            Ignore,
+        "alert" => /// An event tells.
+            Alert,
+        "refuse" => /// Whoever comes later is refused as well, until the other has gone.
+            Refuse,
+        "quarantine" => /// It is quarantined as well: both holders are cut off.
+            Quarantine,
+    }
+}
+
+words! {
     /// How much is logged.
     LogLevel is "log level" {
         "error" => /// Only what needs an operator now.

@@ -91,6 +91,7 @@ kinds! {
     ApprovalAnswered = "approval_answered" Info "An operator consented to something that waited, or refused it.",
     EnrolmentRefused = "enrolment_refused" Warning "A certificate was asked for without entitlement, or for something that is not certified.",
     CloneSuspected = "clone_suspected" Warning "A certificate that has been renewed before was used or renewed again: two seem to hold one identity.",
+    TwoPlaces = "two_places" Warning "A device connected while it was connected from another address.",
     KeyReuseRefused = "key_reuse_refused" Warning "A certificate was asked for a key that the registry already knows.",
     PolicyApplied = "policy_applied" Info "A policy took effect.",
     AdminDenied = "admin_denied" Warning "A local user asked for what its role does not permit.",

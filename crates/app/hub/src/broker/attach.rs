@@ -1,6 +1,7 @@
 //! CONNECT to session and connection's end: resume, take over, expire, publish wills.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,11 +12,12 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, MutexGuard};
+use portreeve_config::TwoPlaces;
 use portreeve_events::Kind;
 use portreeve_mqtt::{Connect, Reason, Version};
 use portreeve_policy::Action;
 use portreeve_store::{SessionId, SessionOp, Ticket, WillRow};
-use portreeve_types::{ClientId, IdentityId, LifecycleState, TopicName, UnixMillis};
+use portreeve_types::{ClientId, IdentityId, Kind as IdentityKind, LifecycleState, TopicName, UnixMillis};
 use uuid::Uuid;
 
 use super::{
@@ -23,7 +25,7 @@ use super::{
     session::{Close, Incoming, LinkSlot, Outgoing, Peer, Session, SessionKey},
     turn::Turn,
 };
-use crate::{DeviceIdentity, Hub};
+use crate::{DeviceIdentity, Hub, registry::By};
 
 /// Why a CONNECT was refused: a code for the peer, words for the log.
 #[derive(Debug)]
@@ -83,6 +85,8 @@ struct Aftermath {
     owed: Vec<Arc<Message>>,
     /// Wills to publish, each with what the store must learn in the same commit.
     wills: Vec<(Arc<Session>, Arc<WillRow>, Vec<SessionOp>)>,
+    /// A device that is connected from elsewhere as well, where it came from now, and from where else.
+    elsewhere: Option<(DeviceIdentity, Peer, String)>,
 }
 
 impl Hub {
@@ -139,9 +143,34 @@ impl Hub {
         }
     }
 
+    /// The other address that a device is connected from now. Gateways and applications may have several.
+    fn is_elsewhere(&self, identity: &DeviceIdentity, table: &SessionTable, peer: Peer) -> Option<IpAddr> {
+        if identity.kind() != IdentityKind::Device || self.config().lifecycle.on_two_places == TwoPlaces::Ignore {
+            return None;
+        }
+        let sessions = table.by_identity.get(&identity.id())?;
+        let online = sessions.iter().filter(|session| session.outgoing.lock().is_online());
+        online.map(|session| session.peer.load().address).find(|address| *address != peer.address)
+    }
+
+    /// Tells that a device is in two places, and does what the configuration says.
+    fn respond_to_two_places(&self, identity: &DeviceIdentity, peer: Peer, why: &str, now: UnixMillis) {
+        self.emit(Kind::TwoPlaces, Some(identity.name().as_str()), None, Some(peer.address), format_args!("{why}"));
+        if self.config().lifecycle.on_two_places != TwoPlaces::Quarantine {
+            return;
+        }
+        let by = By { actor: "the hub", reason: "it connected from two places at once", at: now };
+        if let Err(error) = self.move_identity(identity.name(), LifecycleState::Quarantined, by) {
+            tracing::warn!(identity = identity.name().as_str(), %error, "an identity in two places was not quarantined");
+        }
+    }
+
     /// What is left to do once no lock is held.
     fn see_to(&self, after: Aftermath, now: UnixMillis) {
         after.wakes.into_iter().for_each(Waker::wake);
+        if let Some((identity, peer, why)) = after.elsewhere {
+            self.respond_to_two_places(&identity, peer, &why, now);
+        }
         if let Some(session) = after.taken_over {
             self.emit_for(&session, Kind::SessionTakenOver, format_args!("a newer connection took the session"));
         }
@@ -222,6 +251,13 @@ impl Hub {
         self.check_active(identity)?;
         if self.draining.load(Relaxed) {
             return Err(Refused::new(Reason::SERVER_SHUTTING_DOWN, "the hub shuts down"));
+        }
+        if let Some(other) = self.is_elsewhere(identity, &table, peer) {
+            let why = format!("connected from {other} as well");
+            if self.config().lifecycle.on_two_places == TwoPlaces::Refuse {
+                return Err(Refused { reason: Reason::NOT_AUTHORIZED, kind: Kind::TwoPlaces, why });
+            }
+            after.elsewhere = Some((identity.clone(), peer, why));
         }
         let existing = table.by_key.get(&session.key).cloned();
         let resumable = existing.as_ref().is_some_and(|session| {

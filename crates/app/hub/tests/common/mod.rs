@@ -176,7 +176,11 @@ impl Bench {
     }
 
     pub fn open(&self, identity: &DeviceIdentity) -> Client {
-        let peer = Peer { address: "127.0.0.1".parse().unwrap(), transport: "mqtt" };
+        self.open_from(identity, "127.0.0.1")
+    }
+
+    pub fn open_from(&self, identity: &DeviceIdentity, address: &str) -> Client {
+        let peer = Peer { address: address.parse().unwrap(), transport: "mqtt" };
         let connection = Connection::new(Arc::clone(&self.hub), identity.clone(), peer, self.now);
         Client { connection, out: Vec::new(), version: Version::V5, next_id: 0 }
     }
@@ -189,7 +193,16 @@ impl Bench {
     }
 
     pub fn try_connect(&self, identity: &DeviceIdentity, connect: Connect<'_>) -> (Client, Vec<Got>) {
-        let mut client = self.open(identity);
+        self.try_connect_from(identity, "127.0.0.1", connect)
+    }
+
+    pub fn try_connect_from(
+        &self,
+        identity: &DeviceIdentity,
+        address: &str,
+        connect: Connect<'_>,
+    ) -> (Client, Vec<Got>) {
+        let mut client = self.open_from(identity, address);
         client.version = connect.version;
         client.send(self, &Packet::Connect(connect));
         let got = client.recv(self);
