@@ -122,6 +122,8 @@ pub enum AdminRequest {
         #[serde(default)]
         topic: String,
     },
+    /// The CAs, and where their keys are.
+    CaShow,
     /// Reads configuration, certificates and policy again.
     Reload,
 }
@@ -238,6 +240,7 @@ impl AdminRequest {
     fn need(&self) -> Need {
         match self {
             Self::Status | Self::DeviceList | Self::DeviceShow { .. } | Self::PolicyCheck { .. } => Need::Read,
+            Self::CaShow => Need::Read,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -296,6 +299,7 @@ impl Hub {
             AdminRequest::PolicyExplain { identity, action, topic } => {
                 self.policy_explain(&identity, &action, &topic, now)
             }
+            AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::Reload => self.reload(actor),
         }
     }

@@ -5,6 +5,7 @@
 //! error, 3 hub not reachable, 4 refused by policy or state.
 
 mod admin;
+mod ca;
 mod cli;
 mod client;
 mod configuration;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Status { wait } => status::run(&global, wait),
         Command::Device { command } => device::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),
+        Command::Ca { command } => ca::run(&global, command),
         Command::Client { command } => client::run(&global, command),
         Command::Config { command } => configuration::run(&global, command),
         // It tells of its failures itself: a run that lost messages still has a report.
