@@ -20,7 +20,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use portreeve_hub::Hub;
+use portreeve_config::Config;
+use portreeve_hub::{Hub, Prepared};
 use portreeve_pki::Authority;
 use portreeve_store::{
     CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RedbStore, RegistryOp, RegistryStore, SessionId,
@@ -57,10 +58,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let wanted = Wanted::parse(words)?;
     let now = UnixMillis::from(SystemTime::now());
     let dir = PathBuf::from(dir);
-    Hub::prepare(&dir, now)?;
+    let prepared = Hub::prepare(&dir, &Config::default(), now)?;
     let store = RedbStore::open(&dir, CACHE_BYTES)?;
     let started = Instant::now();
-    wanted.register(&store.registry, &dir, now)?;
+    wanted.register(&store.registry, &prepared, now)?;
     wanted.fill_sessions(&store.sessions, now)?;
     println!("done in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -119,9 +120,9 @@ impl Wanted {
         Ok(wanted)
     }
 
-    fn register(&self, store: &impl RegistryStore, dir: &Path, now: UnixMillis) -> Result<(), Box<dyn Error>> {
+    fn register(&self, store: &impl RegistryStore, prepared: &Prepared, now: UnixMillis) -> Result<(), Box<dyn Error>> {
         let mut batch = Batch::new("devices", |ops: &[RegistryOp]| store.commit(ops));
-        let issuer = if self.certified > 0 { Some(Issuer::open(dir, &self.bundles, now)?) } else { None };
+        let issuer = if self.certified > 0 { Some(Issuer::open(prepared, &self.bundles, now)?) } else { None };
         for number in 0..self.devices {
             let row = identity(number, now)?;
             let credential = match &issuer {
@@ -268,9 +269,8 @@ struct Issuer {
 }
 
 impl Issuer {
-    fn open(dir: &Path, bundles: &Path, now: UnixMillis) -> Result<Self, Box<dyn Error>> {
-        let authority = Authority::from_files(now, |name| fs::read(dir.join("pki").join(name)).ok())?;
-        Ok(Self { authority, bundles: bundles.to_owned() })
+    fn open(prepared: &Prepared, bundles: &Path, now: UnixMillis) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { authority: prepared.authority(now)?, bundles: bundles.to_owned() })
     }
 
     fn certify(&self, row: &IdentityRow, now: UnixMillis) -> Result<CredentialRow, Box<dyn Error>> {

@@ -177,6 +177,8 @@ pub enum AdminRequest {
         #[serde(default)]
         topic: String,
     },
+    /// The CAs, and where their keys are.
+    CaShow,
     /// Reads configuration, certificates and policy again.
     Reload,
 }
@@ -303,6 +305,7 @@ impl AdminRequest {
             Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } => Need::Keys,
             Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
             Self::ApprovalAnswer { .. } => Need::Keys,
+            Self::CaShow => Need::Read,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -422,6 +425,7 @@ impl Hub {
             AdminRequest::PolicyExplain { identity, action, topic } => {
                 self.policy_explain(&identity, &action, &topic, now)
             }
+            AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::Reload => self.reload(actor),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/            0700
-//!   pki/          root, issuing CAs, the hub's own certificate; keys 0600
+//!   pki/          root, issuing CAs, the hub's own certificate; keys 0600, or in the custody that `keys.custody` names
 //!   registry.redb identities, credentials, policy
 //!   sessions.redb sessions, queues, retained messages
 //!   sessions.log.0, sessions.log.1  the newest of them, not yet in sessions.redb
@@ -25,13 +25,18 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Config;
 use portreeve_events::Events;
-use portreeve_pki::{Authority, HUB_LIFETIME_MAX, PkiError};
+use portreeve_pki::{Authority, HUB_LIFETIME_MAX, PkiError, SubjectPublicKey};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
-use portreeve_tls::{Credentials, ServerTls, TlsError};
+use portreeve_tls::{HeldCredentials, HeldKey as _, ServerTls, TlsError};
 use portreeve_types::UnixMillis;
+use rustls_pki_types::CertificateDer;
 
-use crate::{CommitWatch, Hub, Registry, Upkeep, gate_of, limits, policies};
+use crate::{
+    CommitWatch, Hub, Registry, Upkeep,
+    custody::{CustodyError, KeyAccess, KeyRing, ListenerKey, NewKeys},
+    gate_of, limits, policies,
+};
 
 /// Why a hub cannot be opened. Each says what to do; nothing was half-created.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,14 @@ pub enum OpenError {
         /// What is wrong.
         source: PkiError,
     },
+    /// The private keys cannot be had.
+    #[error(transparent)]
+    Keys(#[from] CustodyError),
+    /// The private keys are where nothing gets out.
+    #[error(
+        "keys.custody is {0:?}: these keys were made where they are and cannot leave it; only keys in files can be copied, sealed or unsealed"
+    )]
+    NoExport(&'static str),
     /// The hub's own certificate cannot be used.
     #[error("the hub's certificate cannot be used: {0}")]
     Tls(#[from] TlsError),
@@ -76,24 +89,48 @@ pub enum OpenError {
     Policy(String),
 }
 
-/// Files of the hub's own certificate, in `pki/`.
+/// The hub's own certificate, in `pki/`; its key is called [`LISTENERS`].
 const CERT: &str = "server.pem";
-const KEY: &str = "server.key";
 /// Names that [`CERT`] was issued for, one a line: tells when it must be made anew.
 const NAMES: &str = "server.names";
 
-fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + use<'a> {
+pub(crate) fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + use<'a> {
     move |source| OpenError::Io { what, path: path.to_owned(), source }
 }
 
+/// A data directory that is there and checked, and the way to its keys.
+#[derive(Debug)]
+pub struct Prepared {
+    data: PathBuf,
+    keys: KeyAccess,
+}
+
+impl Prepared {
+    /// The authority of this directory, whose keys it opens.
+    ///
+    /// # Errors
+    /// [`OpenError::Keys`] and [`OpenError::Pki`].
+    pub fn authority(&self, now: UnixMillis) -> Result<Authority, OpenError> {
+        let pki = self.data.join("pki");
+        read_authority(&pki, &self.keys.ring(&pki)?, now)
+    }
+}
+
 impl Hub {
-    /// Makes the data directory if there is none, or checks that it is one; [`Hub::open`] does the same first. Apart
-    /// from it, because a process that confines itself to this directory must do so before the hub's threads start.
+    /// Makes the data directory if there is none, or checks that it is one, and finds the way to the keys, for which it
+    /// may ask on the terminal. [`Hub::open`] does the same first. Apart from it, because a process that confines itself to
+    /// this directory must do so before the hub's threads start, and after a token's module was loaded.
     ///
     /// # Errors
     /// [`OpenError`]; a first start that fails leaves nothing behind.
-    pub fn prepare(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
-        ensure_directory(&std::path::absolute(data).map_err(io_error("resolve", data))?, now)
+    pub fn prepare(data: &Path, config: &Config, now: UnixMillis) -> Result<Prepared, OpenError> {
+        let data = std::path::absolute(data).map_err(io_error("resolve", data))?;
+        let is_new = is_to_be_made(&data)?;
+        let keys = KeyAccess::gather(&config.keys, is_new)?;
+        if is_new {
+            create_directory(&data, &keys, now)?;
+        }
+        Ok(Prepared { data, keys })
     }
 
     /// Opens the hub in `data`, making everything on the first start.
@@ -101,8 +138,19 @@ impl Hub {
     /// # Errors
     /// [`OpenError`]; a first start that fails leaves nothing behind.
     pub fn open(data: &Path, config: Config, now: UnixMillis) -> Result<Arc<Self>, OpenError> {
-        let data = &std::path::absolute(data).map_err(io_error("resolve", data))?;
-        ensure_directory(data, now)?;
+        Self::open_prepared(&Self::prepare(data, &config, now)?, config, now)
+    }
+
+    /// Opens the hub in a data directory that was prepared.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_prepared(prepared: &Prepared, config: Config, now: UnixMillis) -> Result<Arc<Self>, OpenError> {
+        let Prepared { data, keys } = prepared;
+        let pki = data.join("pki");
+        let keys = keys.ring(&pki)?;
+        // Before the store: who cannot open the keys changes nothing.
+        let authority = read_authority(&pki, &keys, now)?;
         let store = RedbStore::open(data, config.store.cache_bytes)?;
         let (registry_store, session_store): (Arc<dyn RegistryStore>, Arc<dyn SessionStore>) =
             (Arc::new(store.registry), Arc::new(store.sessions));
@@ -110,9 +158,7 @@ impl Hub {
         let session_contents = session_store.load()?;
         let sources = policies::stored_sources(&registry_contents.blobs).map_err(OpenError::Policy)?;
         let policy = PolicySet::compile(&sources, Epoch(1)).map_err(|d| OpenError::Policy(policies::join(&d)))?;
-        let pki = data.join("pki");
-        let authority = read_authority(&pki, now)?;
-        let hub_credentials = hub_certificate(&pki, &authority, &config, now)?;
+        let hub_credentials = hub_certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs, now);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
@@ -129,6 +175,7 @@ impl Hub {
             events: Events::default(),
             registry,
             authority,
+            keys,
             tls,
             policy: ArcSwap::from_pointee(policy),
             generation: AtomicU64::new(1),
@@ -173,7 +220,7 @@ impl Hub {
     pub fn reconfigure(&self, config: Config, now: UnixMillis) -> Result<(), OpenError> {
         // One at a time: of two at once, one could leave its key and the other its certificate.
         let _reconfiguring = self.reconfiguring.lock();
-        let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &config, now)?;
+        let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &self.keys, &config, now)?;
         self.tls.replace_certificate(credentials)?;
         self.tls.replace_anchors(&self.authority.device_anchors())?;
         self.config.store(Arc::new(config));
@@ -205,15 +252,15 @@ fn start_journal(
     Journal::start(store, limits, on_progress).map(Arc::new)
 }
 
-/// Makes a new data directory beside its place and moves it there whole, or checks the one that is there.
-fn ensure_directory(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
+/// Whether there is no data directory yet. One that is there is checked.
+fn is_to_be_made(data: &Path) -> Result<bool, OpenError> {
     let occupied = match fs::read_dir(data) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(io_error("read", data)(error)),
     };
     if !occupied {
-        return create_directory(data, now);
+        return Ok(true);
     }
     if !data.join("pki").is_dir() {
         return Err(OpenError::NotADataDirectory(data.to_owned()));
@@ -222,17 +269,20 @@ fn ensure_directory(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
     if mode & 0o077 != 0 {
         return Err(OpenError::TooOpen { path: data.to_owned(), mode });
     }
-    Ok(())
+    Ok(false)
 }
 
-fn create_directory(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
+/// Makes a new data directory beside its place and moves it there whole.
+fn create_directory(data: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<(), OpenError> {
     let parent = data.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(io_error("create", parent))?;
     let name = data.file_name().unwrap_or_default().to_string_lossy();
     let draft = parent.join(format!(".{name}.{}.new", std::process::id()));
-    let made = fill_directory(&draft, now).and_then(|()| {
+    let made = fill_directory(&draft, keys, now).and_then(|new_keys| {
         // An empty directory that is there already makes way; anything else makes `rename` fail.
-        fs::rename(&draft, data).map_err(io_error("create", data))
+        fs::rename(&draft, data).map_err(io_error("create", data))?;
+        new_keys.keep();
+        Ok(())
     });
     if made.is_err() {
         // Best effort: the error that matters is the first.
@@ -241,28 +291,28 @@ fn create_directory(data: &Path, now: UnixMillis) -> Result<(), OpenError> {
     made
 }
 
-fn fill_directory(draft: &Path, now: UnixMillis) -> Result<(), OpenError> {
+fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<NewKeys, OpenError> {
     let pki = draft.join("pki");
     let mut private = fs::DirBuilder::new();
     private.mode(0o700);
     private.create(draft).map_err(io_error("create", draft))?;
     private.create(&pki).map_err(io_error("create", &pki))?;
-    let authority = Authority::create(now).map_err(|source| OpenError::Pki { path: pki.clone(), source })?;
-    for file in authority.to_files() {
-        write_file(&pki.join(file.name), file.pem.as_bytes(), file.secret)?;
+    let (new_keys, root, issuing) = keys.ring(&pki)?.create()?;
+    let authority = Authority::establish(now, &*root, issuing);
+    let authority = authority.map_err(|source| OpenError::Pki { path: pki.clone(), source })?;
+    for (role, certificate) in authority.certificates() {
+        write_file(&pki.join(role.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
     }
     // All store files, so that a later start can tell a missing one from a first start.
     RedbStore::open(draft, 1 << 20).map(drop)?;
-    Ok(())
+    Ok(new_keys)
 }
 
-/// Writes a file in one step: readers see the old or the new content, also after a power cut.
-fn write_file(path: &Path, bytes: &[u8], secret: bool) -> Result<(), OpenError> {
-    // Beside a file of the same stem: a key and its certificate have drafts of their own.
+/// Writes a public file in one step: readers see the old or the new content, also after a power cut.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     let draft = path.with_added_extension("new");
-    let mode = if secret { 0o600 } else { 0o644 };
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
+    options.write(true).create(true).truncate(true).mode(0o644);
     let written = options.open(&draft).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -270,8 +320,8 @@ fn write_file(path: &Path, bytes: &[u8], secret: bool) -> Result<(), OpenError> 
     written.and_then(|()| fs::rename(&draft, path)).map_err(io_error("write", path))
 }
 
-fn read_authority(pki: &Path, now: UnixMillis) -> Result<Authority, OpenError> {
-    Authority::from_files(now, |name| fs::read(pki.join(name)).ok())
+fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
+    Authority::open(now, keys.issuing()?, |name| fs::read(pki.join(name)).ok())
         .map_err(|source| OpenError::Pki { path: pki.to_owned(), source })
 }
 
@@ -287,38 +337,40 @@ fn hub_names(config: &Config) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The hub's certificate: the one on disk while it is young and names what it must, else a new one.
+/// The hub's certificate: the one on disk while it is young, names what it must, and is that of the key; else a new one.
 fn hub_certificate(
     pki: &Path,
     authority: &Authority,
+    keys: &KeyRing,
     config: &Config,
     now: UnixMillis,
-) -> Result<Credentials, OpenError> {
+) -> Result<HeldCredentials, OpenError> {
     let names = hub_names(config);
     let wanted = names.join("\n");
-    let (cert, key) = (pki.join(CERT), pki.join(KEY));
-    let current = fs::read_to_string(pki.join(NAMES)).is_ok_and(|names| names == wanted) && is_young(&cert, now);
-    if !current {
-        let failed = |source| OpenError::Pki { path: pki.to_owned(), source };
-        let pair = portreeve_pki::generate_key().map_err(failed)?;
-        let issued = authority.issue_hub(&names, &pair.public, now, HUB_LIFETIME_MAX).map_err(failed)?;
-        write_file(&key, pair.pkcs8_pem.as_bytes(), true)?;
-        write_file(&cert, issued.chain_pem.as_bytes(), false)?;
-        write_file(&pki.join(NAMES), wanted.as_bytes(), false)?;
+    let cert = pki.join(CERT);
+    if let Some(key) = keys.listener_key()?
+        && fs::read_to_string(pki.join(NAMES)).is_ok_and(|names| names == wanted)
+        && let Some(chain) = young_chain(&cert, &key, now)
+    {
+        return Ok(HeldCredentials { chain, key: Arc::new(key) });
     }
-    let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
-    Ok(Credentials::from_pem(&cert.display().to_string(), &read(&cert)?, &key.display().to_string(), &read(&key)?)?)
+    let failed = |source| OpenError::Pki { path: pki.to_owned(), source };
+    let key = keys.renew_listener_key()?;
+    let public = SubjectPublicKey::from_spki_der(key.spki_der()).map_err(failed)?;
+    let issued = authority.issue_hub(&names, &public, now, HUB_LIFETIME_MAX).map_err(failed)?;
+    write_file(&cert, issued.chain_pem.as_bytes())?;
+    write_file(&pki.join(NAMES), wanted.as_bytes())?;
+    Ok(HeldCredentials { chain: issued.chain_der, key: Arc::new(key) })
 }
 
-/// Whether the certificate exists and less than two thirds of its life are over.
-fn is_young(cert: &Path, now: UnixMillis) -> bool {
-    let Ok(pem) = fs::read(cert) else { return false };
-    let Ok(chain) = portreeve_tls::certificates_from_pem(CERT, &pem) else { return false };
-    let facts = chain.first().and_then(|leaf| portreeve_pki::leaf_facts(leaf).ok());
-    facts.is_some_and(|facts| {
-        let life = facts.not_after.since(facts.not_before);
-        facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3)
-    })
+/// The chain in the file, if its leaf certifies the key and less than two thirds of its life are over.
+fn young_chain(cert: &Path, key: &ListenerKey, now: UnixMillis) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = portreeve_tls::certificates_from_pem(CERT, &fs::read(cert).ok()?).ok()?;
+    let facts = portreeve_pki::leaf_facts(chain.first()?).ok()?;
+    let life = facts.not_after.since(facts.not_before);
+    let is_young = facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3);
+    let is_of_key = SubjectPublicKey::from_spki_der(key.spki_der()).is_ok_and(|key| key.hash() == facts.key);
+    (is_young && is_of_key).then_some(chain)
 }
 
 #[cfg(test)]
@@ -346,7 +398,7 @@ mod tests {
             }
         });
         let pki = path.join("pki");
-        hub_certificate(&pki, &hub.authority, &hub.config(), now).unwrap();
+        hub_certificate(&pki, &hub.authority, &hub.keys, &hub.config(), now).unwrap();
         let left: Vec<_> = fs::read_dir(&pki)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -355,5 +407,30 @@ mod tests {
         assert!(left.is_empty(), "{left:?}");
         drop(hub);
         Hub::open(&path, Config::default(), now).unwrap();
+    }
+
+    /// A data directory from before there was a choice of custody: the keys are PKCS #8 files.
+    #[test]
+    fn keys_in_files_are_taken_as_they_are() {
+        let data = tempfile::tempdir().unwrap();
+        let (path, now) = (data.path().join("hub"), UnixMillis::from(std::time::SystemTime::now()));
+        drop(Hub::open(&path, Config::default(), now).unwrap());
+        let pki = path.join("pki");
+        let keys = [(); 3].map(|()| rcgen::KeyPair::generate().unwrap());
+        let text = ["root", "devices", "hub"].map(|name| pki.join(format!("{name}.key")));
+        for (key, file) in keys.iter().zip(&text) {
+            // Over the old content, so that the mode stays.
+            fs::write(file, key.serialize_pem()).unwrap();
+        }
+        let [root, devices, hub] = keys;
+        let issuing = portreeve_pki::IssuingKeys { devices: Arc::new(devices), hub: Arc::new(hub) };
+        let authority = Authority::establish(now, &root, issuing).unwrap();
+        for (role, certificate) in authority.certificates() {
+            write_file(&pki.join(role.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes()).unwrap();
+        }
+        let before = text.clone().map(|file| fs::read(file).unwrap());
+        let hub = Hub::open(&path, Config::default(), now).unwrap();
+        assert_eq!(hub.authority.certificates(), authority.certificates());
+        assert_eq!(text.map(|file| fs::read(file).unwrap()), before, "nothing was written anew");
     }
 }

@@ -19,6 +19,7 @@ mod admin;
 mod approvals;
 mod bootstrap;
 mod broker;
+mod custody;
 mod enrol;
 mod limits;
 mod policies;
@@ -52,8 +53,9 @@ use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{LifecycleState, Qos, UnixMillis};
 
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
-pub use bootstrap::OpenError;
+pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
+pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings};
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
@@ -69,6 +71,7 @@ pub struct Hub {
     events: Events,
     registry: Arc<Registry>,
     authority: Authority,
+    keys: custody::KeyRing,
     tls: ServerTls,
     policy: ArcSwap<PolicySet>,
     /// Raised by every change of policy or identity; 0 is never current.

@@ -1,7 +1,8 @@
 //! What no single key can tell: combinations of values, and texts with a form of their own.
 
-use crate::{Config, ConfigError, Origin, Problem};
+use crate::{Config, ConfigError, KeyCustody, Origin, Problem};
 use std::net::IpAddr;
+use std::path::Path;
 
 /// Something wrong with one key or between several; the first is where it is shown.
 pub(crate) struct Finding {
@@ -26,6 +27,7 @@ impl Config {
         let mut found = Vec::new();
         self.check_listeners(&mut found);
         self.check_names(&mut found);
+        self.check_keys(&mut found);
         self.check_order(&mut found);
         found
     }
@@ -87,6 +89,30 @@ impl Config {
             found.push(Finding {
                 keys: vec!["admin.operators"],
                 message: format!("admin.operators: {user:?} is not a user name"),
+            });
+        }
+    }
+
+    /// What the chosen custody needs to know.
+    fn check_keys(&self, found: &mut Vec<Finding>) {
+        let keys = &self.keys;
+        let is_token = keys.custody == KeyCustody::Pkcs11;
+        if is_token && !keys.pkcs11_module.is_absolute() {
+            found.push(Finding {
+                keys: vec!["keys.pkcs11_module", "keys.custody"],
+                message: "keys.pkcs11_module: with keys.custody = \"pkcs11\" it has to be the absolute path of the module of the token's vendor".into(),
+            });
+        }
+        if is_token && keys.pkcs11_token.is_empty() {
+            found.push(Finding {
+                keys: vec!["keys.pkcs11_token", "keys.custody"],
+                message: "keys.pkcs11_token: with keys.custody = \"pkcs11\" it has to be the label of the token".into(),
+            });
+        }
+        for path in keys.pkcs11_paths.iter().filter(|path| !Path::new(path).is_absolute()) {
+            found.push(Finding {
+                keys: vec!["keys.pkcs11_paths"],
+                message: format!("keys.pkcs11_paths: {path:?} is no absolute path"),
             });
         }
     }

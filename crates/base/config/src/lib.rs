@@ -24,9 +24,12 @@ mod words;
 pub use load::{Loaded, Shown, Sources, load};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{explain, keys, reference_markdown};
-pub use schema::{Admin, DeviceHttps, Enrolment, Hub, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation, Store};
+pub use schema::{Admin, DeviceHttps, Enrolment, Hub, Keys, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation, Store};
 pub use section::KeyDoc;
-pub use words::{CloneResponse, LogFormat, LogLevel, Network, NetworkError, NotAWord, QueueOverflow, Role, TwoPlaces};
+pub use words::{
+    CloneResponse, KeyCustody, LogFormat, LogLevel, Network, NetworkError, NotAWord, Port, QueueOverflow, Role,
+    TwoPlaces,
+};
 
 use section::Section;
 
@@ -86,7 +89,8 @@ macro_rules! define_config {
 
 // The one list of sections, in the order of the reference.
 define_config! {
-    hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, enrolment: Enrolment, lifecycle: Lifecycle, revocation: Revocation, metrics: Metrics, admin: Admin,
+    hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, enrolment: Enrolment, lifecycle: Lifecycle, revocation: Revocation,
+    keys: Keys, metrics: Metrics, admin: Admin,
     limits: Limits, store: Store, log: Log,
 }
 

@@ -3,7 +3,7 @@
 //! A limit's text names what happens when it is reached; `CSA-COM-04` asks for throttling per client and globally.
 
 use crate::section::section;
-use crate::words::{CloneResponse, LogFormat, LogLevel, Network, QueueOverflow, Role, TwoPlaces};
+use crate::words::{CloneResponse, KeyCustody, LogFormat, LogLevel, Network, Port, QueueOverflow, Role, TwoPlaces};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -136,6 +136,32 @@ section! {
         crl_url: String = String::new(), "http or https address", reload;
         /// The same for OCSP, such as `https://hub.example.org:8444/pki/ocsp`.
         ocsp_url: String = String::new(), "http or https address", reload;
+    }
+}
+
+section! {
+    /// Where the private keys of the hub's certificate authority are kept. The first start makes them there.
+    /// Passphrases and PINs are read once, at the start, and stand neither here nor in the environment.
+    Keys as "keys" {
+        /// `file`: files that their permissions protect. `sealed`: files encrypted under a passphrase, so that a copy of the
+        /// disk or of a backup is of no use without it. `pkcs11`: a token or hardware security module. `tpm`: a TPM 2.0. The
+        /// last two never give a key away. An existing hub moves between `file` and `sealed` with `portreeve ca custody`.
+        custody: KeyCustody = KeyCustody::File, "word", restart;
+        /// A file whose one line is the passphrase of sealed keys or of keys in a TPM, or the PIN of a token; nobody but the
+        /// hub's user may be able to read it. Empty: the systemd credential `portreeve-keys`, and without one a question on the
+        /// terminal. Keys in a TPM get along without a passphrase; then nothing is asked.
+        passphrase_file: PathBuf = PathBuf::new(), "path", restart;
+        /// The PKCS #11 module of the token's vendor, an absolute path. It becomes part of the hub's process.
+        pkcs11_module: PathBuf = PathBuf::new(), "path", restart;
+        /// The label of the token. The keys in it are called `root`, `devices` and `hub`, so each hub needs a token of its own.
+        pkcs11_token: String = String::new(), "token label", restart;
+        /// Files and directories that the module reads and writes while the hub runs. The hub confines itself to its data
+        /// directory; without these, a module that keeps its token in files cannot reach them.
+        pkcs11_paths: Vec<String> = Vec::new(), "absolute paths", restart;
+        /// TCP ports that the module may connect to, as that of a network HSM. The hub opens no other TCP connection.
+        pkcs11_ports: Vec<Port> = Vec::new(), "TCP ports", restart;
+        /// How the TPM is reached: `device:/dev/tpmrm0`, or `swtpm:path=/run/swtpm/socket` for a software TPM.
+        tpm_tcti: String = "device:/dev/tpmrm0".to_owned(), "TPM command transmission interface", restart;
     }
 }
 

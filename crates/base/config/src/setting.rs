@@ -66,7 +66,7 @@ pub(crate) trait Setting: Sized + Clone {
     fn show(&self) -> String;
 }
 
-fn expected<T>(what: &str, found: &Value) -> Result<T, String> {
+pub(crate) fn expected<T>(what: &str, found: &Value) -> Result<T, String> {
     // A container may be long; its kind is enough.
     match found {
         Value::Array(_) | Value::InlineTable(_) => Err(format!("expected {what}, found an {}", found.type_name())),

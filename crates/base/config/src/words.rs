@@ -1,9 +1,10 @@
 //! Values with a small vocabulary, and networks.
 
-use crate::setting::{Listed, Tabled, Worded};
+use crate::setting::{Listed, Setting, Shape, Tabled, Worded, expected};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use toml_edit::Value;
 
 /// A word that is not in the vocabulary; shows the words that are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +84,20 @@ words! {
 }
 
 words! {
+    /// Where private keys are kept.
+    KeyCustody is "file, sealed, pkcs11 or tpm" {
+        "file" => /// In files that their permissions protect.
+            File,
+        "sealed" => /// In files that are encrypted under a passphrase.
+            Sealed,
+        "pkcs11" => /// In a token or hardware security module.
+            Pkcs11,
+        "tpm" => /// In a TPM 2.0.
+            Tpm,
+    }
+}
+
+words! {
     /// How much is logged.
     LogLevel is "log level" {
         "error" => /// Only what needs an operator now.
@@ -128,6 +143,31 @@ words! {
 
 impl Tabled for Role {
     const TABLE: &'static str = "table of user name to role";
+}
+
+/// A TCP port, 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port(pub u16);
+
+impl Setting for Port {
+    const TYPE: &'static str = "port";
+    const SHAPE: Shape = Shape::Bare;
+
+    /// A number; as text it comes from a list that is written without TOML quoting.
+    fn read(value: &Value) -> Result<Self, String> {
+        let number = value.as_integer().or_else(|| value.as_str()?.parse().ok());
+        let Some(number) = number else { return expected("a port", value) };
+        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        port.map(Self).ok_or_else(|| format!("{number} is out of range: allowed is 1 to 65535"))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Listed for Port {
+    const LIST: &'static str = "list of ports";
 }
 
 /// One address, or all addresses with a common prefix (`192.0.2.0/24`).

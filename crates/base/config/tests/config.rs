@@ -1,8 +1,8 @@
 //! The configuration as an operator meets it: layers, errors with their places, and the reference.
 
 use portreeve_config::{
-    Config, ConfigError, LogLevel, Network, Origin, QueueOverflow, Role, Sources, explain, keys, load,
-    reference_markdown,
+    Config, ConfigError, KeyCustody, LogLevel, Network, Origin, Port, QueueOverflow, Role, Sources, explain, keys,
+    load, reference_markdown,
 };
 use proptest::prelude::*;
 
@@ -339,5 +339,32 @@ proptest! {
             let again = load(&set(&[&format!("{}={}", doc.path, shown.value)])).unwrap();
             prop_assert_eq!(again.config, loaded.config);
         }
+    }
+}
+
+#[test]
+fn a_token_needs_a_module_and_a_label() {
+    let whole = ["keys.custody=pkcs11", "keys.pkcs11_module=/m.so", "keys.pkcs11_token=hub"];
+    let keys = load(&set(&whole)).unwrap().config.keys;
+    assert_eq!((keys.custody, keys.pkcs11_token.as_str()), (KeyCustody::Pkcs11, "hub"));
+    assert!(complaint(&set(&[whole[0], whole[2]])).contains("keys.pkcs11_module"));
+    assert!(complaint(&set(&[whole[0], whole[2], "keys.pkcs11_module=m.so"])).contains("absolute path"));
+    assert!(complaint(&set(&whole[..2])).contains("keys.pkcs11_token"));
+    assert!(complaint(&set(&["keys.pkcs11_paths=/a, b"])).contains("\"b\" is no absolute path"));
+    // Whoever keeps keys in files need not say anything about tokens.
+    assert!(load(&set(&["keys.custody=sealed"])).is_ok());
+    assert!(complaint(&set(&["keys.custody=cloud"])).contains("file, sealed, pkcs11, tpm"));
+}
+
+#[test]
+fn ports_are_numbers_in_a_file_and_words_elsewhere() {
+    let ports = |sources: &Sources| load(sources).unwrap().config.keys.pkcs11_ports;
+    for sources in [file("[keys]\npkcs11_ports = [1792, 65535]\n"), set(&["keys.pkcs11_ports=1792,65535"])] {
+        assert_eq!(ports(&sources), [Port(1792), Port(65535)]);
+    }
+    for bad in ["0", "65536", "-1", "ssh", "1.5", "true"] {
+        assert!(
+            complaint(&file(&format!("[keys]\npkcs11_ports = [{bad}]\n").replace("ssh", "\"ssh\""))).contains("item 1")
+        );
     }
 }

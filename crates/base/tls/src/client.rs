@@ -12,7 +12,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
-    Credentials, TlsError,
+    Credentials, Presentable, TlsError,
     policy::{VERSIONS, provider},
 };
 

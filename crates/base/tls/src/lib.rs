@@ -18,6 +18,7 @@
 
 mod client;
 mod error;
+mod held;
 mod material;
 mod memo;
 mod policy;
@@ -28,7 +29,8 @@ mod verifier;
 
 pub use client::{client_config, enrolment_client_config, unverified_client_config};
 pub use error::TlsError;
-pub use material::{Credentials, certificates_from_pem, key_from_pem};
+pub use held::{HeldCredentials, HeldKey};
+pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem};
 pub use policy::provider;
 pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};
 pub use refusal::{GateRefusal, Refusal};

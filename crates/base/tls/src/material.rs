@@ -25,9 +25,19 @@ impl Credentials {
         let (chain, key) = (certificates_from_pem(chain_file, chain)?, key_from_pem(key_file, key)?);
         Ok(Self { chain, key })
     }
+}
 
+/// What a listener can present: a certificate chain with the means to sign for its leaf.
+pub trait Presentable {
     /// Checks that key and leaf belong together, and prepares them for signing.
-    pub(crate) fn certify(self) -> Result<Arc<CertifiedKey>, TlsError> {
+    ///
+    /// # Errors
+    /// [`TlsError::KeyMismatch`] and [`TlsError::Unusable`].
+    fn certify(self) -> Result<Arc<CertifiedKey>, TlsError>;
+}
+
+impl Presentable for Credentials {
+    fn certify(self) -> Result<Arc<CertifiedKey>, TlsError> {
         match CertifiedKey::from_der(self.chain, self.key, &provider()) {
             Ok(certified) => Ok(Arc::new(certified)),
             Err(Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch),

@@ -10,7 +10,7 @@ use rustls::{
 use rustls_pki_types::CertificateDer;
 
 use crate::{
-    Credentials, LeafGate, TlsError,
+    LeafGate, Presentable, TlsError,
     policy::{VERSIONS, provider},
     verifier::ClientVerifier,
 };
@@ -34,7 +34,7 @@ impl ServerTls {
     /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `hub`.
     pub fn new(
         anchors: &[CertificateDer<'_>],
-        hub: Credentials,
+        hub: impl Presentable,
         gate: Arc<dyn LeafGate>,
         alpn: &[&[u8]],
     ) -> Result<Self, TlsError> {
@@ -47,7 +47,7 @@ impl ServerTls {
     /// As [`Self::new`].
     pub fn with_time(
         anchors: &[CertificateDer<'_>],
-        hub: Credentials,
+        hub: impl Presentable,
         gate: Arc<dyn LeafGate>,
         alpn: &[&[u8]],
         time: Arc<dyn TimeProvider>,
@@ -102,11 +102,17 @@ impl ServerTls {
         self.verifier.is_ours(leaf).is_ok_and(|is_ours| is_ours)
     }
 
+    /// The chain that is served now, leaf first.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<CertificateDer<'static>> {
+        self.certificate.0.load().cert.clone()
+    }
+
     /// Serves another certificate from the next handshake on. On error the old one stays.
     ///
     /// # Errors
     /// [`TlsError::KeyMismatch`] and [`TlsError::Unusable`].
-    pub fn replace_certificate(&self, hub: Credentials) -> Result<(), TlsError> {
+    pub fn replace_certificate(&self, hub: impl Presentable) -> Result<(), TlsError> {
         self.certificate.0.store(hub.certify()?);
         Ok(())
     }

@@ -103,6 +103,11 @@ impl Administration {
             )));
         }
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+        if let Err(error) = portreeve_keys::forbid_core_dumps() {
+            return Err(Failure::Refused(format!(
+                "core dumps, which would hold keys, cannot be switched off: {error}"
+            )));
+        }
         let now = portreeve_mqtt_server::now().wall;
         let hub = Hub::open(&self.data, self.config.clone(), now).map_err(|error| {
             if is_locked(&error) {

@@ -92,6 +92,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// The certificate authority and the custody of its keys
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
+    },
     /// A small MQTT client
     Client {
         #[command(subcommand)]
@@ -457,6 +462,66 @@ pub(crate) enum PolicyCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// The CAs, how long they last, and where each private key is and how it is protected
+    Show,
+    /// Seal the keys under a passphrase, or unseal them; no hub may run
+    ///
+    /// With --to sealed on sealed keys, the passphrase is changed. Set keys.custody to the same afterwards. Keys in a token
+    /// or a TPM stay where they were made. A key that others could have read is to be replaced rather than sealed.
+    #[command(
+        after_help = "Examples:\n  portreeve ca custody --to sealed                                        seal, asking for a passphrase\n  portreeve ca custody --to sealed --new-passphrase-file /root/ca.pass   seal\n  portreeve ca custody --to file --set keys.custody=sealed               unseal"
+    )]
+    Custody(CustodyChange),
+    /// The root, which nothing needs day by day
+    Root {
+        #[command(subcommand)]
+        command: RootCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CustodyChange {
+    /// What the keys are to become
+    #[arg(long, value_enum)]
+    pub(crate) to: KeyFiles,
+    /// A file whose one line is the new passphrase; without it the terminal asks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// Only say what would happen
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How keys in files are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyFiles {
+    /// By the permissions of their files alone
+    File,
+    /// By a passphrase
+    Sealed,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Copy the root's certificate and key to a safe place, as they are; with --remove, take the key from this machine
+    ///
+    /// The hub goes on without it, and a running one does not notice: issuing CAs issue to devices and to the hub. The key
+    /// is needed again for new issuing CAs; then copy root.key back into the folder pki of the data directory.
+    #[command(after_help = "Example:\n  portreeve ca root export /media/safe/portreeve-root --remove")]
+    Export {
+        /// Where root.pem and root.key go; it is made
+        dir: PathBuf,
+        /// End the original once the copy has been read back and checked
+        #[arg(long)]
+        remove: bool,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say everything that is wrong, with file, line and column
     Check,
@@ -621,6 +686,9 @@ mod tests {
             ("client pub --bundle b -t t -m x -q 3", ErrorKind::ValueValidation),
             ("client sub --bundle b -t t --keep-session 1h", ErrorKind::MissingRequiredArgument),
             ("ledger verify", ErrorKind::InvalidSubcommand),
+            ("ca custody", ErrorKind::MissingRequiredArgument),
+            ("ca custody --to tpm", ErrorKind::InvalidValue),
+            ("ca root export", ErrorKind::MissingRequiredArgument),
         ];
         for (line, kind) in cases {
             let error = parse(line).map(|_| ()).unwrap_err();

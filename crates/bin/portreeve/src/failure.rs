@@ -73,6 +73,7 @@ impl From<OpenError> for Failure {
         match error {
             // It may pass, so whoever supervises the hub should try again.
             OpenError::Store(StoreError::Full { .. } | StoreError::Io { .. }) => Self::Unreachable(error.to_string()),
+            OpenError::NoExport(_) => Self::Refused(error.to_string()),
             _ => Self::Usage(error.to_string()),
         }
     }

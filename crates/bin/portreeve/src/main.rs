@@ -6,6 +6,7 @@
 
 mod admin;
 mod approval;
+mod ca;
 mod cli;
 mod client;
 mod configuration;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Enrolment { command } => enrolment::run(&global, command),
         Command::Approval { command } => approval::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),
+        Command::Ca { command } => ca::run(&global, command),
         Command::Client { command } => client::run(&global, command),
         Command::Config { command } => configuration::run(&global, command),
         // It tells of its failures itself: a run that lost messages still has a report.

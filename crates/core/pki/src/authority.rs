@@ -1,10 +1,9 @@
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use portreeve_types::{IdentityId, KeyHash, UnixMillis};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SanType, SerialNumber,
-    SignatureAlgorithm, SigningKey,
+    KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PublicKeyData, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::{CertificateDer, DnsName};
 use time::OffsetDateTime;
@@ -13,9 +12,8 @@ use x509_parser::{
     extensions::{ExtendedKeyUsage, KeyUsage},
     prelude::FromDer,
 };
-use zeroize::Zeroizing;
 
-use crate::{CaSigner, PkiError, SubjectPublicKey, leaf::IDENTITY_URN};
+use crate::{CaSigner, PkiError, SignWith, SubjectPublicKey, leaf::IDENTITY_URN, signer::signature_algorithm};
 
 /// Lifetime of a device certificate unless the operator says otherwise.
 pub const DEVICE_LIFETIME_DEFAULT: Duration = DEVICE_LIFETIME_MAX;
@@ -37,15 +35,59 @@ const fn days(count: u64) -> Duration {
     Duration::from_secs(count * 24 * 60 * 60)
 }
 
-/// The three CAs and the files they live in.
-struct Place {
-    certificate: &'static str,
-    key: &'static str,
+/// The three CAs. What a CA is called is also the name of its key, and the stem of its certificate's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CaRole {
+    /// What devices trust. It certifies the other two.
+    Root,
+    /// Issues to devices, gateways and applications.
+    Devices,
+    /// Issues to the hub's own listeners.
+    Hub,
 }
 
-const ROOT: Place = Place { certificate: "root.pem", key: "root.key" };
-const DEVICES: Place = Place { certificate: "devices.pem", key: "devices.key" };
-const HUB: Place = Place { certificate: "hub.pem", key: "hub.key" };
+impl CaRole {
+    /// All of them, the root first.
+    pub const ALL: [Self; 3] = [Self::Root, Self::Devices, Self::Hub];
+
+    /// What it is called.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Devices => "devices",
+            Self::Hub => "hub",
+        }
+    }
+
+    /// The file of its certificate.
+    #[must_use]
+    pub fn certificate_file(self) -> &'static str {
+        match self {
+            Self::Root => "root.pem",
+            Self::Devices => "devices.pem",
+            Self::Hub => "hub.pem",
+        }
+    }
+}
+
+/// A private key that signs, wherever it is kept.
+pub type CaKey = Arc<dyn SigningKey + Send + Sync>;
+
+/// The keys that a running hub issues with.
+#[derive(Clone)]
+pub struct IssuingKeys {
+    /// That of [`CaRole::Devices`].
+    pub devices: CaKey,
+    /// That of [`CaRole::Hub`].
+    pub hub: CaKey,
+}
+
+impl fmt::Debug for IssuingKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuingKeys").finish_non_exhaustive()
+    }
+}
 
 /// What a leaf, and the CA that issues it, is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +99,11 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// What a CA of this purpose is called.
-    pub(crate) fn label(self) -> &'static str {
+    /// The CA of this purpose.
+    pub(crate) fn issuer(self) -> CaRole {
         match self {
-            Self::Client => "devices",
-            Self::Server => "hub",
+            Self::Client => CaRole::Devices,
+            Self::Server => CaRole::Hub,
         }
     }
 
@@ -81,22 +123,6 @@ impl Purpose {
             || usage.ocsp_signing
             || !usage.other.is_empty();
         !others && (usage.client_auth, usage.server_auth) == (self == Self::Client, self == Self::Server)
-    }
-}
-
-/// One file of the certificate authority, to be written as it stands.
-pub struct CaFile {
-    /// File name.
-    pub name: &'static str,
-    /// Its content.
-    pub pem: Zeroizing<String>,
-    /// Whether it must be kept from everybody but the hub: it holds a private key.
-    pub secret: bool,
-}
-
-impl fmt::Debug for CaFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CaFile").field("name", &self.name).field("secret", &self.secret).finish_non_exhaustive()
     }
 }
 
@@ -135,72 +161,79 @@ impl Issued {
     }
 }
 
-/// The hub's certificate authority: a root, an issuing CA for clients and one for servers.
+/// The hub's certificate authority at work: the root's certificate, an issuing CA for clients and one for servers.
+///
+/// The root's own key has no place here: nothing that runs day by day needs it, so it can stay locked or far away.
 #[derive(Debug)]
 pub struct Authority {
     root: CertificateDer<'static>,
-    /// Absent when it is kept offline; nothing that runs day by day needs it.
-    root_key: Option<KeyPair>,
     devices: Ca,
     hub: Ca,
 }
 
-#[derive(Debug)]
 struct Ca {
     certificate: CertificateDer<'static>,
     not_after: UnixMillis,
-    issuer: Issuer<'static, KeyPair>,
+    key: CaKey,
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
 }
 
 impl Authority {
-    /// Makes a new authority with keys of its own.
+    /// Certifies a root for its key, and by it the issuing CAs for theirs.
+    ///
+    /// # Errors
+    /// [`PkiError::UnacceptableKey`] for a key off the list, [`PkiError::Time`] for a time beyond the year 9999; what
+    /// signing fails with.
+    pub fn establish(now: UnixMillis, root_key: SignWith<'_>, keys: IssuingKeys) -> Result<Self, PkiError> {
+        for key in [root_key, &*keys.devices, &*keys.hub] {
+            signature_algorithm(key)?;
+        }
+        let params = ca_params(CaRole::Root, &root_key, Validity::from(now, ROOT_LIFETIME), None)?;
+        let root = CertificateDer::from(params.self_signed(&root_key)?);
+        let issuer = Issuer::from_params(&params, root_key);
+        let devices = Ca::create(Purpose::Client, keys.devices, now, &issuer)?;
+        let hub = Ca::create(Purpose::Server, keys.hub, now, &issuer)?;
+        Ok(Self { root, devices, hub })
+    }
+
+    /// The same with keys that are in memory and nowhere else: for a test, or a tool that needs a CA for an hour.
     ///
     /// # Errors
     /// [`PkiError::Crypto`] when the library has no entropy, [`PkiError::Time`] for a time beyond the year 9999.
     pub fn create(now: UnixMillis) -> Result<Self, PkiError> {
         // The root outlives the others by far, hence the longer key.
-        let key = generate(&PKCS_ECDSA_P384_SHA384)?;
-        let params = ca_params("root", &key, Validity::from(now, ROOT_LIFETIME), None)?;
-        let root = CertificateDer::from(params.self_signed(&key)?);
-        let issuer = Issuer::from_params(&params, &key);
-        let devices = Ca::create(Purpose::Client, now, &issuer)?;
-        let hub = Ca::create(Purpose::Server, now, &issuer)?;
-        Ok(Self { root, devices, hub, root_key: Some(key) })
+        let root = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
+        let keys = IssuingKeys { devices: Arc::new(KeyPair::generate()?), hub: Arc::new(KeyPair::generate()?) };
+        Self::establish(now, &root, keys)
     }
 
-    /// Everything that has to be kept. The root's key comes first among the secrets and may be moved offline.
+    /// The certificates, to be kept under their files' names.
     #[must_use]
-    pub fn to_files(&self) -> Vec<CaFile> {
-        let certificate =
-            |name, der: &CertificateDer<'_>| CaFile { name, pem: Zeroizing::new(to_pem(der)), secret: false };
-        let key = |name, key: &KeyPair| CaFile { name, pem: Zeroizing::new(key.serialize_pem()), secret: true };
-        let mut files = vec![
-            certificate(ROOT.certificate, &self.root),
-            certificate(DEVICES.certificate, &self.devices.certificate),
-            certificate(HUB.certificate, &self.hub.certificate),
-        ];
-        files.extend(self.root_key.as_ref().map(|root_key| key(ROOT.key, root_key)));
-        files.push(key(DEVICES.key, self.devices.issuer.key()));
-        files.push(key(HUB.key, self.hub.issuer.key()));
-        files
+    pub fn certificates(&self) -> [(CaRole, &CertificateDer<'static>); 3] {
+        [(CaRole::Root, &self.root), (CaRole::Devices, &self.devices.certificate), (CaRole::Hub, &self.hub.certificate)]
     }
 
-    /// Reads an authority back, and checks it: each key belongs to its certificate, both issuing CAs are signed by the
-    /// root, keep to their purpose, and are in their time. The root's key may be absent.
+    /// Takes an authority up again, and checks it: both issuing CAs are signed by the root, keep to their purpose, are in
+    /// their time, and each key belongs to its certificate. `lookup` finds certificates by their files' names.
     ///
     /// # Errors
     /// Each names the file to look at.
-    pub fn from_files(now: UnixMillis, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> Result<Self, PkiError> {
-        let root = read_certificate(&ROOT, &mut lookup)?;
-        let parsed_root = parse_ca(&ROOT, &root, now)?;
-        signed_by(&ROOT, &parsed_root, &parsed_root)?;
-        let root_key = match read_key(&ROOT, &parsed_root, &mut lookup) {
-            Err(PkiError::Missing { .. }) => None,
-            read => Some(read?),
-        };
-        let devices = Ca::read(&DEVICES, Purpose::Client, now, &parsed_root, &mut lookup)?;
-        let hub = Ca::read(&HUB, Purpose::Server, now, &parsed_root, &mut lookup)?;
-        Ok(Self { root: root.clone(), root_key, devices, hub })
+    pub fn open(
+        now: UnixMillis,
+        keys: IssuingKeys,
+        mut lookup: impl FnMut(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self, PkiError> {
+        let root = read_certificate(CaRole::Root, &mut lookup)?;
+        let parsed_root = parse_ca(CaRole::Root, &root, now)?;
+        signed_by(CaRole::Root, &parsed_root, &parsed_root)?;
+        let devices = Ca::read(Purpose::Client, keys.devices, now, &parsed_root, &mut lookup)?;
+        let hub = Ca::read(Purpose::Server, keys.hub, now, &parsed_root, &mut lookup)?;
+        Ok(Self { root: root.clone(), devices, hub })
     }
 
     /// What clients trust, as `ca.pem` holds it: the root certificate.
@@ -227,7 +260,7 @@ impl Authority {
     /// # Errors
     /// None for an authority that was created or read by this crate.
     pub fn device_ca(&self) -> Result<CaSigner<'_>, PkiError> {
-        CaSigner::new(self.devices.certificate.clone(), self.devices.issuer.key())
+        CaSigner::new(self.devices.certificate.clone(), &*self.devices.key)
     }
 
     /// The issuing CA for the hub's own certificates.
@@ -235,16 +268,7 @@ impl Authority {
     /// # Errors
     /// As [`Self::device_ca`].
     pub fn hub_ca(&self) -> Result<CaSigner<'_>, PkiError> {
-        CaSigner::new(self.hub.certificate.clone(), self.hub.issuer.key())
-    }
-
-    /// The root, if its key is at hand.
-    ///
-    /// # Errors
-    /// As [`Self::device_ca`].
-    pub fn root_ca(&self) -> Result<Option<CaSigner<'_>>, PkiError> {
-        let signer = |key| CaSigner::new(self.root.clone(), key);
-        self.root_key.as_ref().map(|key| signer(key)).transpose()
+        CaSigner::new(self.hub.certificate.clone(), &*self.hub.key)
     }
 
     /// The root certificate.
@@ -269,7 +293,7 @@ impl Authority {
         check_lifetime(lifetime, DEVICE_LIFETIME_MAX)?;
         let urn = SanType::URI(format!("{IDENTITY_URN}{id}").try_into()?);
         let params = leaf_params(&id.to_string(), vec![urn], Purpose::Client);
-        self.devices.issue(&DEVICES, params, public_key, now, lifetime)
+        self.devices.issue(CaRole::Devices, params, public_key, now, lifetime)
     }
 
     /// Certifies a key for the hub's own listeners under these DNS names and IP addresses (CSA-CLS-01).
@@ -288,56 +312,63 @@ impl Authority {
             return Err(PkiError::NameCount { given: names.len(), max: HUB_NAMES_MAX });
         }
         let names = names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
-        self.hub.issue(&HUB, leaf_params("Portreeve hub", names, Purpose::Server), public_key, now, lifetime)
+        self.hub.issue(CaRole::Hub, leaf_params("Portreeve hub", names, Purpose::Server), public_key, now, lifetime)
     }
 }
 
 impl Ca {
-    fn create(purpose: Purpose, now: UnixMillis, root: &Issuer<'_, impl SigningKey>) -> Result<Self, PkiError> {
-        let key = generate(&PKCS_ECDSA_P256_SHA256)?;
+    fn create(
+        purpose: Purpose,
+        key: CaKey,
+        now: UnixMillis,
+        root: &Issuer<'_, impl SigningKey>,
+    ) -> Result<Self, PkiError> {
         let validity = Validity::from(now, ISSUING_LIFETIME);
-        let params = ca_params(purpose.label(), &key, validity, Some(purpose))?;
-        let certificate = params.signed_by(&key, root)?.into();
-        Ok(Self { certificate, not_after: validity.not_after(), issuer: Issuer::new(params, key) })
+        let params = ca_params(purpose.issuer(), &&*key, validity, Some(purpose))?;
+        let certificate = params.signed_by(&&*key, root)?.into();
+        Ok(Self { certificate, not_after: validity.not_after(), key })
     }
 
     fn read(
-        place: &Place,
         purpose: Purpose,
+        key: CaKey,
         now: UnixMillis,
         root: &X509Certificate<'_>,
         lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
     ) -> Result<Self, PkiError> {
-        let certificate = read_certificate(place, lookup)?;
-        let parsed = parse_ca(place, &certificate, now)?;
-        signed_by(place, &parsed, root)?;
+        let role = purpose.issuer();
+        let certificate = read_certificate(role, lookup)?;
+        let parsed = parse_ca(role, &certificate, now)?;
+        signed_by(role, &parsed, root)?;
         let usage = parsed.extended_key_usage().ok().flatten();
         if !usage.is_some_and(|usage| purpose.is_exactly(usage.value)) {
             return Err(PkiError::BadFile {
-                file: place.certificate,
+                file: role.certificate_file(),
                 reason: "it is an issuing CA for another purpose",
             });
         }
-        let key = read_key(place, &parsed, lookup)?;
+        if key.subject_public_key_info() != parsed.public_key().raw {
+            return Err(PkiError::KeyMismatch { key: role.as_str(), certificate: role.certificate_file() });
+        }
         let not_after = UnixMillis(timestamp(parsed.validity().not_after.timestamp()).saturating_mul(1000));
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        Ok(Self { not_after, issuer, certificate: certificate.clone() })
+        Ok(Self { not_after, key, certificate: certificate.clone() })
     }
 
     fn issue(
         &self,
-        place: &Place,
+        role: CaRole,
         mut params: CertificateParams,
         public_key: &SubjectPublicKey,
         now: UnixMillis,
         lifetime: Duration,
     ) -> Result<Issued, PkiError> {
         if now >= self.not_after {
-            return Err(PkiError::Expired { file: place.certificate });
+            return Err(PkiError::Expired { file: role.certificate_file() });
         }
         let validity = Validity::from(now, lifetime).at_most(self.not_after);
         let serial = validity.stamp(&mut params)?;
-        let leaf = CertificateDer::from(params.signed_by(public_key, &self.issuer)?);
+        let issuer = Issuer::from_ca_cert_der(&self.certificate, &*self.key)?;
+        let leaf = CertificateDer::from(params.signed_by(public_key, &issuer)?);
         Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, public_key, validity))
     }
 }
@@ -388,18 +419,14 @@ pub(crate) fn random_serial() -> Result<Vec<u8>, PkiError> {
     Ok(serial)
 }
 
-fn generate(algorithm: &'static SignatureAlgorithm) -> Result<KeyPair, PkiError> {
-    Ok(KeyPair::generate_for(algorithm)?)
-}
-
 pub(crate) fn ca_params(
-    label: &str,
+    role: CaRole,
     key: &impl PublicKeyData,
     validity: Validity,
     issues: Option<Purpose>,
 ) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = ca_name(label, key);
+    params.distinguished_name = ca_name(role, key);
     // The root may have issuing CAs below it, these only leaves.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(u8::from(issues.is_none())));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -410,10 +437,10 @@ pub(crate) fn ca_params(
 }
 
 /// The name of a CA, which tells two generations apart and says nothing about the owner.
-pub(crate) fn ca_name(label: &str, key: &impl PublicKeyData) -> DistinguishedName {
+pub(crate) fn ca_name(role: CaRole, key: &impl PublicKeyData) -> DistinguishedName {
     let key_id = CertificateParams::default().key_identifier(key);
     let key_id: String = key_id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    common_name(&format!("Portreeve {label} {key_id}"))
+    common_name(&format!("Portreeve {} {key_id}", role.as_str()))
 }
 
 pub(crate) fn leaf_params(name: &str, alternative_names: Vec<SanType>, purpose: Purpose) -> CertificateParams {
@@ -460,16 +487,18 @@ pub(crate) fn timestamp(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or_default()
 }
 
-pub(crate) fn to_pem(der: &CertificateDer<'_>) -> String {
+/// A certificate in PEM, as all files here hold it.
+#[must_use]
+pub fn to_pem(der: &CertificateDer<'_>) -> String {
     let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
 }
 
 fn read_certificate(
-    place: &Place,
+    role: CaRole,
     lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
 ) -> Result<CertificateDer<'static>, PkiError> {
-    let file = place.certificate;
+    let file = role.certificate_file();
     let bytes = lookup(file).ok_or(PkiError::Missing { file })?;
     let pem = pem::parse(&bytes).map_err(|_| PkiError::BadFile { file, reason: "it is not valid PEM" })?;
     if pem.tag() != "CERTIFICATE" {
@@ -478,25 +507,9 @@ fn read_certificate(
     Ok(pem.into_contents().into())
 }
 
-fn read_key(
-    place: &Place,
-    certificate: &X509Certificate<'_>,
-    lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
-) -> Result<KeyPair, PkiError> {
-    let file = place.key;
-    let bytes = Zeroizing::new(lookup(file).ok_or(PkiError::Missing { file })?);
-    let bad = PkiError::BadFile { file, reason: "it is not a PKCS #8 private key in PEM" };
-    let text = std::str::from_utf8(&bytes).map_err(|_| bad.clone())?;
-    let key = KeyPair::from_pem(text).map_err(|_| bad)?;
-    if key.subject_public_key_info() != certificate.public_key().raw {
-        return Err(PkiError::KeyMismatch { key: file, certificate: place.certificate });
-    }
-    Ok(key)
-}
-
 /// Parses one of our CA certificates, which must be one, with an acceptable key, in its time.
-fn parse_ca<'a>(place: &Place, der: &'a [u8], now: UnixMillis) -> Result<X509Certificate<'a>, PkiError> {
-    let file = place.certificate;
+fn parse_ca<'a>(role: CaRole, der: &'a [u8], now: UnixMillis) -> Result<X509Certificate<'a>, PkiError> {
+    let file = role.certificate_file();
     let bad = |reason| PkiError::BadFile { file, reason };
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|_| bad("it does not hold an X.509 certificate"))?;
@@ -515,11 +528,11 @@ fn parse_ca<'a>(place: &Place, der: &'a [u8], now: UnixMillis) -> Result<X509Cer
     Ok(certificate)
 }
 
-fn signed_by(place: &Place, child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> Result<(), PkiError> {
+fn signed_by(role: CaRole, child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> Result<(), PkiError> {
     let signed =
         child.issuer().as_raw() == root.subject().as_raw() && child.verify_signature(Some(root.public_key())).is_ok();
     if !signed {
-        return Err(PkiError::BadFile { file: place.certificate, reason: "it is not signed by root.pem" });
+        return Err(PkiError::BadFile { file: role.certificate_file(), reason: "it is not signed by root.pem" });
     }
     Ok(())
 }

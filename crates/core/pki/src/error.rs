@@ -18,9 +18,9 @@ pub enum PkiError {
         reason: &'static str,
     },
     /// A private key that belongs to some other certificate.
-    #[error("{key} is not the private key of {certificate}")]
+    #[error("the key `{key}` is not the private key of {certificate}")]
     KeyMismatch {
-        /// File with the key.
+        /// Name of the key.
         key: &'static str,
         /// File with the certificate.
         certificate: &'static str,
@@ -82,6 +82,9 @@ pub enum PkiError {
     /// A time that no certificate can express.
     #[error("the time lies outside what a certificate can express")]
     Time,
+    /// The private key to sign with is out of reach, such as in a token that was pulled out.
+    #[error("the CA's private key cannot be used now; the log says why")]
+    KeyUnavailable,
     /// The cryptographic library failed.
     #[error("cryptographic library: {0}")]
     Crypto(String),
@@ -89,7 +92,11 @@ pub enum PkiError {
 
 impl From<rcgen::Error> for PkiError {
     fn from(error: rcgen::Error) -> Self {
-        Self::Crypto(error.to_string())
+        match error {
+            // What a key says that is not rcgen's own.
+            rcgen::Error::RemoteKeyError => Self::KeyUnavailable,
+            error => Self::Crypto(error.to_string()),
+        }
     }
 }
 

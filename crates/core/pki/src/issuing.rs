@@ -68,7 +68,7 @@ pub enum IssuingRefusal {
 pub fn request_issuing_ca(purpose: Purpose, key: SignWith<'_>) -> Result<String, PkiError> {
     signature_algorithm(key)?;
     let mut params = CertificateParams::default();
-    params.distinguished_name = ca_name(purpose.label(), &key);
+    params.distinguished_name = ca_name(purpose.issuer(), &key);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.extended_key_usages = vec![purpose.usage()];
@@ -98,7 +98,7 @@ impl CaSigner<'_> {
             return Err(PkiError::CaExpired.into());
         }
         let validity = Validity::from(now, lifetime).at_most(self.not_after());
-        let params = ca_params(purpose.label(), &key, validity, Some(purpose))?;
+        let params = ca_params(purpose.issuer(), &key, validity, Some(purpose))?;
         Ok(params.signed_by(&key, &self.issuer).map_err(PkiError::from)?.into())
     }
 }

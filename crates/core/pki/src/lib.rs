@@ -1,7 +1,7 @@
 //! Certificates from the first request to the last revocation: the hub's own certificate authority, enrolment, renewal,
 //! rotation, and identities that come from elsewhere.
 //!
-//! The main types are [`Authority`], an offline-able root and two issuing CAs, one per purpose; [`CaSigner`], a CA at
+//! The main types are [`Authority`], a root that can be offline and two issuing CAs, one per purpose; [`CaSigner`], a CA at
 //! work with its key in memory or in a token, which issues by [`Profile`] and publishes revocation; and
 //! [`SubjectPublicKey`], a key that may be certified. Around them:
 //!
@@ -54,7 +54,8 @@ mod verify;
 pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
 pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_key};
 pub use authority::{
-    Authority, CaFile, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued, Purpose,
+    Authority, CaKey, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued,
+    IssuingKeys, Purpose, to_pem,
 };
 pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TrustBundle};
 pub use code::{CODE_CHARS, CodeHash, EnrolmentCode};

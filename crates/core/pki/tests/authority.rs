@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // in tests, helpers included, a panic is the report
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use portreeve_pki::{
-    Authority, CSR_BYTES_MAX, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued,
-    PkiError, SubjectPublicKey, generate_key, leaf_facts, public_key_from_csr,
+    Authority, CSR_BYTES_MAX, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
+    Issued, IssuingKeys, PkiError, SubjectPublicKey, generate_key, leaf_facts, public_key_from_csr, to_pem,
 };
 use portreeve_types::{IdentityId, UnixMillis};
-use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKeyData};
 use uuid::Uuid;
 use x509_parser::{
     certificate::X509Certificate,
@@ -20,14 +20,26 @@ use x509_parser::{
 const NOW: UnixMillis = UnixMillis(1_790_000_000_123);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-type Files = HashMap<&'static str, Vec<u8>>;
-
-fn files(authority: &Authority) -> Files {
-    authority.to_files().iter().map(|file| (file.name, file.pem.as_bytes().to_vec())).collect()
+/// What is kept of an authority: certificates by the names of their files, and keys.
+#[derive(Clone)]
+struct Kept {
+    certificates: HashMap<&'static str, Vec<u8>>,
+    keys: IssuingKeys,
 }
 
-fn load(files: &Files, now: UnixMillis) -> Result<Authority, PkiError> {
-    Authority::from_files(now, |name| files.get(name).cloned())
+impl Kept {
+    fn new() -> Self {
+        let key = || Arc::new(KeyPair::generate().unwrap());
+        let keys = IssuingKeys { devices: key(), hub: key() };
+        let root = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let authority = Authority::establish(NOW, &root, keys.clone()).unwrap();
+        let file = |(role, der): (CaRole, &_)| (role.certificate_file(), to_pem(der).into_bytes());
+        Self { certificates: authority.certificates().map(file).into(), keys }
+    }
+
+    fn open(&self, now: UnixMillis) -> Result<Authority, PkiError> {
+        Authority::open(now, self.keys.clone(), |name| self.certificates.get(name).cloned())
+    }
 }
 
 fn authority() -> Authority {
@@ -49,14 +61,10 @@ fn parsed(issued: &Issued) -> X509Certificate<'_> {
 
 #[test]
 fn an_authority_survives_its_files() {
-    let made = authority();
-    let files = files(&made);
-    let read = load(&files, NOW).unwrap();
-    assert_eq!(read.trust_pem(), made.trust_pem());
-    assert_eq!(read.device_anchors(), made.device_anchors());
-    assert_eq!(read.not_after(), made.not_after());
-    assert_eq!(made.to_files().len(), 6);
-    assert!(made.to_files().iter().all(|file| file.secret == file.pem.contains("PRIVATE KEY")));
+    let kept = Kept::new();
+    let read = kept.open(NOW).unwrap();
+    assert_eq!(read.trust_pem().into_bytes(), kept.certificates["root.pem"]);
+    assert_eq!(kept.open(NOW).unwrap().certificates(), read.certificates());
     // What it issues after being read is still signed by the same CA, and says so.
     let (_, issued) = device(&read);
     let issuing = X509Certificate::from_der(&issued.chain_der[1]).unwrap().1;
@@ -65,29 +73,17 @@ fn an_authority_survives_its_files() {
 }
 
 #[test]
-fn the_root_key_may_be_offline() {
-    let mut files = files(&authority());
-    files.remove("root.key");
-    let read = load(&files, NOW).unwrap();
-    assert!(read.to_files().iter().all(|file| file.name != "root.key"));
-    device(&read);
-}
-
-#[test]
 fn missing_and_broken_files_are_named() {
-    let whole = files(&authority());
-    for name in ["root.pem", "devices.pem", "devices.key", "hub.pem", "hub.key"] {
-        let mut files = whole.clone();
-        files.remove(name);
-        assert_eq!(load(&files, NOW).unwrap_err(), PkiError::Missing { file: name });
-    }
-    for name in ["root.pem", "root.key", "devices.pem", "devices.key", "hub.pem", "hub.key"] {
+    let whole = Kept::new();
+    for name in CaRole::ALL.map(CaRole::certificate_file) {
+        let mut kept = whole.clone();
+        kept.certificates.remove(name);
+        assert_eq!(kept.open(NOW).unwrap_err(), PkiError::Missing { file: name });
         for garbage in
             [&b""[..], b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe"]
         {
-            let mut files = whole.clone();
-            files.insert(name, garbage.to_vec());
-            let error = load(&files, NOW).unwrap_err();
+            kept.certificates.insert(name, garbage.to_vec());
+            let error = kept.open(NOW).unwrap_err();
             assert!(matches!(error, PkiError::BadFile { file, .. } if file == name), "{name}: {error}");
         }
     }
@@ -95,47 +91,61 @@ fn missing_and_broken_files_are_named() {
 
 #[test]
 fn keys_and_certificates_that_do_not_belong_together_are_refused() {
-    let (ours, theirs) = (files(&authority()), files(&authority()));
-    for (key, certificate) in [("root.key", "root.pem"), ("devices.key", "devices.pem"), ("hub.key", "hub.pem")] {
-        let mut files = ours.clone();
-        files.insert(key, theirs[key].clone());
-        assert_eq!(load(&files, NOW).unwrap_err(), PkiError::KeyMismatch { key, certificate });
-    }
-    for (certificate, key) in [("devices.pem", "devices.key"), ("hub.pem", "hub.key")] {
-        let mut files = ours.clone();
-        files.insert(certificate, theirs[certificate].clone());
-        files.insert(key, theirs[key].clone());
-        let error = load(&files, NOW).unwrap_err();
-        assert!(error.to_string().contains("not signed by root.pem"), "{error}");
-    }
+    let (ours, theirs) = (Kept::new(), Kept::new());
+    let mismatch = |key: CaRole| PkiError::KeyMismatch { key: key.as_str(), certificate: key.certificate_file() };
+    let keys = IssuingKeys { devices: theirs.keys.devices.clone(), ..ours.keys.clone() };
+    assert_eq!(Kept { keys, ..ours.clone() }.open(NOW).unwrap_err(), mismatch(CaRole::Devices));
+    let keys = IssuingKeys { hub: theirs.keys.hub.clone(), ..ours.keys.clone() };
+    assert_eq!(Kept { keys, ..ours.clone() }.open(NOW).unwrap_err(), mismatch(CaRole::Hub));
+    // Each issuing CA of another root.
+    let mut kept =
+        Kept { keys: IssuingKeys { devices: theirs.keys.devices.clone(), ..ours.keys.clone() }, ..ours.clone() };
+    kept.certificates.insert("devices.pem", theirs.certificates["devices.pem"].clone());
+    assert!(kept.open(NOW).unwrap_err().to_string().starts_with("devices.pem: it is not signed by root.pem"));
+    let mut kept = Kept { keys: IssuingKeys { hub: theirs.keys.hub.clone(), ..ours.keys.clone() }, ..ours.clone() };
+    kept.certificates.insert("hub.pem", theirs.certificates["hub.pem"].clone());
+    assert!(kept.open(NOW).unwrap_err().to_string().starts_with("hub.pem: it is not signed by root.pem"));
 }
 
 #[test]
 fn issuing_cas_cannot_change_places() {
-    let mut files = files(&authority());
-    let (devices, hub) = (files["devices.pem"].clone(), files["hub.pem"].clone());
-    let (devices_key, hub_key) = (files["devices.key"].clone(), files["hub.key"].clone());
-    files.extend([("devices.pem", hub), ("hub.pem", devices), ("devices.key", hub_key), ("hub.key", devices_key)]);
-    let error = load(&files, NOW).unwrap_err();
+    let Kept { mut certificates, keys } = Kept::new();
+    let (devices, hub) = (certificates["devices.pem"].clone(), certificates["hub.pem"].clone());
+    certificates.extend([("devices.pem", hub), ("hub.pem", devices)]);
+    let keys = IssuingKeys { devices: keys.hub, hub: keys.devices };
+    let error = Kept { certificates, keys }.open(NOW).unwrap_err();
     assert!(error.to_string().contains("another purpose"), "{error}");
 }
 
 #[test]
 fn a_leaf_is_no_ca() {
-    let made = authority();
-    let mut files = files(&made);
-    files.insert("devices.pem", device(&made).1.chain_pem.into_bytes());
-    assert!(load(&files, NOW).unwrap_err().to_string().contains("not the certificate of a CA"));
+    let mut kept = Kept::new();
+    let leaf = device(&kept.open(NOW).unwrap()).1.chain_pem;
+    kept.certificates.insert("devices.pem", leaf.into_bytes());
+    assert!(kept.open(NOW).unwrap_err().to_string().contains("not the certificate of a CA"));
 }
 
 #[test]
 fn an_authority_out_of_its_time_is_refused() {
-    let files = files(&authority());
+    let kept = Kept::new();
     let early = UnixMillis(NOW.0 - 6 * 60 * 1000);
-    assert_eq!(load(&files, early).unwrap_err(), PkiError::NotYetValid { file: "root.pem" });
+    assert_eq!(kept.open(early).unwrap_err(), PkiError::NotYetValid { file: "root.pem" });
     let after_issuing = NOW.plus(5 * 365 * DAY);
-    assert_eq!(load(&files, after_issuing).unwrap_err(), PkiError::Expired { file: "devices.pem" });
-    assert_eq!(load(&files, NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem" });
+    assert_eq!(kept.open(after_issuing).unwrap_err(), PkiError::Expired { file: "devices.pem" });
+    assert_eq!(kept.open(NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem" });
+}
+
+/// ISVS-4.1.2: a key off the list does not become a CA, wherever it is kept.
+#[test]
+fn a_key_off_the_list_does_not_become_a_ca() {
+    let good = || Arc::new(KeyPair::generate().unwrap());
+    let bad = || Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    let establish = |root: &KeyPair, devices, hub| Authority::establish(NOW, root, IssuingKeys { devices, hub });
+    for refused in
+        [establish(&bad(), good(), good()), establish(&good(), bad(), good()), establish(&good(), good(), bad())]
+    {
+        assert_eq!(refused.unwrap_err(), PkiError::UnacceptableKey);
+    }
 }
 
 /// CSA-CRD-09: lifetimes are limited, and no leaf outlives the CA that signed it.

@@ -103,6 +103,21 @@ impl FileCustody {
         Ok(next)
     }
 
+    /// Copies a key into another directory, protected as it is here, and returns the custody of that directory.
+    ///
+    /// # Errors
+    /// Those of reading and writing keys; [`KeyError::Exists`] if there is such a key already.
+    pub fn copy_to(&self, name: &KeyName, directory: &Path) -> Result<Self, KeyError> {
+        let seal = self.seal.as_ref().map(|seal| Seal {
+            passphrase: seal.passphrase.clone(),
+            kdf: seal.kdf,
+            is_proven: AtomicBool::new(false),
+        });
+        let other = Self::at(directory, seal)?;
+        other.folder.add(name, other.folder.draft(&self.folder.read(name)?)?)?;
+        Ok(other)
+    }
+
     fn load(&self, name: &KeyName) -> Result<Stored, KeyError> {
         let text = self.folder.read(name)?;
         let what = self.what(name);

@@ -123,6 +123,17 @@ impl fmt::Display for PassphraseSource {
 }
 
 impl PassphraseSource {
+    /// What is asked when nobody named a source: the credential of this name if systemd handed one to the process, else
+    /// the terminal.
+    #[must_use]
+    pub fn of_process(credential: &str) -> Self {
+        let given = std::env::var_os(CREDENTIALS).map(PathBuf::from);
+        match given.filter(|directory| is_plain(credential) && directory.join(credential).exists()) {
+            Some(_) => Self::Credential(credential.to_owned()),
+            None => Self::Terminal,
+        }
+    }
+
     /// Gets the passphrase; a terminal shows what it is for.
     ///
     /// # Errors
@@ -151,7 +162,7 @@ impl PassphraseSource {
 
 fn open_terminal() -> Result<File, String> {
     let opened = OpenOptions::new().read(true).write(true).open(TERMINAL);
-    opened.map_err(|_| "the process has no terminal; use file:PATH or credential:NAME".into())
+    opened.map_err(|_| "the process has none".into())
 }
 
 fn ask_twice(terminal: &File, what_for: &str) -> Result<Passphrase, String> {

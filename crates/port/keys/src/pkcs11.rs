@@ -254,8 +254,13 @@ impl Token {
             Attribute::Sign(true),
         ];
         let with_common = |own: &[Attribute]| [common.as_slice(), own].concat();
-        session.generate_key_pair(&mechanism, &with_common(&public), &with_common(&private))?;
-        Ok(())
+        match session.generate_key_pair(&mechanism, &with_common(&public), &with_common(&private)) {
+            Ok(_) => Ok(()),
+            Err(Error::Pkcs11(RvError::CurveNotSupported, _)) => {
+                Err(KeyError::unsupported(&self.place, algorithm).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn open(self: &Arc<Self>, name: &KeyName) -> Result<Arc<dyn SigningKey>, KeyError> {

@@ -244,3 +244,19 @@ fn names_stay_in_their_directory() {
         assert_eq!(name(good).as_str(), good);
     }
 }
+
+#[test]
+fn a_copy_is_protected_as_its_original() {
+    let (here, there) = (private_directory(), private_directory());
+    let custody = sealed(here.path(), PASSPHRASE);
+    let key = custody.create(&name("root"), KeyAlgorithm::EcdsaP384).unwrap();
+    let copy = custody.copy_to(&name("root"), there.path()).unwrap();
+    assert_eq!(copy.open(&name("root")).unwrap().public(), key.public());
+    assert_eq!(mode(&there.path().join("root.key")), 0o600);
+    let without = FileCustody::unsealed(there.path()).unwrap().open(&name("root")).unwrap_err();
+    assert!(matches!(without, KeyError::PassphraseNeeded(_)), "{without}");
+    let again = custody.copy_to(&name("root"), there.path()).unwrap_err();
+    assert!(matches!(again, KeyError::Exists { .. }), "{again}");
+    let absent = custody.copy_to(&name("absent"), there.path()).unwrap_err();
+    assert!(matches!(absent, KeyError::Missing { .. }), "{absent}");
+}

@@ -238,3 +238,14 @@ fn nonsense_from_a_tpm_is_an_error() {
     }
     server.join().unwrap();
 }
+
+#[test]
+fn a_tpm_is_named_as_by_other_programs() {
+    let parse = |text: &str| text.parse::<TpmAddress>();
+    assert_eq!(parse("device:/dev/tpmrm0").unwrap(), TpmAddress::Device("/dev/tpmrm0".into()));
+    assert_eq!(parse("swtpm:path=/run/tpm/socket").unwrap(), TpmAddress::Socket("/run/tpm/socket".into()));
+    for bad in ["", "/dev/tpmrm0", "device:tpmrm0", "device:", "swtpm:port=2321", "tabrmd"] {
+        let refused = parse(bad).unwrap_err().to_string();
+        assert!(refused.contains("device:/dev/tpmrm0"), "{bad}: {refused}");
+    }
+}

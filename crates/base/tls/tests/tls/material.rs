@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use portreeve_tls::{Credentials, ServerTls, TlsError, certificates_from_pem, key_from_pem};
-use rcgen::{CertificateParams, KeyPair};
+use portreeve_tls::{
+    Credentials, HeldCredentials, HeldKey, Presentable as _, ServerTls, TlsError, certificates_from_pem, key_from_pem,
+};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SigningKey as _};
 
 use crate::support;
 
@@ -55,4 +57,56 @@ fn a_server_is_not_made_of_parts_that_do_not_fit() {
     assert!(matches!(server(garbage).unwrap_err(), TlsError::Unusable(_)));
     let gate = Arc::new(support::Gate::default());
     assert_eq!(ServerTls::new(&[], world.hub_ca.device(), gate, &[]).unwrap_err(), TlsError::NoAnchor);
+}
+
+/// A key that is kept elsewhere, here by rcgen.
+#[derive(Debug)]
+struct Kept {
+    key: KeyPair,
+    spki_der: Vec<u8>,
+    works: bool,
+}
+
+impl Kept {
+    fn new(works: bool) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self { spki_der: key.subject_public_key_info(), key, works }
+    }
+}
+
+impl HeldKey for Kept {
+    fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        self.works.then(|| self.key.sign(message).unwrap())
+    }
+}
+
+#[test]
+fn a_held_key_signs_by_its_one_scheme_and_for_its_own_certificate() {
+    use rustls::{SignatureAlgorithm, SignatureScheme as Scheme};
+    let of = |kept: Kept| {
+        let leaf = CertificateParams::default().self_signed(&kept.key).unwrap();
+        HeldCredentials { chain: vec![leaf.der().clone()], key: Arc::new(kept) }
+    };
+    let credentials = of(Kept::new(true));
+    let public = rcgen::SubjectPublicKeyInfo::from_der(credentials.key.spki_der()).unwrap();
+    let certified = credentials.clone().certify().unwrap();
+    assert_eq!(certified.key.algorithm(), SignatureAlgorithm::ECDSA);
+    let signer = certified.key.choose_scheme(&[Scheme::ED25519, Scheme::ECDSA_NISTP256_SHA256]).unwrap();
+    assert_eq!(signer.scheme(), Scheme::ECDSA_NISTP256_SHA256);
+    let signature = signer.sign(b"message").unwrap();
+    let verifies = aws_lc_rs::signature::UnparsedPublicKey::new(
+        &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
+        rcgen::PublicKeyData::der_bytes(&public),
+    );
+    verifies.verify(b"message", &signature).unwrap();
+    assert!(certified.key.choose_scheme(&[Scheme::ED25519, Scheme::ECDSA_NISTP384_SHA384]).is_none());
+
+    let broken = of(Kept::new(false)).certify().unwrap();
+    assert!(broken.key.choose_scheme(&[Scheme::ECDSA_NISTP256_SHA256]).unwrap().sign(b"message").is_err());
+    let foreign = HeldCredentials { key: Arc::new(Kept::new(true)), ..credentials };
+    assert_eq!(foreign.certify().unwrap_err(), TlsError::KeyMismatch);
 }

@@ -4,12 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
-    RulesetStatus, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetError, RulesetStatus, path_beneath_rules,
 };
+use portreeve_config::{KeyCustody, Keys};
+use portreeve_keys::{forbid_core_dumps, tpm::TpmAddress};
 use rustix::{
     fs::Mode,
-    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask},
+    process::{Resource, Rlimit, getrlimit, setrlimit, umask},
 };
 
 /// The newest set of rights that is asked for; an older kernel enforces those that it knows.
@@ -17,16 +19,14 @@ const RIGHTS: ABI = ABI::V5;
 
 /// What may be read besides the hub's own: the table of local users, and how many processors there are.
 const READABLE: [&str; 3] = ["/etc", "/proc/self", "/sys/fs/cgroup"];
+/// What every process needs.
 const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
 
 /// Keeps keys out of core dumps and debuggers, files private, and lifts the soft limit of open files to the hard one.
 pub(super) fn harden() {
     umask(Mode::RWXG | Mode::RWXO);
-    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
-        tracing::warn!(%error, "core dumps cannot be switched off");
-    }
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the process cannot be hidden from debuggers");
+    if let Err(error) = forbid_core_dumps() {
+        tracing::warn!(%error, "keys cannot be kept out of core dumps and debuggers");
     }
     let files = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }) {
@@ -41,6 +41,10 @@ pub(super) struct Territory {
     pub(super) own: Vec<PathBuf>,
     /// Directories to read in.
     pub(super) readable: Vec<PathBuf>,
+    /// Devices to talk to.
+    devices: Vec<PathBuf>,
+    /// TCP ports to connect to.
+    ports: Vec<u16>,
 }
 
 impl Territory {
@@ -50,7 +54,30 @@ impl Territory {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self { own: vec![data.to_owned(), folder(socket)], readable: config.map(folder).into_iter().collect() }
+        Self {
+            own: vec![data.to_owned(), folder(socket)],
+            readable: config.map(folder).into_iter().collect(),
+            devices: DEVICES.map(PathBuf::from).into(),
+            ports: Vec::new(),
+        }
+    }
+
+    /// The same, and what the custody of the keys needs while the hub runs.
+    pub(super) fn with_custody(mut self, keys: &Keys) -> Self {
+        match keys.custody {
+            KeyCustody::File | KeyCustody::Sealed => {}
+            KeyCustody::Pkcs11 => {
+                self.own.extend(keys.pkcs11_paths.iter().map(PathBuf::from));
+                self.ports.extend(keys.pkcs11_ports.iter().map(|port| port.0));
+            }
+            // The address of one that was opened is good; a socket needs no right of this kind.
+            KeyCustody::Tpm => {
+                if let Ok(TpmAddress::Device(path)) = keys.tpm_tcti.parse() {
+                    self.devices.push(path);
+                }
+            }
+        }
+        self
     }
 }
 
@@ -62,13 +89,16 @@ pub(super) fn confine(territory: &Territory) -> Result<RulesetStatus, RulesetErr
     let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
-        // The hub answers; it calls nobody.
+        // The hub answers; nobody but a token's module calls somebody.
         .handle_access(AccessNet::ConnectTcp)?
         .create()?
         .add_rules(path_beneath_rules(&territory.own, AccessFs::from_write(RIGHTS) | read))?
         .add_rules(path_beneath_rules(&territory.readable, read))?
         .add_rules(path_beneath_rules(READABLE, read))?
-        .add_rules(path_beneath_rules(DEVICES, AccessFs::ReadFile | AccessFs::WriteFile))?
+        .add_rules(path_beneath_rules(&territory.devices, AccessFs::ReadFile | AccessFs::WriteFile))?
+        .add_rules(
+            territory.ports.iter().map(|&port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp))),
+        )?
         .restrict_self()?;
     Ok(status.ruleset)
 }
@@ -104,6 +134,60 @@ mod tests {
         }
         // The rest of the process is as free as before.
         assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "x");
+    }
+
+    /// What a token's module may reach, and that it is no more than what was said.
+    #[test]
+    fn a_module_gets_its_paths_and_ports() {
+        let (inside, token, outside) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let [allowed, forbidden] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [allowed_at, forbidden_at] = [&allowed, &forbidden].map(|listener| listener.local_addr().unwrap());
+        let keys = Keys {
+            custody: KeyCustody::Pkcs11,
+            pkcs11_paths: vec![token.path().display().to_string()],
+            pkcs11_ports: vec![portreeve_config::Port(allowed_at.port())],
+            ..Keys::default()
+        };
+        let territory = Territory::new(inside.path(), &inside.path().join("admin.sock"), None).with_custody(&keys);
+        let (token, elsewhere) = (token.path().to_owned(), outside.path().to_owned());
+        let enforced = thread::spawn(move || {
+            let status = confine(&territory).unwrap();
+            fs::write(token.join("object"), "x").unwrap();
+            std::net::TcpStream::connect(allowed_at).unwrap();
+            if status != RulesetStatus::NotEnforced {
+                assert!(fs::write(elsewhere.join("object"), "x").is_err());
+            }
+            // Older kernels confine files only.
+            if status == RulesetStatus::FullyEnforced {
+                assert!(std::net::TcpStream::connect(forbidden_at).is_err());
+            }
+            status != RulesetStatus::NotEnforced
+        });
+        if !enforced.join().unwrap() {
+            writeln!(std::io::stderr(), "SKIPPED: this kernel has no Landlock; what it would enforce was not tested")
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn only_the_chosen_custody_gets_anything() {
+        let keys = |custody| Keys {
+            custody,
+            pkcs11_paths: vec!["/token".into()],
+            pkcs11_ports: vec![portreeve_config::Port(1792)],
+            tpm_tcti: "device:/dev/tpmrm7".into(),
+            ..Keys::default()
+        };
+        let of = |custody| {
+            let territory = Territory::new(Path::new("/d"), Path::new("/d/s"), None).with_custody(&keys(custody));
+            let extra = territory.devices.len() - DEVICES.len();
+            (territory.own.contains(&PathBuf::from("/token")), territory.ports.len(), extra)
+        };
+        assert_eq!(of(KeyCustody::File), (false, 0, 0));
+        assert_eq!(of(KeyCustody::Sealed), (false, 0, 0));
+        assert_eq!(of(KeyCustody::Pkcs11), (true, 1, 0));
+        assert_eq!(of(KeyCustody::Tpm), (false, 0, 1));
     }
 
     #[test]

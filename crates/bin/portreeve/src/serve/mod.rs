@@ -1,7 +1,8 @@
 //! `portreeve serve`: opens the hub and all its doors, keeps the clock, and ends in order.
 //!
-//! The order of the start matters: configuration before anything is made, the data directory before Landlock, Landlock
-//! before the first thread, every listener before the hub says that it is ready.
+//! The order of the start matters: configuration before anything is made, no core dumps before the first secret, the data
+//! directory, the passphrase and the token's module before Landlock, Landlock before the first thread, every listener
+//! before the hub says that it is ready.
 
 mod confine;
 mod logging;
@@ -71,11 +72,13 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     })
 }
 
-/// Makes or checks the data directory, confines the process to it, and opens the hub in it.
+/// Makes or checks the data directory and finds the way to its keys, confines the process, and opens the hub.
 fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
     let data = &global.data;
-    Hub::prepare(data, now().wall)?;
-    let territory = Territory::new(data, &socket_path(data, &loaded.config), global.config.as_deref());
+    let config = &loaded.config;
+    let prepared = Hub::prepare(data, config, now().wall)?;
+    let territory = Territory::new(data, &socket_path(data, config), global.config.as_deref());
+    let territory = territory.with_custody(&config.keys);
     match confine(&territory) {
         Ok(RulesetStatus::FullyEnforced) => tracing::info!("Landlock confines the hub to its data directory"),
         Ok(RulesetStatus::PartiallyEnforced) => {
@@ -86,7 +89,7 @@ fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
         }
         Err(error) => tracing::warn!(%error, "Landlock refused: the hub is not confined to its data directory"),
     }
-    Ok(Hub::open(data, loaded.config.clone(), now().wall)?)
+    Ok(Hub::open_prepared(&prepared, config.clone(), now().wall)?)
 }
 
 /// The hub with its doors open and its clock running.

@@ -1,10 +1,12 @@
 //! The built binary, as an operator and a newcomer use it. Everything stays on loopback.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on fails
 
 mod admin;
 mod client;
 mod config;
+mod custody;
 mod http;
 mod serve;
 mod support;
+mod tokens;

@@ -54,6 +54,14 @@ impl Place {
         self.path(name).display().to_string()
     }
 
+    /// A file that nobody else can read.
+    pub(crate) fn secret(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.write(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.current_dir(self.root.path()).args(["--data", "data"]).args(args).stdin(Stdio::null());
@@ -97,6 +105,30 @@ impl Place {
         running
     }
 
+    /// A start that has to fail by itself.
+    pub(crate) fn fails_to_serve(&self, args: &[&str]) -> Done {
+        let sets = LOOPBACK.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = ["serve"].into_iter().chain(sets).chain(args.iter().copied()).collect();
+        let mut child = self.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let until = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > until {
+                child.kill().unwrap();
+                panic!("it runs, and should not: {:?}", Done::from(child.wait_with_output().unwrap()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// What `openssl` says, in the scratch directory; it must succeed.
+    pub(crate) fn openssl(&self, line: &str) -> String {
+        let mut command = Command::new("openssl");
+        let done = Done::from(command.current_dir(self.root.path()).args(line.split_whitespace()).output().unwrap());
+        assert_eq!(done.status, 0, "openssl {line}: {done:?}");
+        done.out
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
@@ -120,6 +152,16 @@ impl Running<'_> {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends the hub in order.
+    pub(crate) fn stop(mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.wait().success(), "{}", self.place.log());
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {

@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use uuid::Uuid;
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
-use crate::support::{DAY, Desk, now};
+use crate::support::{DAY, Desk, Rooted, now};
 
 const ID: IdentityId = IdentityId(Uuid::from_u128(0x1234));
 
@@ -44,9 +44,9 @@ fn every_kind_of_client_gets_an_opaque_short_lived_leaf() {
 
 #[test]
 fn a_ca_keeps_to_its_purpose_and_a_profile_to_its_role() {
-    let authority = Authority::create(now()).unwrap();
-    let (devices, hub) = (authority.device_ca().unwrap(), authority.hub_ca().unwrap());
-    let root = authority.root_ca().unwrap().unwrap();
+    let rooted = Rooted::new();
+    let (devices, hub) = (rooted.authority.device_ca().unwrap(), rooted.authority.hub_ca().unwrap());
+    let root = rooted.root();
     let (client, server) = (Profile::new(Role::Client(Kind::Device)), Profile::new(Role::Hub));
     let names = ["hub.example".to_owned()];
     assert!(hub.issue_hub(&server, &names, &key(), now()).is_ok());

@@ -9,7 +9,7 @@ use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 use rustls_pki_types::CertificateDer;
 use uuid::Uuid;
 
-use crate::support::{DAY, Desk, now};
+use crate::support::{DAY, Desk, Rooted, now};
 
 const EXTENSIONS: &str = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n\
     extendedKeyUsage=clientAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
@@ -28,8 +28,8 @@ fn leaf_of(ca: &CaSigner<'_>) -> String {
 #[test]
 fn an_issuing_ca_is_certified_elsewhere_and_issues_here() {
     let desk = Desk::new();
-    let offline = Authority::create(now()).unwrap();
-    let root = offline.root_ca().unwrap().unwrap();
+    let rooted = Rooted::new();
+    let (offline, root) = (&rooted.authority, rooted.root());
     let key = KeyPair::generate().unwrap();
     let request = request_issuing_ca(Purpose::Client, &key).unwrap();
     let signed = root.sign_issuing_ca(request.as_bytes(), Purpose::Client, now(), ISSUING_LIFETIME_MAX).unwrap();
@@ -49,9 +49,8 @@ fn an_issuing_ca_is_certified_elsewhere_and_issues_here() {
 #[test]
 fn openssl_can_be_the_offline_machine() {
     let desk = Desk::new();
-    let offline = Authority::create(now()).unwrap();
-    let root_key = offline.to_files().into_iter().find(|file| file.name == "root.key").unwrap();
-    desk.write("root.key", root_key.pem.as_bytes());
+    let Rooted { authority: offline, root_key } = Rooted::new();
+    desk.write("root.key", root_key.serialize_pem());
     desk.write("root.pem", offline.trust_pem());
     let key = KeyPair::generate().unwrap();
     desk.write("ca.csr", request_issuing_ca(Purpose::Client, &key).unwrap());
@@ -89,8 +88,8 @@ fn openssl_can_be_the_offline_machine() {
 
 #[test]
 fn what_comes_back_is_checked() {
-    let offline = Authority::create(now()).unwrap();
-    let root = offline.root_ca().unwrap().unwrap();
+    let rooted = Rooted::new();
+    let (offline, root) = (&rooted.authority, rooted.root());
     let key = KeyPair::generate().unwrap();
     let request = request_issuing_ca(Purpose::Client, &key).unwrap();
     let good = root.sign_issuing_ca(request.as_bytes(), Purpose::Client, now(), DAY).unwrap();
@@ -119,8 +118,8 @@ fn what_comes_back_is_checked() {
 
 #[test]
 fn a_root_signs_issuing_cas_and_nothing_else_does() {
-    let offline = Authority::create(now()).unwrap();
-    let (root, devices) = (offline.root_ca().unwrap().unwrap(), offline.device_ca().unwrap());
+    let rooted = Rooted::new();
+    let (root, devices) = (rooted.root(), rooted.authority.device_ca().unwrap());
     let key = KeyPair::generate().unwrap();
     let request = request_issuing_ca(Purpose::Server, &key).unwrap();
     let sign = |ca: &CaSigner<'_>, request: &[u8], now, lifetime| {

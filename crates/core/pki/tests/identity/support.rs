@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -11,9 +12,9 @@ use der::{
     asn1::{BitString, ObjectIdentifier, SetOfVec},
     oid::db::rfc5912::ECDSA_WITH_SHA_256,
 };
-use portreeve_pki::{ChallengeRule, CsrPolicy, SubjectRule};
+use portreeve_pki::{Authority, CaSigner, ChallengeRule, CsrPolicy, IssuingKeys, SubjectRule};
 use portreeve_types::UnixMillis;
-use rcgen::{KeyPair, PublicKeyData, SigningKey};
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PublicKeyData, SigningKey};
 use x509_cert::{
     attr::Attribute,
     ext::Extension,
@@ -21,6 +22,25 @@ use x509_cert::{
     request::{CertReq, CertReqInfo, Version},
     spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned},
 };
+
+/// An authority with its root's key, as only the first hour of its life knows it.
+pub(crate) struct Rooted {
+    pub(crate) authority: Authority,
+    pub(crate) root_key: KeyPair,
+}
+
+impl Rooted {
+    pub(crate) fn new() -> Self {
+        let root_key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let key = || Arc::new(KeyPair::generate().unwrap());
+        let authority = Authority::establish(now(), &root_key, IssuingKeys { devices: key(), hub: key() }).unwrap();
+        Self { authority, root_key }
+    }
+
+    pub(crate) fn root(&self) -> CaSigner<'_> {
+        CaSigner::new(self.authority.root_certificate().clone(), &self.root_key).unwrap()
+    }
+}
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");

@@ -2,7 +2,8 @@ use std::{
     fs::OpenOptions,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    str::FromStr,
     thread,
     time::Duration,
 };
@@ -13,7 +14,7 @@ use super::{
     area::{self, EndorsementKind},
     wire::{self, Answer, Auth, Code, MESSAGE_BYTES_MAX, Reader, Writer, alg, handle},
 };
-use crate::KeyAlgorithm;
+use crate::{KeyAlgorithm, KeyError};
 
 /// Where a TPM listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,24 @@ pub enum TpmAddress {
     Socket(PathBuf),
 }
 
+impl FromStr for TpmAddress {
+    type Err = KeyError;
+
+    /// `device:PATH` or `swtpm:path=PATH`, as other TPM programs name their command transmission interface (TCTI).
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let path = |prefix| text.strip_prefix(prefix).map(PathBuf::from).filter(|path| path.is_absolute());
+        let address = path("device:").map(Self::Device).or_else(|| path("swtpm:path=").map(Self::Socket));
+        address.ok_or_else(|| KeyError::Unsupported {
+            place: "this program".into(),
+            what: format!("the TPM interface {text:?}; write device:/dev/tpmrm0 or swtpm:path=/run/swtpm/socket"),
+        })
+    }
+}
+
 impl TpmAddress {
-    pub(crate) fn path(&self) -> &PathBuf {
+    /// The device or socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         match self {
             Self::Device(path) | Self::Socket(path) => path,
         }

@@ -1,0 +1,363 @@
+//! Custody of the private keys: the place that the configuration names, and the way to it.
+//!
+//! [`KeyAccess`] is the way, found once at the start; [`KeyRing`] holds the keys of one data directory.
+//!
+//! *Invariants*
+//! - Passphrase and PIN are read once, before the process confines itself, and never from an argument or the environment.
+//! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere.
+//! - The listeners sign in every handshake, so their key is in memory wherever the others are; it is sealed when they are.
+
+mod offline;
+mod show;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use portreeve_config::{KeyCustody, Keys};
+use portreeve_keys::{
+    Custody, FileCustody, Kdf, KeyAlgorithm, KeyError, KeyName, Passphrase, PassphraseSource, Pkcs11Custody,
+    SigningKey, TpmCustody, X509Key, tpm::TpmAddress,
+};
+use portreeve_pki::{CaKey, CaRole, IssuingKeys, PublicKeyData};
+use portreeve_tls::HeldKey;
+
+pub use offline::{ProtectionChange, RootExport, change_protection, export_root};
+
+/// The systemd credential that holds the passphrase or PIN.
+const CREDENTIAL: &str = "portreeve-keys";
+/// The key of the listeners.
+pub(crate) const LISTENERS: &str = "server";
+
+/// Why keys cannot be had, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}{advice}")]
+pub struct CustodyError {
+    source: KeyError,
+    advice: String,
+}
+
+impl CustodyError {
+    fn new(custody: KeyCustody, source: KeyError) -> Self {
+        let advice = advice(custody, &source);
+        let advice = if advice.is_empty() { advice } else { format!("\n{advice}") };
+        Self { source, advice }
+    }
+}
+
+/// What the user can do. The error itself says what is wrong.
+fn advice(custody: KeyCustody, error: &KeyError) -> String {
+    use KeyCustody::{File, Pkcs11, Sealed, Tpm};
+    match (custody, error) {
+        (Pkcs11, KeyError::WrongPassphrase(_)) => {
+            "write its PIN into the file that keys.passphrase_file names; it was tried once, and is not tried again".into()
+        }
+        (_, KeyError::WrongPassphrase(_)) => {
+            "give the passphrase with which these keys were made: in the file that keys.passphrase_file names, in the systemd credential portreeve-keys, or at the terminal".into()
+        }
+        (File, KeyError::PassphraseNeeded(_)) => "set keys.custody to \"sealed\"".into(),
+        (_, KeyError::PassphraseNeeded(_) | KeyError::NoPassphrase { .. }) => format!(
+            "write it into a file of mode 600 and name that in keys.passphrase_file, or hand the service the systemd credential {CREDENTIAL}"
+        ),
+        (Sealed, KeyError::NotSealed(_)) => {
+            "seal the keys with `portreeve ca custody --to sealed` while no hub runs, or set keys.custody to \"file\"".into()
+        }
+        (Pkcs11, KeyError::Missing { .. }) => {
+            "is it the token in which this hub's keys were made? If its module keeps it in files, keys.pkcs11_paths has to name them: the hub confines itself".into()
+        }
+        (_, KeyError::Missing { .. }) => {
+            format!("keys.custody is \"{custody}\": is that where this hub's keys were made? If so, restore them from a backup")
+        }
+        (Pkcs11, KeyError::Exists { .. }) => {
+            "another hub uses this token, or a first start was broken off: give this hub a token of its own".into()
+        }
+        (Pkcs11, KeyError::Device { .. }) => {
+            "see keys.pkcs11_module and keys.pkcs11_token, and for what the module needs while the hub runs keys.pkcs11_paths and keys.pkcs11_ports".into()
+        }
+        (Tpm, KeyError::Device { .. } | KeyError::Io { .. } | KeyError::Unsupported { .. }) => {
+            "see keys.tpm_tcti; the hub's user needs access to the TPM, which on most systems the group tss has".into()
+        }
+        _ => String::new(),
+    }
+}
+
+/// How the keys are reached: the custody that the configuration names, and the passphrase or PIN that opens it.
+#[derive(Debug)]
+pub(crate) struct KeyAccess {
+    custody: KeyCustody,
+    door: Door,
+}
+
+#[derive(Debug)]
+enum Door {
+    File,
+    Sealed(Passphrase),
+    Pkcs11(Arc<Pkcs11Custody>),
+    Tpm(TpmAddress, Option<Passphrase>),
+}
+
+impl KeyAccess {
+    /// Finds the way. May ask on the terminal, for a new hub twice; loads the token's module and logs in.
+    ///
+    /// # Errors
+    /// [`CustodyError`].
+    pub(crate) fn gather(config: &Keys, is_new: bool) -> Result<Self, CustodyError> {
+        let custody = config.custody;
+        let door = Door::gather(config, is_new).map_err(|error| CustodyError::new(custody, error))?;
+        Ok(Self { custody, door })
+    }
+
+    /// The keys of the directory `pki`.
+    pub(crate) fn ring(&self, pki: &Path) -> Result<KeyRing, CustodyError> {
+        let open = || {
+            let files = Arc::new(match &self.door {
+                Door::Sealed(passphrase) => FileCustody::sealed(pki, passphrase.clone(), Kdf::default())?,
+                Door::File | Door::Pkcs11(_) | Door::Tpm(..) => FileCustody::unsealed(pki)?,
+            });
+            let cas: Arc<dyn Custody> = match &self.door {
+                Door::File | Door::Sealed(_) => Arc::clone(&files) as _,
+                Door::Pkcs11(token) => Arc::clone(token) as _,
+                Door::Tpm(address, passphrase) => {
+                    Arc::new(TpmCustody::open(address.clone(), pki, passphrase.as_ref())?)
+                }
+            };
+            Ok(KeyRing { custody: self.custody, pki: pki.to_owned(), cas, files })
+        };
+        open().map_err(|error| CustodyError::new(self.custody, error))
+    }
+}
+
+impl Door {
+    fn gather(config: &Keys, is_new: bool) -> Result<Self, KeyError> {
+        let source = match config.passphrase_file.as_os_str().is_empty() {
+            true => PassphraseSource::of_process(CREDENTIAL),
+            false => PassphraseSource::File(config.passphrase_file.clone()),
+        };
+        Ok(match config.custody {
+            KeyCustody::File => Self::File,
+            KeyCustody::Sealed if is_new => Self::Sealed(source.read_new("the keys of the new CA")?),
+            KeyCustody::Sealed => Self::Sealed(source.read("the keys of the CA")?),
+            KeyCustody::Pkcs11 => {
+                let pin = source.read(&format!("token {} (its PIN)", config.pkcs11_token))?;
+                Self::Pkcs11(Arc::new(Pkcs11Custody::open(&config.pkcs11_module, &config.pkcs11_token, pin)?))
+            }
+            KeyCustody::Tpm => {
+                let passphrase = (source != PassphraseSource::Terminal).then(|| source.read("the keys in the TPM"));
+                Self::Tpm(config.tpm_tcti.parse()?, passphrase.transpose()?)
+            }
+        })
+    }
+}
+
+/// The keys of one hub: those of its CAs, and that of its listeners.
+#[derive(Debug)]
+pub(crate) struct KeyRing {
+    custody: KeyCustody,
+    pki: PathBuf,
+    cas: Arc<dyn Custody>,
+    files: Arc<FileCustody>,
+}
+
+impl KeyRing {
+    /// Makes the keys of a new authority: the root's, and those that issue.
+    pub(crate) fn create(&self) -> Result<(NewKeys, CaKey, IssuingKeys), CustodyError> {
+        let mut new = NewKeys { cas: Arc::clone(&self.cas), names: Vec::new() };
+        // The root outlives the others by far, hence the longer key, where there can be one.
+        let root = match self.create_one(&mut new, CaRole::Root, KeyAlgorithm::EcdsaP384) {
+            Err(KeyError::Unsupported { .. }) => self.create_one(&mut new, CaRole::Root, KeyAlgorithm::EcdsaP256),
+            made => made,
+        };
+        let mut issuing = |role| self.create_one(&mut new, role, KeyAlgorithm::EcdsaP256);
+        let keys = root.and_then(|root| {
+            Ok((root, IssuingKeys { devices: issuing(CaRole::Devices)?, hub: issuing(CaRole::Hub)? }))
+        });
+        let (root, issuing) = keys.map_err(|error| self.explain(error))?;
+        Ok((new, root, issuing))
+    }
+
+    fn create_one(&self, new: &mut NewKeys, role: CaRole, algorithm: KeyAlgorithm) -> Result<CaKey, KeyError> {
+        let name: KeyName = role.as_str().parse()?;
+        let key = self.cas.create(&name, algorithm)?;
+        new.names.push(name.clone());
+        Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }))
+    }
+
+    /// Opens the keys that a running hub issues with.
+    pub(crate) fn issuing(&self) -> Result<IssuingKeys, CustodyError> {
+        let keys = || Ok(IssuingKeys { devices: self.open_one(CaRole::Devices)?, hub: self.open_one(CaRole::Hub)? });
+        keys().map_err(|error| self.explain(error))
+    }
+
+    fn open_one(&self, role: CaRole) -> Result<CaKey, KeyError> {
+        let name: KeyName = role.as_str().parse()?;
+        let key = X509Key::new(self.cas.open(&name)?);
+        Ok(Arc::new(SigningCaKey { key, name }))
+    }
+
+    /// The key of the listeners, if there is one.
+    pub(crate) fn listener_key(&self) -> Result<Option<ListenerKey>, CustodyError> {
+        let open = || self.files.open(&LISTENERS.parse()?);
+        match open() {
+            Ok(key) => Ok(Some(ListenerKey(key))),
+            Err(KeyError::Missing { .. }) => Ok(None),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Makes the listeners a new key, in place of the one they had.
+    pub(crate) fn renew_listener_key(&self) -> Result<ListenerKey, CustodyError> {
+        let renew = || {
+            let name: KeyName = LISTENERS.parse()?;
+            match self.files.destroy(&name) {
+                Ok(()) | Err(KeyError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.files.create(&name, KeyAlgorithm::EcdsaP256)
+        };
+        renew().map(ListenerKey).map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: KeyError) -> CustodyError {
+        CustodyError::new(self.custody, error)
+    }
+}
+
+/// Keys that were just made. Unless they are kept, they are destroyed again: those in a token would stay behind when the
+/// first start fails.
+#[derive(Debug)]
+pub(crate) struct NewKeys {
+    cas: Arc<dyn Custody>,
+    names: Vec<KeyName>,
+}
+
+impl NewKeys {
+    pub(crate) fn keep(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for NewKeys {
+    fn drop(&mut self) {
+        for name in &self.names {
+            if let Err(error) = self.cas.destroy(name) {
+                tracing::warn!(%error, "a key of a hub that could not be made stays behind");
+            }
+        }
+    }
+}
+
+/// A CA's key, which tells the log when it cannot be used.
+struct SigningCaKey {
+    key: X509Key,
+    name: KeyName,
+}
+
+impl PublicKeyData for SigningCaKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.key.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+impl rcgen::SigningKey for SigningCaKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.key.sign(message).inspect_err(|_| {
+            if let Some(error) = self.key.take_failure() {
+                tracing::error!(%error, key = %self.name, "a CA cannot sign");
+            }
+        })
+    }
+}
+
+/// The key that listeners show who they are with.
+#[derive(Debug)]
+pub(crate) struct ListenerKey(Arc<dyn SigningKey>);
+
+impl HeldKey for ListenerKey {
+    fn spki_der(&self) -> &[u8] {
+        self.0.public().spki_der()
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        self.0.sign(message).inspect_err(|error| tracing::error!(%error, "the listeners' key cannot sign")).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_keys::{KeyFacts, Protection};
+
+    use super::*;
+
+    /// A place that lacks one algorithm, and can hold only so many keys.
+    #[derive(Debug)]
+    struct Poor {
+        files: FileCustody,
+        keys_max: usize,
+    }
+
+    impl Custody for Poor {
+        fn protection(&self) -> Protection {
+            Protection::Tpm
+        }
+
+        fn create(&self, name: &KeyName, algorithm: KeyAlgorithm) -> Result<Arc<dyn SigningKey>, KeyError> {
+            if algorithm == KeyAlgorithm::EcdsaP384 {
+                return Err(KeyError::Unsupported { place: "here".into(), what: algorithm.to_string() });
+            }
+            if self.list()?.len() == self.keys_max {
+                return Err(KeyError::Device { device: "here".into(), reason: "it is full".into() });
+            }
+            self.files.create(name, algorithm)
+        }
+
+        fn open(&self, name: &KeyName) -> Result<Arc<dyn SigningKey>, KeyError> {
+            self.files.open(name)
+        }
+
+        fn list(&self) -> Result<Vec<KeyFacts>, KeyError> {
+            self.files.list()
+        }
+
+        fn destroy(&self, name: &KeyName) -> Result<(), KeyError> {
+            self.files.destroy(name)
+        }
+    }
+
+    fn ring(pki: &Path, keys_max: usize) -> KeyRing {
+        let files = Arc::new(FileCustody::unsealed(pki).unwrap());
+        let cas = Arc::new(Poor { files: FileCustody::unsealed(pki).unwrap(), keys_max });
+        KeyRing { custody: KeyCustody::Tpm, pki: pki.to_owned(), cas, files }
+    }
+
+    #[test]
+    fn a_root_takes_the_longer_key_where_there_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = directory.path().join("pki");
+        let (new, root, _) = ring(&pki, 3).create().unwrap();
+        assert_eq!(*rcgen::PublicKeyData::algorithm(&*root), rcgen::PKCS_ECDSA_P256_SHA256);
+        new.keep();
+        assert_eq!(ring(&pki, 3).cas.list().unwrap().len(), 3);
+
+        let other = KeyAccess { custody: KeyCustody::File, door: Door::File };
+        let (_, root, _) = other.ring(&directory.path().join("other")).unwrap().create().unwrap();
+        assert_eq!(*rcgen::PublicKeyData::algorithm(&*root), rcgen::PKCS_ECDSA_P384_SHA384);
+    }
+
+    #[test]
+    fn keys_that_nobody_keeps_go_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = directory.path().join("pki");
+        for keys_max in 0..3 {
+            let refused = ring(&pki, keys_max).create().map(drop).unwrap_err();
+            assert!(refused.to_string().contains("it is full") && refused.to_string().contains("keys.tpm_tcti"));
+            assert_eq!(ring(&pki, keys_max).cas.list().unwrap(), [], "{keys_max}");
+        }
+        drop(ring(&pki, 3).create().unwrap());
+        assert_eq!(ring(&pki, 3).cas.list().unwrap(), []);
+    }
+}
