@@ -102,6 +102,21 @@ pub enum AdminRequest {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Confines a device and has it told to wipe itself.
+    DeviceWipe {
+        /// Which.
+        name: IdentityName,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// States what became of a retired device; a second person has to state the same.
+    DeviceDispose {
+        /// Which.
+        name: IdentityName,
+        /// What became of it.
+        statement: String,
+    },
     /// By which rules certificates are issued.
     EnrolmentRules,
     /// All enrolment groups.
@@ -304,7 +319,8 @@ impl AdminRequest {
             Self::EnrolmentRules | Self::EnrolmentGroups | Self::ApprovalList => Need::Read,
             Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } => Need::Keys,
             Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
-            Self::ApprovalAnswer { .. } => Need::Keys,
+            // What waits knows what it needs beyond that.
+            Self::ApprovalAnswer { .. } | Self::DeviceWipe { .. } | Self::DeviceDispose { .. } => Need::Operate,
             Self::CaShow => Need::Read,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
@@ -326,17 +342,18 @@ impl AdminRequest {
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
-            Self::EnrolmentGroupRemove { name } => name.to_string(),
+            Self::EnrolmentGroupRemove { name } | Self::DeviceDispose { name, .. } => name.to_string(),
             _ => String::new(),
         }
     }
 
     /// What it does, for whoever has to consent.
-    pub(crate) fn title(&self) -> &'static str {
+    pub(crate) fn title(&self) -> String {
         match self {
-            Self::EnrolmentGroupAdd { .. } => "add an enrolment group",
-            Self::EnrolmentGroupRemove { .. } => "remove an enrolment group",
-            _ => "",
+            Self::EnrolmentGroupAdd { .. } => "add an enrolment group".into(),
+            Self::EnrolmentGroupRemove { .. } => "remove an enrolment group".into(),
+            Self::DeviceDispose { statement, .. } => format!("disposal: {statement}"),
+            _ => String::new(),
         }
     }
 }
@@ -363,6 +380,10 @@ impl Hub {
             return Err(refused);
         }
         let now = self.wall_clock();
+        if let AdminRequest::DeviceDispose { name, statement } = &request {
+            self.expect_disposable(name, statement)?;
+            return self.ask_for_second(actor, request, now);
+        }
         if self.config().admin.two_persons && request.is_of_ca() {
             return self.ask_for_second(actor, request, now);
         }
@@ -374,7 +395,19 @@ impl Hub {
     /// # Errors
     /// [`AdminError::Role`].
     pub(crate) fn expect_permission(&self, actor: &Actor, request: &AdminRequest) -> Result<(), AdminError> {
-        if permits(actor.role, request.need(), self.config().admin.keys_apart) {
+        self.expect_role(actor, request.need())
+    }
+
+    /// Whether somebody may handle keys and certificates.
+    ///
+    /// # Errors
+    /// [`AdminError::Role`].
+    pub(crate) fn expect_key_manager(&self, actor: &Actor) -> Result<(), AdminError> {
+        self.expect_role(actor, Need::Keys)
+    }
+
+    fn expect_role(&self, actor: &Actor, need: Need) -> Result<(), AdminError> {
+        if permits(actor.role, need, self.config().admin.keys_apart) {
             return Ok(());
         }
         Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() })
@@ -400,6 +433,10 @@ impl Hub {
             AdminRequest::DeviceHistory { name } => self.device_history(&name),
             AdminRequest::DeviceState { name, to, reason, dry_run } => {
                 self.device_state(actor, &name, to, &reason, dry_run, now)
+            }
+            AdminRequest::DeviceWipe { name, reason } => self.wipe(actor, &name, &reason, now).map(Outcome::ok),
+            AdminRequest::DeviceDispose { name, statement } => {
+                self.dispose(actor, &name, &statement, now).map(Outcome::ok)
             }
             AdminRequest::EnrolmentRules => Ok(Outcome::ok(self.enrolment_rules())),
             AdminRequest::EnrolmentGroups => Ok(Outcome::ok(self.groups())),
@@ -452,7 +489,7 @@ impl Hub {
         }
     }
 
-    fn identity_changed(&self, actor: &str, row: &IdentityRow, what: &str) {
+    pub(crate) fn identity_changed(&self, actor: &str, row: &IdentityRow, what: &str) {
         let sessions = self.renew_decisions(row.id);
         self.reauthorize(&sessions, self.wall_clock());
         self.tell_change(actor, row, what);
@@ -465,7 +502,7 @@ impl Hub {
         sessions
     }
 
-    fn tell_change(&self, actor: &str, row: &IdentityRow, what: &str) {
+    pub(crate) fn tell_change(&self, actor: &str, row: &IdentityRow, what: &str) {
         let detail = format_args!("{what}, by {actor}");
         self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, detail);
     }
@@ -615,6 +652,9 @@ impl Hub {
         };
         // Behind the cut, whose reason is the better one to hear.
         self.reauthorize(&sessions, by.at);
+        if to != LifecycleState::Quarantined {
+            self.withdraw_wipe(name, by.at);
+        }
         Ok((row, cut))
     }
 

@@ -122,7 +122,7 @@ impl Approval {
             Matter::Certificate { name, key, proof, .. } => {
                 (name.to_string(), format!("certificate for key {key}, shown: {proof}"))
             }
-            Matter::Request { request } => (request.subject(), request.title().to_owned()),
+            Matter::Request { request } => (request.subject(), request.title()),
         };
         let state = self.answer.as_ref().map_or("waiting", |answer| if answer.granted { "granted" } else { "refused" });
         json!({
@@ -244,8 +244,9 @@ impl Hub {
         if granted && approval.asked_by == actor.name {
             return Err(AdminError::Refused(format!("{} asked for this; somebody else has to consent", actor.name)));
         }
-        if let Matter::Request { request } = &approval.matter {
-            self.expect_permission(actor, request)?;
+        match &approval.matter {
+            Matter::Certificate { .. } => self.expect_key_manager(actor)?,
+            Matter::Request { request } => self.expect_permission(actor, request)?,
         }
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
         approval.answer = Some(Answer { granted, by: actor.name.clone(), at: now, reason });

@@ -199,6 +199,7 @@ impl Hub {
             enrolment: crate::enrol::EnrolmentRates::default(),
             groups,
             approvals,
+            reports: crate::reports::Reports::default(),
             publication,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),

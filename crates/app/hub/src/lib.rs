@@ -20,10 +20,12 @@ mod approvals;
 mod bootstrap;
 mod broker;
 mod custody;
+mod disposal;
 mod enrol;
 mod limits;
 mod policies;
 mod registry;
+mod reports;
 mod revocation;
 mod strays;
 
@@ -96,6 +98,7 @@ pub struct Hub {
     enrolment: enrol::EnrolmentRates,
     groups: enrol::Groups,
     approvals: approvals::Approvals,
+    reports: reports::Reports,
     publication: revocation::Publication,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
@@ -129,6 +132,7 @@ const STRAYS_EVERY_MS: u64 = 3_600_000;
 struct Upkeep {
     seen_ms: u64,
     superseded_ms: u64,
+    reports_ms: u64,
     strays_ms: u64,
     warned: strays::Warned,
     sys_ms: u64,
@@ -355,6 +359,9 @@ impl Hub {
             && let Err(error) = self.registry.flush_superseded(now.wall)
         {
             tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
+        }
+        if due(&mut upkeep.reports_ms, 1000) {
+            self.flush_reports(now.wall);
         }
         let sys_every_ms = self.config().mqtt.sys_interval_s * 1000;
         if sys_every_ms > 0 && due(&mut upkeep.sys_ms, sys_every_ms) {

@@ -26,7 +26,7 @@ use origin::Origins;
 use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
-pub(crate) use history::By;
+pub(crate) use history::{By, DISPOSAL, WIPE};
 pub(crate) use origin::{Admitted, Newcomer, Origin};
 
 /// Why the registry refused a change.
@@ -397,7 +397,7 @@ impl Registry {
         ops.extend(by.differences(before, &row));
         let is_known = |serial: &[u8]| self.state.read().by_serial(serial).is_some();
         let issued = credentials.iter().filter(|credential| !is_known(&credential.serial));
-        ops.extend(issued.map(|credential| by.note(row.id, CERTIFICATE, "", &hex::encode(&credential.serial))));
+        ops.extend(issued.map(|credential| by.change(row.id, CERTIFICATE, "", &hex::encode(&credential.serial))));
         ops.extend(credentials.iter().cloned().map(RegistryOp::PutCredential));
         self.store.commit(&ops)?;
         let row = Arc::new(row);

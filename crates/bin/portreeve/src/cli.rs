@@ -173,8 +173,29 @@ pub(crate) enum DeviceCommand {
     Quarantine(Change),
     /// Void an identity's certificates for ever; its connections end at once
     Revoke(Change),
+    /// Confine a device and have it told to wipe itself, now or when it comes back
+    ///
+    /// The command is kept on devices/NAME/remediation/wipe; the device confirms on devices/NAME/remediation/wiped.
+    Wipe {
+        /// Its name
+        name: IdentityName,
+        /// Why; kept with the identity
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
     /// Take an identity out of service for ever
     Retire(Change),
+    /// State what became of a retired device; a second person has to consent
+    #[command(
+        after_help = "Example:\n  portreeve device dispose lamp-1 --statement 'shredded by ACME, certificate 4711'"
+    )]
+    Dispose {
+        /// Its name
+        name: IdentityName,
+        /// What became of it
+        #[arg(long)]
+        statement: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

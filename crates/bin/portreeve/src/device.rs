@@ -48,6 +48,20 @@ pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure
         DeviceCommand::Enable(change) => become_(global, &hub()?, change, LifecycleState::Active),
         DeviceCommand::Quarantine(change) => become_(global, &hub()?, change, LifecycleState::Quarantined),
         DeviceCommand::Revoke(change) => become_(global, &hub()?, change, LifecycleState::Revoked),
+        DeviceCommand::Wipe { name, reason } => {
+            show(global, &hub()?.request(AdminRequest::DeviceWipe { name, reason })?.result, |result| {
+                format!(
+                    "{} is confined and told to wipe itself on {}; `portreeve device history {0}` shows whether it has",
+                    cell(&result["name"]),
+                    cell(&result["topic"]),
+                )
+            })
+        }
+        DeviceCommand::Dispose { name, statement } => {
+            show(global, &hub()?.request(AdminRequest::DeviceDispose { name, statement })?.result, |result| {
+                format!("{}: {}", cell(&result["name"]), cell(&result["disposal"]))
+            })
+        }
         DeviceCommand::Retire(change) => become_(global, &hub()?, change, LifecycleState::Retired),
     }
 }

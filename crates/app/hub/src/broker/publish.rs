@@ -19,7 +19,7 @@ use super::{
     trie::{Match, ShareGroup},
     turn::{DECISION_WORK, DELIVERY_WORK, FOUND_WORK, ROUTE_WORK, Turn},
 };
-use crate::Hub;
+use crate::{Hub, reports::Report};
 
 /// One receiver of a topic.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ const COPIES_MAX: usize = 8;
 pub(crate) struct Route {
     targets: Vec<Target>,
     groups: Vec<Arc<ShareGroup>>,
+    /// What its publisher says of itself on this topic, and who that is.
+    report: Option<(Report, Arc<Session>)>,
     /// What it took to make it.
     work: usize,
 }
@@ -55,7 +57,7 @@ pub(crate) struct Route {
 impl Route {
     /// Whether anybody subscribed: if not, a 5.0 publisher is told 0x10.
     pub(crate) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty()
+        self.targets.is_empty() && self.groups.is_empty() && self.report.is_none()
     }
 
     /// What it took to look it up, in the units of [`Turn::charge`].
@@ -105,7 +107,8 @@ enum Delivered {
 impl Hub {
     /// Looks up who receives `topic`. `publisher` is left out where a subscription says No Local [MQTT-3.8.3-3].
     pub(crate) fn route(&self, topic: &TopicName, publisher: Option<&Arc<Session>>, now: UnixMillis) -> Route {
-        let mut route = Route { work: ROUTE_WORK, ..Route::default() };
+        let report = publisher.and_then(|session| Some((Report::of(session, topic)?, Arc::clone(session))));
+        let mut route = Route { work: ROUTE_WORK, report, ..Route::default() };
         let mut matched: Vec<Arc<Subscription>> = Vec::new();
         self.trie.read().matches(topic, &mut |hit| match hit {
             Match::Single(subscription) => matched.push(Arc::clone(subscription)),
@@ -187,6 +190,9 @@ impl Hub {
                 Some(retained) => ticket = retained,
                 None => refused = true,
             }
+        }
+        if let Some((report, publisher)) = &route.report {
+            self.take_report(publisher, *report, message.payload());
         }
         for target in &route.targets {
             let mut generation = target.generation;

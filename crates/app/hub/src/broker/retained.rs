@@ -83,6 +83,10 @@ impl Retained {
         self.topics.len()
     }
 
+    pub(crate) fn holds(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

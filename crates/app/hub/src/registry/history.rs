@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use portreeve_store::{ChangeRow, IdentityRow, RegistryOp, StoreError};
-use portreeve_types::{IdentityId, UnixMillis};
+use portreeve_types::{IdentityId, IdentityName, UnixMillis};
 
-use super::Registry;
+use super::{Fields, Registry, RegistryError};
+
+/// What a history calls the command to wipe itself, and the device's answer to it.
+pub(crate) const WIPE: &str = "wipe";
+/// What a history calls the statement of two persons about a retired device.
+pub(crate) const DISPOSAL: &str = "disposal";
 
 /// Who changes something, why and when.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +24,7 @@ pub(crate) struct By<'a> {
 
 impl By<'_> {
     /// A value that went from `before` to `after`.
-    pub(super) fn note(self, identity: IdentityId, field: &str, before: &str, after: &str) -> RegistryOp {
+    pub(super) fn change(self, identity: IdentityId, field: &str, before: &str, after: &str) -> RegistryOp {
         let change = ChangeRow {
             at: self.at,
             actor: self.actor.into(),
@@ -49,7 +54,7 @@ impl By<'_> {
         };
         let old = before.map(values).unwrap_or_default().map(|(_, value)| value);
         let changed = values(after).into_iter().zip(old).filter(|((_, new), old)| new != old);
-        changed.map(|((field, new), old)| self.note(after.id, field, &old, &new)).collect()
+        changed.map(|((field, new), old)| self.change(after.id, field, &old, &new)).collect()
     }
 }
 
@@ -60,5 +65,31 @@ impl Registry {
     /// The store's.
     pub(crate) fn history(&self, row: &Arc<IdentityRow>) -> Result<Vec<ChangeRow>, StoreError> {
         self.store.history(row.id)
+    }
+
+    /// Writes into the history what changes nothing else.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn note(&self, id: IdentityId, field: &str, what: &str, by: By<'_>) -> Result<(), StoreError> {
+        let _change = self.change.lock();
+        self.store.commit(&[by.change(id, field, "", what)])
+    }
+
+    /// What a device says of itself. It is no change by an operator, so it does not count as use.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`], [`RegistryError::Field`], or the store's.
+    pub(crate) fn report(
+        &self,
+        name: &IdentityName,
+        fields: &Fields,
+        by: By<'_>,
+    ) -> Result<Arc<IdentityRow>, RegistryError> {
+        let _change = self.change.lock();
+        let before = self.find(name)?;
+        let mut row = (*before).clone();
+        fields.apply(&mut row)?;
+        self.apply(Some(&before), row, Vec::new(), Vec::new(), by)
     }
 }

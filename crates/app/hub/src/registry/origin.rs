@@ -111,7 +111,7 @@ impl Registry {
         // A map of plain values always has a JSON form.
         let bytes = serde_json::to_vec(&newcomer.origin).unwrap_or_default();
         let Origin { group, serial, key } = &newcomer.origin;
-        let vouched = by.note(id, "origin", "", &format!("{group}, serial {serial}, key {key}"));
+        let vouched = by.change(id, "origin", "", &format!("{group}, serial {serial}, key {key}"));
         let ops = vec![RegistryOp::PutBlob { name: format!("{PREFIX}{id}"), bytes }, vouched];
         self.apply(before.as_deref(), row, Vec::new(), ops, by)?;
         self.state.write().origins.insert(id, newcomer.origin.clone());

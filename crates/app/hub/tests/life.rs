@@ -1,0 +1,131 @@
+//! What becomes of a device in the course of its life: what it says of itself, and its end (CSA-ACT-01, CSA-EOL-01).
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the test functions")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, Client, Got, SubscriptionOptions, connect, payloads};
+use portreeve_config::Role;
+use portreeve_events::Kind as EventKind;
+use portreeve_hub::{Actor, AdminError, AdminRequest};
+use portreeve_mqtt::Reason;
+use portreeve_types::{IdentityName, LifecycleState, Qos};
+use serde_json::Value;
+
+fn name() -> IdentityName {
+    "lamp".parse().unwrap()
+}
+
+fn ask(bench: &Bench, actor: &str, role: Role, request: AdminRequest) -> Result<Value, AdminError> {
+    bench.hub.administer(&Actor { name: actor.into(), role }, request).map(|outcome| outcome.result)
+}
+
+fn report(bench: &mut Bench, client: &mut Client, topic: &str, payload: &[u8], qos: Qos) -> Vec<Got> {
+    let got = client.publish(bench, topic, payload, qos);
+    bench.advance(Duration::from_secs(2));
+    bench.hub.tick(bench.now);
+    got
+}
+
+fn firmware(bench: &Bench) -> String {
+    bench.hub.registry().find(&name()).unwrap().firmware.clone()
+}
+
+/// `field before→after by actor`, of everything but the registration.
+fn history(bench: &Bench) -> Vec<String> {
+    let rows = ask(bench, "vera", Role::Viewer, AdminRequest::DeviceHistory { name: name() }).unwrap();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    rows.as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let [field, before, after, actor] = ["field", "before", "after", "actor"].map(|key| text(row, key));
+            format!("{field} {before}→{after} by {actor}")
+        })
+        .filter(|row| !row.contains(" →") || row.starts_with("wipe") || row.starts_with("disposal"))
+        .collect()
+}
+
+#[test]
+fn a_device_reports_its_firmware_and_nobody_elses() {
+    let mut bench = Bench::new();
+    let (lamp, app) = (bench.device("lamp"), bench.application("app"));
+    bench.policy(
+        r#"permit (principal == Identity::"app", action in [Action::"publish", Action::"subscribe"], resource);"#,
+    );
+    let mut client = bench.connect(&lamp, connect("lamp"));
+    let topic = "devices/lamp/report/inventory";
+    let got =
+        report(&mut bench, &mut client, topic, br#"{"firmware": "2.1.0", "model": "L7", "more": 1}"#, Qos::AtLeastOnce);
+    assert!(matches!(got[..], [Got::PubAck(_, Reason::SUCCESS)]), "it is heard: {got:?}");
+    assert_eq!(firmware(&bench), "2.1.0");
+    let _ = report(&mut bench, &mut client, topic, br#"{"firmware": "2.2.0"}"#, Qos::AtMostOnce);
+    assert_eq!(firmware(&bench), "2.2.0");
+    client.publish_exactly_once(&bench, topic, br#"{"firmware": "2.3.0"}"#);
+    bench.advance(Duration::from_secs(2));
+    bench.hub.tick(bench.now);
+    assert_eq!(firmware(&bench), "2.3.0");
+    let row = bench.hub.registry().find(&name()).unwrap();
+    assert_eq!(row.model, "L7");
+    let told = history(&bench);
+    assert_eq!(told, ["firmware 2.1.0→2.2.0 by lamp", "firmware 2.2.0→2.3.0 by lamp"]);
+
+    // What is no report changes nothing, and neither does somebody else's.
+    let refused = || bench.hub.events().count(EventKind::ReportRefused);
+    assert_eq!(refused(), 0);
+    let long = format!(r#"{{"firmware": "{}"}}"#, "9".repeat(5000));
+    let text = format!(r#"{{"firmware": "{}"}}"#, "9".repeat(300));
+    for (payload, count) in [(&b"2.4.0"[..], 1), (b"[]", 2), (b"{\"firmware\": 2}", 3), (b"", 4), (long.as_bytes(), 5)]
+    {
+        client.publish(&bench, topic, payload, Qos::AtLeastOnce);
+        assert_eq!(refused(), count, "{}", String::from_utf8_lossy(payload));
+    }
+    let _ = report(&mut bench, &mut client, topic, text.as_bytes(), Qos::AtLeastOnce);
+    let mut other = bench.connect(&app, connect("app"));
+    let _ = report(&mut bench, &mut other, topic, br#"{"firmware": "6.6.6"}"#, Qos::AtLeastOnce);
+    assert_eq!(firmware(&bench), "2.3.0");
+}
+
+/// Wiped, retired, and two persons who say what became of it.
+#[test]
+fn a_device_ends_in_good_order() {
+    let mut bench = Bench::new();
+    let lamp = bench.device("lamp");
+    let mut client = bench.connect(&lamp, connect("lamp"));
+    let operate = |bench: &Bench, request| ask(bench, "olga", Role::Operator, request);
+    let wipe = || AdminRequest::DeviceWipe { name: name(), reason: "sold".into() };
+    let dispose = |statement: &str| AdminRequest::DeviceDispose { name: name(), statement: statement.into() };
+    assert!(matches!(ask(&bench, "vera", Role::Viewer, wipe()), Err(AdminError::Role { .. })));
+    assert!(matches!(operate(&bench, dispose("shredded")), Err(AdminError::Refused(_))), "it is in service");
+    let _ = operate(&bench, wipe()).unwrap();
+    let _ = client.recv(&bench);
+    assert!(client.is_over(), "it is confined");
+
+    // It comes back, finds the command, and confirms.
+    let mut client = bench.connect(&lamp, connect("lamp"));
+    let options = SubscriptionOptions { qos: Qos::AtLeastOnce, ..Default::default() };
+    let commands = payloads(&client.subscribe(&bench, "devices/lamp/remediation/wipe", options, None));
+    assert!(commands.len() == 1 && commands[0].contains("\"wipe\":true"), "{commands:?}");
+    let _ = report(&mut bench, &mut client, "devices/lamp/remediation/wiped", b"", Qos::AtLeastOnce);
+    assert_eq!(history(&bench).last().unwrap(), "wipe →confirmed by lamp");
+
+    bench.set_state("lamp", LifecycleState::Retired).unwrap();
+    let status = ask(&bench, "vera", Role::Viewer, AdminRequest::Status).unwrap();
+    let limits = status["limits"].as_array().unwrap();
+    let retained = limits.iter().find(|row| row["name"] == "retained_messages").unwrap();
+    assert_eq!(retained["used"], 0, "the command is withdrawn");
+    assert!(matches!(operate(&bench, wipe()), Err(AdminError::Refused(_))), "it cannot hear it any more");
+    assert!(matches!(operate(&bench, dispose(" ")), Err(AdminError::Invalid(_))));
+    assert!(matches!(operate(&bench, dispose(&"x".repeat(257))), Err(AdminError::Invalid(_))));
+    let asked = operate(&bench, dispose("shredded")).unwrap()["waits_for_approval"].as_u64().unwrap();
+    let answer = |bench: &Bench, actor: &str, role| {
+        let request = AdminRequest::ApprovalAnswer { number: asked, granted: true, reason: String::new() };
+        ask(bench, actor, role, request)
+    };
+    assert!(matches!(answer(&bench, "olga", Role::Operator), Err(AdminError::Refused(_))), "two persons");
+    assert!(matches!(answer(&bench, "vera", Role::Viewer), Err(AdminError::Role { .. })));
+    let _ = answer(&bench, "otto", Role::Operator).unwrap();
+    assert_eq!(history(&bench).last().unwrap(), "disposal →shredded by olga and otto");
+}
