@@ -16,7 +16,12 @@ use portreeve_types::{IdentityId, IdentityName, Kind, LifecycleState, UnixMillis
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::subject_of};
+use crate::{
+    Close, Fields, Hub, Registry, RegistryError,
+    broker::Session,
+    inventory::{ListFile, Page},
+    registry::subject_of,
+};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -67,8 +72,29 @@ pub enum AdminRequest {
         /// The new values.
         fields: Fields,
     },
-    /// All identities.
-    DeviceList,
+    /// Identities, by name, a page at a time.
+    DeviceList {
+        /// Which, and behind whom.
+        #[serde(default)]
+        page: Page,
+    },
+    /// The same, as they are written to files.
+    DeviceExport {
+        /// Which, and behind whom.
+        #[serde(default)]
+        page: Page,
+    },
+    /// Registers and edits what a file says, all of it or nothing.
+    DeviceImport {
+        /// The file.
+        file: ListFile,
+        /// Whether it may change those that are registered already.
+        #[serde(default)]
+        update: bool,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// One identity with its certificates and sessions.
     DeviceShow {
         /// Whose.
@@ -237,7 +263,9 @@ enum Need {
 impl AdminRequest {
     fn need(&self) -> Need {
         match self {
-            Self::Status | Self::DeviceList | Self::DeviceShow { .. } | Self::PolicyCheck { .. } => Need::Read,
+            Self::DeviceList { .. } | Self::DeviceExport { .. } => Need::Read,
+            Self::DeviceImport { .. } => Need::Operate,
+            Self::Status | Self::DeviceShow { .. } | Self::PolicyCheck { .. } => Need::Read,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -263,10 +291,7 @@ impl Hub {
     /// # Errors
     /// [`AdminError`], whose text is for the operator.
     pub fn administer(&self, actor: &Actor, request: AdminRequest) -> Result<Outcome, AdminError> {
-        if !permits(actor.role, request.need()) {
-            self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{:?}", request.need()));
-            return Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() });
-        }
+        self.authorize(actor, request.need())?;
         let now = self.wall_clock();
         match request {
             AdminRequest::Status => Ok(Outcome::ok(self.status(now))),
@@ -279,8 +304,10 @@ impl Hub {
                 self.identity_changed(&actor.name, &row, "fields changed");
                 Ok(Outcome::ok(identity_json(&self.registry, &row)))
             }
-            AdminRequest::DeviceList => {
-                Ok(Outcome::ok(self.registry.list().iter().map(|row| identity_json(&self.registry, row)).collect()))
+            AdminRequest::DeviceList { page } => Ok(Outcome::ok(self.device_list(&page, now))),
+            AdminRequest::DeviceExport { page } => Ok(Outcome::ok(self.device_export(&page, now))),
+            AdminRequest::DeviceImport { file, update, dry_run } => {
+                self.device_import(actor, &file, update, dry_run, now).map(Outcome::ok)
             }
             AdminRequest::DeviceShow { name } => self.device_show(&name),
             AdminRequest::DeviceState { name, to, reason, dry_run } => {
@@ -298,6 +325,22 @@ impl Hub {
             }
             AdminRequest::Reload => self.reload(actor),
         }
+    }
+
+    /// Whether this actor may import lists: whether a request that is large enough for one is worth reading.
+    ///
+    /// # Errors
+    /// [`AdminError::Role`].
+    pub fn authorize_import(&self, actor: &Actor) -> Result<(), AdminError> {
+        self.authorize(actor, Need::Operate)
+    }
+
+    fn authorize(&self, actor: &Actor, need: Need) -> Result<(), AdminError> {
+        if permits(actor.role, need) {
+            return Ok(());
+        }
+        self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{need:?}"));
+        Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() })
     }
 
     fn reload(&self, actor: &Actor) -> Result<Outcome, AdminError> {
@@ -329,7 +372,7 @@ impl Hub {
     }
 
     /// What was decided about an identity is decided again. Returns its sessions.
-    fn renew_decisions(&self, id: IdentityId) -> Vec<Arc<Session>> {
+    pub(crate) fn renew_decisions(&self, id: IdentityId) -> Vec<Arc<Session>> {
         let sessions = self.sessions.lock().by_identity.get(&id).cloned().unwrap_or_default();
         sessions.iter().for_each(|session| self.raise_epoch(session));
         sessions
@@ -569,7 +612,7 @@ fn policy_summary(set: &portreeve_policy::PolicySet) -> Value {
     json!({ "policies": set.len(), "files": set.sources().iter().map(|s| &s.file).collect::<Vec<_>>(), "warnings": warnings })
 }
 
-fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
+pub(crate) fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
     json!({
         "id": row.id.to_string(),
         "name": row.name.as_str(),

@@ -3,6 +3,8 @@
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
 mod enrolment;
+mod import;
+mod naming;
 mod status;
 
 use std::{
@@ -11,8 +13,10 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
+use portreeve_config::Inventory;
 use portreeve_pki::{Generation, Issued, LeafFacts};
 use portreeve_policy::Subject;
 use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
@@ -23,6 +27,9 @@ use uuid::Uuid;
 use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
+pub use naming::NamingError;
+
+pub(crate) use import::{Effect, ImportError, Step};
 
 /// Why the registry refused a change.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +67,16 @@ pub enum RegistryError {
     /// Text that is too long or holds control characters.
     #[error("{0} must be at most 256 characters without control characters")]
     Field(&'static str),
+    /// The inventory's rules for names and groups refuse it.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
     /// The store could not keep it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// Descriptive fields of an identity; `None` leaves one as it is.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Fields {
     /// Group that policies refer to.
@@ -84,7 +94,12 @@ pub struct Fields {
 }
 
 /// Longest descriptive field, characters.
-const FIELD_CHARS_MAX: usize = 256;
+pub(crate) const FIELD_CHARS_MAX: usize = 256;
+
+/// Whether a text can stand in a descriptive field.
+pub(crate) fn is_field(text: &str) -> bool {
+    text.chars().count() <= FIELD_CHARS_MAX && !text.chars().any(char::is_control)
+}
 
 impl Fields {
     fn apply(&self, row: &mut IdentityRow) -> Result<(), RegistryError> {
@@ -98,7 +113,7 @@ impl Fields {
         ];
         for (name, given, field) in fields {
             let Some(text) = given else { continue };
-            if text.chars().count() > FIELD_CHARS_MAX || text.chars().any(char::is_control) {
+            if !is_field(text) {
                 return Err(RegistryError::Field(name));
             }
             field.clone_from(text);
@@ -181,6 +196,8 @@ pub struct Registry {
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
     /// Identities whose older certificates are void and not yet so in the store.
     superseding: Mutex<BTreeSet<IdentityId>>,
+    /// What new names must look like and whose their beginnings are.
+    rules: ArcSwap<Inventory>,
     revision: AtomicU64,
 }
 
@@ -208,8 +225,14 @@ impl Registry {
             change: Mutex::default(),
             seen: Mutex::default(),
             superseding: Mutex::default(),
+            rules: ArcSwap::default(),
             revision: AtomicU64::default(),
         }
+    }
+
+    /// From now on new names are held to these rules. Those that are there stay.
+    pub(crate) fn set_rules(&self, rules: &Inventory) {
+        self.rules.store(Arc::new(rules.clone()));
     }
 
     /// Registered identities.
@@ -222,13 +245,6 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Every identity, by name.
-    #[must_use]
-    pub fn list(&self) -> Vec<Arc<IdentityRow>> {
-        let state = self.state.read();
-        state.names.values().filter_map(|id| state.identities.get(id).cloned()).collect()
     }
 
     /// # Errors
@@ -288,7 +304,8 @@ impl Registry {
     /// registered.
     ///
     /// # Errors
-    /// [`RegistryError::Exists`], [`RegistryError::Field`], [`RegistryError::KeyKnown`], the store's, or `certify`'s.
+    /// [`RegistryError::Exists`], [`RegistryError::Field`], [`RegistryError::Naming`], [`RegistryError::KeyKnown`], the
+    /// store's, or `certify`'s.
     pub(crate) fn add<E: From<RegistryError>>(
         &self,
         name: &IdentityName,
@@ -301,23 +318,9 @@ impl Registry {
         if self.state.read().names.contains_key(name) {
             return Err(RegistryError::Exists(name.clone()).into());
         }
-        let mut row = IdentityRow {
-            id: IdentityId(Uuid::new_v4()),
-            name: name.clone(),
-            kind,
-            group: String::new(),
-            owner: String::new(),
-            location: String::new(),
-            model: String::new(),
-            firmware: String::new(),
-            notes: String::new(),
-            state: LifecycleState::Pending,
-            state_reason: "registered by an operator".into(),
-            created: now,
-            changed: now,
-            last_seen: None,
-        };
+        let mut row = pending(name, kind, now);
         fields.apply(&mut row)?;
+        naming::check(&self.rules.load(), name.as_str(), &row.group).map_err(RegistryError::from)?;
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, now));
         if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
             return Err(RegistryError::KeyKnown.into());
@@ -329,7 +332,7 @@ impl Registry {
     }
 
     /// # Errors
-    /// [`RegistryError::Unknown`], [`RegistryError::Field`], or the store's.
+    /// [`RegistryError::Unknown`], [`RegistryError::Field`], [`RegistryError::Naming`], or the store's.
     pub(crate) fn edit(
         &self,
         name: &IdentityName,
@@ -337,8 +340,12 @@ impl Registry {
         now: UnixMillis,
     ) -> Result<Arc<IdentityRow>, RegistryError> {
         let _change = self.change.lock();
-        let mut row = (*self.find(name)?).clone();
+        let before = self.find(name)?;
+        let mut row = (*before).clone();
         fields.apply(&mut row)?;
+        if row.group != before.group {
+            naming::check_group(&self.rules.load(), name.as_str(), &row.group)?;
+        }
         row.changed = now;
         self.put(row)
     }
@@ -463,6 +470,26 @@ impl Registry {
 
     pub(crate) fn subject(&self, id: IdentityId) -> Option<Subject> {
         self.row(id).map(|row| subject_of(&row))
+    }
+}
+
+/// A new identity of which nothing is known yet.
+fn pending(name: &IdentityName, kind: Kind, now: UnixMillis) -> IdentityRow {
+    IdentityRow {
+        id: IdentityId(Uuid::new_v4()),
+        name: name.clone(),
+        kind,
+        group: String::new(),
+        owner: String::new(),
+        location: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        notes: String::new(),
+        state: LifecycleState::Pending,
+        state_reason: "registered by an operator".into(),
+        created: now,
+        changed: now,
+        last_seen: None,
     }
 }
 

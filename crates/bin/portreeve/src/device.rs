@@ -18,6 +18,7 @@ use crate::{
     cli::{Add, Change, DeviceCommand, FieldArgs, Global, Output},
     enrol,
     failure::Failure,
+    inventory,
     output::{cell, instant, list, say, say_json, table},
 };
 
@@ -33,7 +34,9 @@ pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure
         DeviceCommand::Code { name, valid } => code(global, &hub()?, name, valid),
         DeviceCommand::Enrol(args) => enrol::enrol(global, args),
         DeviceCommand::Renew(args) => enrol::renew(global, &args),
-        DeviceCommand::List => show(global, &hub()?.request(AdminRequest::DeviceList)?.result, identities),
+        DeviceCommand::List(args) => inventory::list(global, &hub()?, args),
+        DeviceCommand::Export(args) => inventory::export(global, &hub()?, args),
+        DeviceCommand::Import(args) => inventory::import(global, &hub()?, &args),
         DeviceCommand::Show { name } => {
             show(global, &hub()?.request(AdminRequest::DeviceShow { name })?.result, identity)
         }
@@ -56,7 +59,7 @@ impl From<FieldArgs> for Fields {
     }
 }
 
-fn show(global: &Global, result: &Value, render: impl Fn(&Value) -> String) -> Result<(), Failure> {
+pub(crate) fn show(global: &Global, result: &Value, render: impl Fn(&Value) -> String) -> Result<(), Failure> {
     match global.output {
         Output::Json => say_json(result),
         Output::Table => say(&render(result)),
@@ -208,7 +211,7 @@ fn quoted(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-fn identities(result: &Value) -> String {
+pub(crate) fn identities(result: &Value) -> String {
     let columns = ["name", "kind", "group", "state", "location", "firmware"];
     let row = |row: &Value| {
         let mut cells: Vec<String> = columns.iter().map(|column| cell(&row[column])).collect();

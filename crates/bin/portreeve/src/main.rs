@@ -11,6 +11,7 @@ mod configuration;
 mod device;
 mod enrol;
 mod failure;
+mod inventory;
 mod output;
 mod policy;
 mod serve;

@@ -6,5 +6,6 @@ mod admin;
 mod client;
 mod config;
 mod http;
+mod inventory;
 mod serve;
 mod support;
