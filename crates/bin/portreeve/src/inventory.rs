@@ -92,7 +92,7 @@ impl From<Which> for Filter {
 
 pub(crate) fn list(global: &Global, hub: &Administration, args: List) -> Result<(), Failure> {
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let (rows, more) = pages(hub, args.which.into(), limit, "identities", |page| AdminRequest::DeviceList { page })?;
+    let (rows, more) = pages(hub, &args.which.into(), limit, "identities", |page| AdminRequest::DeviceList { page })?;
     show(global, &Value::Array(rows), identities)?;
     if more {
         remark(&format!("There are more than these {limit}."));
@@ -135,7 +135,7 @@ fn written(
     which: Which,
     format: Option<Format>,
 ) -> Result<(String, usize), Failure> {
-    let (rows, _) = pages(hub, which.into(), usize::MAX, "rows", |page| AdminRequest::DeviceExport { page })?;
+    let (rows, _) = pages(hub, &which.into(), usize::MAX, "rows", |page| AdminRequest::DeviceExport { page })?;
     let cells: Result<Vec<Cells>, _> = rows.into_iter().map(serde_json::from_value).collect();
     let cells = cells.map_err(|error| misunderstood(&error))?;
     let by_default = if global.output == Output::Json { Format::Json } else { Format::Csv };
@@ -149,7 +149,7 @@ fn written(
 /// Page after page until there is no more, or `limit` rows are there; and whether there are more.
 fn pages(
     hub: &Administration,
-    filter: Filter,
+    filter: &Filter,
     limit: usize,
     rows_key: &str,
     request: impl Fn(Page) -> AdminRequest,

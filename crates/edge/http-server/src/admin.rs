@@ -172,9 +172,9 @@ fn answer(
         }
         let place = match import_place(&hub, &imports, &actor) {
             Ok(place) => place,
-            Err(answer) => {
+            Err(error) => {
                 discard(request).await;
-                return answer;
+                return refusal(&error);
             }
         };
         let answer = match read(request, IMPORT_BYTES_MAX).await {
@@ -198,11 +198,10 @@ fn is_large(request: &Request<Incoming>) -> bool {
     request.body().size_hint().lower() > BODY_BYTES_MAX as u64
 }
 
-fn import_place(hub: &Hub, imports: &Arc<Semaphore>, actor: &Actor) -> Result<OwnedSemaphorePermit, Answer> {
-    hub.authorize_import(actor).map_err(|error| denial(status_of(&error), error.to_string(), error.exit_status()))?;
-    Arc::clone(imports).try_acquire_owned().map_err(|_| {
-        denial(StatusCode::SERVICE_UNAVAILABLE, "another import is under way; try again when it is done".into(), 4)
-    })
+fn import_place(hub: &Hub, imports: &Arc<Semaphore>, actor: &Actor) -> Result<OwnedSemaphorePermit, AdminError> {
+    hub.authorize_import(actor)?;
+    let place = Arc::clone(imports).try_acquire_owned();
+    place.map_err(|_| AdminError::Refused("another import is under way; try again when it is done".into()))
 }
 
 /// Lets a refused body pass without keeping it: a client hears an answer only when it has sent its request.
@@ -228,7 +227,7 @@ async fn read(request: Request<Incoming>, bytes_max: usize) -> Result<AdminReque
 async fn administer(hub: Arc<Hub>, actor: Actor, request: AdminRequest) -> Answer {
     match tokio::task::spawn_blocking(move || hub.administer(&actor, request)).await {
         Ok(Ok(outcome)) => json(StatusCode::OK, &outcome),
-        Ok(Err(error)) => denial(status_of(&error), error.to_string(), error.exit_status()),
+        Ok(Err(error)) => refusal(&error),
         Err(_) => denial(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub; see its log".into(), 4),
     }
 }
@@ -240,6 +239,10 @@ fn status_of(error: &AdminError) -> StatusCode {
         AdminError::Refused(_) | AdminError::KeyKnown => StatusCode::CONFLICT,
         AdminError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
+}
+
+fn refusal(error: &AdminError) -> Answer {
+    denial(status_of(error), error.to_string(), error.exit_status())
 }
 
 fn denial(status: StatusCode, error: String, exit_status: u8) -> Answer {

@@ -1,7 +1,7 @@
 use std::{
     fmt::Write as _,
-    io::Write as _,
-    os::unix::process::CommandExt as _,
+    io::{Read as _, Write as _},
+    os::unix::{net::UnixStream, process::CommandExt as _},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -255,6 +255,40 @@ fn a_large_fleet_takes_little_time_and_one_request() {
     drop(hub);
     let _hub = place.serve(&[]);
     assert_eq!(place.json(&["status"])["identities"], COUNT, "and it is on disk");
+}
+
+/// Large requests are held in memory: one at a time, and nothing but imports.
+#[test]
+fn large_requests_are_imports_one_at_a_time() {
+    const BYTES: usize = 5 << 20;
+    let place = Place::new();
+    let _hub = place.serve(&[]);
+    let mut large = String::from("name,notes\n");
+    (0..30_000).for_each(|at| _ = writeln!(large, "d{at},{}", "n".repeat(200)));
+    place.write("large.csv", &large);
+    let begin = || {
+        let mut stream = UnixStream::connect(place.path("data/admin.sock")).unwrap();
+        write!(stream, "POST /admin/v1 HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nContent-Length: {BYTES}\r\n\r\n")
+            .unwrap();
+        stream
+    };
+    let held = begin();
+    let import = || place.run(&["device", "import", "large.csv", "--dry-run"]);
+    eventually("one that is not finished keeps others out", || {
+        let done = import();
+        done.status == 4 && done.err.contains("another import is under way; try again when it is done")
+    });
+    assert_eq!(place.run(&["device", "list"]).status, 0, "what is small goes on");
+    drop(held);
+    eventually("whoever leaves makes room", || import().status == 0);
+
+    let mut stream = begin();
+    let mut request = br#"{"do":"status"}"#.to_vec();
+    request.resize(BYTES, b' ');
+    stream.write_all(&request).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("only an import may have more"), "{answer}");
 }
 
 #[test]
