@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portreeve_config::Inventory;
-use portreeve_store::{IdentityRow, MemoryRegistry, RegistryContents, RegistryStore as _};
+use portreeve_store::{IdentityRow, MemoryRegistry, RegistryContents, RegistryOp, RegistryStore, StoreError};
 use portreeve_types::{IdentityId, Kind, LifecycleState, UnixMillis};
 use proptest::prelude::*;
 
@@ -110,6 +110,29 @@ fn one_problem_and_nothing_is_changed() {
     );
     let both = desk.import("name\nplant.X\nKNOWN\n", false, false).map(drop).unwrap_err();
     assert_eq!(both.lines().count(), 3, "a name can break two rules: {both}");
+}
+
+/// A store that has no room.
+struct Full;
+
+impl RegistryStore for Full {
+    fn load(&self) -> Result<RegistryContents, StoreError> {
+        Ok(RegistryContents::default())
+    }
+
+    fn commit(&self, _: &[RegistryOp]) -> Result<(), StoreError> {
+        Err(StoreError::Full { file: "registry.redb".into() })
+    }
+}
+
+#[test]
+fn what_the_store_does_not_take_is_nowhere() {
+    let registry = Registry::new(Arc::new(Full), RegistryContents::default());
+    let (list, problems) = read_good("name\na\nb\n");
+    let import = |dry_run| registry.import(&list.entries, problems.clone(), false, dry_run, NOW);
+    assert!(import(true).is_ok());
+    assert!(matches!(import(false), Err(ImportError::Store(StoreError::Full { .. }))));
+    assert!(registry.is_empty());
 }
 
 #[test]
