@@ -8,6 +8,7 @@
 
 mod enrolment;
 mod foreign;
+mod inventory;
 mod mqtt;
 mod store;
 mod tls;
@@ -15,6 +16,7 @@ mod topic;
 
 pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, trust_bundle};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
+pub use inventory::inventory_file;
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
 pub use store::log_operations;
 pub use tls::tls_records;
@@ -43,4 +45,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("maker_certificate", maker_certificate),
     ("allow_list", allow_list),
     ("trust_bundle", trust_bundle),
+    ("inventory_file", inventory_file),
 ];

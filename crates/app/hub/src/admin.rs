@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     Close, Fields, GroupSettings, Hub, Registry, RegistryError,
     broker::Session,
+    inventory::{ListFile, Page},
     registry::{By, subject_of},
 };
 
@@ -77,8 +78,29 @@ pub enum AdminRequest {
         /// The new values.
         fields: Fields,
     },
-    /// All identities.
-    DeviceList,
+    /// Identities, by name, a page at a time.
+    DeviceList {
+        /// Which, and behind whom.
+        #[serde(default)]
+        page: Page,
+    },
+    /// The same, as they are written to files.
+    DeviceExport {
+        /// Which, and behind whom.
+        #[serde(default)]
+        page: Page,
+    },
+    /// Registers and edits what a file says, all of it or nothing.
+    DeviceImport {
+        /// The file.
+        file: ListFile,
+        /// Whether it may change those that are registered already.
+        #[serde(default)]
+        update: bool,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// One identity with its certificates and sessions.
     DeviceShow {
         /// Whose.
@@ -314,7 +336,9 @@ enum Need {
 impl AdminRequest {
     fn need(&self) -> Need {
         match self {
-            Self::Status | Self::DeviceList | Self::DeviceShow { .. } => Need::Read,
+            Self::DeviceList { .. } | Self::DeviceExport { .. } => Need::Read,
+            Self::DeviceImport { .. } => Need::Operate,
+            Self::Status | Self::DeviceShow { .. } => Need::Read,
             Self::DeviceHistory { .. } | Self::PolicyCheck { .. } => Need::Read,
             Self::EnrolmentRules | Self::EnrolmentGroups | Self::ApprovalList => Need::Read,
             Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } => Need::Keys,
@@ -375,10 +399,7 @@ impl Hub {
     /// # Errors
     /// [`AdminError`], whose text is for the operator.
     pub fn administer(&self, actor: &Actor, request: AdminRequest) -> Result<Outcome, AdminError> {
-        if let Err(refused) = self.expect_permission(actor, &request) {
-            self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{:?}", request.need()));
-            return Err(refused);
-        }
+        self.authorize(actor, request.need())?;
         let now = self.wall_clock();
         if let AdminRequest::DeviceDispose { name, statement } = &request {
             self.expect_disposable(name, statement)?;
@@ -395,7 +416,7 @@ impl Hub {
     /// # Errors
     /// [`AdminError::Role`].
     pub(crate) fn expect_permission(&self, actor: &Actor, request: &AdminRequest) -> Result<(), AdminError> {
-        self.expect_role(actor, request.need())
+        self.authorize(actor, request.need())
     }
 
     /// Whether somebody may handle keys and certificates.
@@ -403,14 +424,7 @@ impl Hub {
     /// # Errors
     /// [`AdminError::Role`].
     pub(crate) fn expect_key_manager(&self, actor: &Actor) -> Result<(), AdminError> {
-        self.expect_role(actor, Need::Keys)
-    }
-
-    fn expect_role(&self, actor: &Actor, need: Need) -> Result<(), AdminError> {
-        if permits(actor.role, need, self.config().admin.keys_apart) {
-            return Ok(());
-        }
-        Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() })
+        self.authorize(actor, Need::Keys)
     }
 
     /// Does what somebody may ask for, and where two have to, both have.
@@ -426,8 +440,10 @@ impl Hub {
                 self.identity_changed(&actor.name, &row, "fields changed");
                 Ok(Outcome::ok(identity_json(&self.registry, &row)))
             }
-            AdminRequest::DeviceList => {
-                Ok(Outcome::ok(self.registry.list().iter().map(|row| identity_json(&self.registry, row)).collect()))
+            AdminRequest::DeviceList { page } => Ok(Outcome::ok(self.device_list(&page, now))),
+            AdminRequest::DeviceExport { page } => Ok(Outcome::ok(self.device_export(&page, now))),
+            AdminRequest::DeviceImport { file, update, dry_run } => {
+                self.device_import(actor, &file, update, dry_run, now).map(Outcome::ok)
             }
             AdminRequest::DeviceShow { name } => self.device_show(&name),
             AdminRequest::DeviceHistory { name } => self.device_history(&name),
@@ -467,6 +483,22 @@ impl Hub {
         }
     }
 
+    /// Whether this actor may import lists: whether a request that is large enough for one is worth reading.
+    ///
+    /// # Errors
+    /// [`AdminError::Role`].
+    pub fn authorize_import(&self, actor: &Actor) -> Result<(), AdminError> {
+        self.authorize(actor, Need::Operate)
+    }
+
+    fn authorize(&self, actor: &Actor, need: Need) -> Result<(), AdminError> {
+        if permits(actor.role, need, self.config().admin.keys_apart) {
+            return Ok(());
+        }
+        self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{need:?}"));
+        Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() })
+    }
+
     fn reload(&self, actor: &Actor) -> Result<Outcome, AdminError> {
         let Some(reloader) = self.reloader.get() else {
             return Err(AdminError::Refused("the hub does not run; what is on disk is read at its next start".into()));
@@ -496,7 +528,7 @@ impl Hub {
     }
 
     /// What was decided about an identity is decided again. Returns its sessions.
-    fn renew_decisions(&self, id: IdentityId) -> Vec<Arc<Session>> {
+    pub(crate) fn renew_decisions(&self, id: IdentityId) -> Vec<Arc<Session>> {
         let sessions = self.sessions.lock().by_identity.get(&id).cloned().unwrap_or_default();
         sessions.iter().for_each(|session| self.raise_epoch(session));
         sessions
@@ -742,7 +774,7 @@ fn policy_summary(set: &portreeve_policy::PolicySet) -> Value {
     json!({ "policies": set.len(), "files": set.sources().iter().map(|s| &s.file).collect::<Vec<_>>(), "warnings": warnings })
 }
 
-fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
+pub(crate) fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
     json!({
         "id": row.id.to_string(),
         "name": row.name.as_str(),

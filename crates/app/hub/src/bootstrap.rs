@@ -163,6 +163,7 @@ impl Hub {
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
+        registry.set_rules(&config.inventory);
         let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
         let commits = Arc::new(CommitWatch::default());
         let journal =
@@ -224,6 +225,7 @@ impl Hub {
         let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &self.keys, &config, now)?;
         self.tls.replace_certificate(credentials)?;
         self.tls.replace_anchors(&self.authority.device_anchors())?;
+        self.registry.set_rules(&config.inventory);
         self.config.store(Arc::new(config));
         self.raise_generation();
         Ok(())

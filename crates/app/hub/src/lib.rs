@@ -22,6 +22,7 @@ mod broker;
 mod custody;
 mod disposal;
 mod enrol;
+pub mod inventory;
 mod limits;
 mod policies;
 mod registry;
@@ -60,7 +61,7 @@ pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Pe
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings};
 pub use limits::{Admissions, LimitUse};
-pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
+pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
 pub use revocation::PublicationError;
 
 use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
@@ -347,15 +348,19 @@ impl Hub {
             }
             due
         };
-        if due(&mut upkeep.seen_ms, 30_000)
+        // The clock, with wills and expiry, does not wait for the commit of a large import.
+        let is_idle = self.registry.is_idle();
+        if is_idle
+            && due(&mut upkeep.seen_ms, 30_000)
             && let Err(error) = self.registry.flush_seen()
         {
             tracing::warn!(%error, "last-seen times could not be written; they are kept for the next try");
         }
-        if due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
+        if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
         }
-        if due(&mut upkeep.superseded_ms, 1000)
+        if is_idle
+            && due(&mut upkeep.superseded_ms, 1000)
             && let Err(error) = self.registry.flush_superseded(now.wall)
         {
             tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");

@@ -4,6 +4,8 @@
 
 mod enrolment;
 mod history;
+mod import;
+mod naming;
 mod origin;
 mod status;
 
@@ -13,8 +15,10 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
+use portreeve_config::Inventory;
 use portreeve_pki::{Generation, Issued, LeafFacts};
 use portreeve_policy::Subject;
 use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
@@ -27,7 +31,10 @@ use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 pub(crate) use history::{By, DISPOSAL, WIPE};
+pub use naming::NamingError;
 pub(crate) use origin::{Admitted, Newcomer, Origin};
+
+pub(crate) use import::{Effect, ImportError, Step};
 
 /// Why the registry refused a change.
 #[derive(Debug, thiserror::Error)]
@@ -68,13 +75,16 @@ pub enum RegistryError {
     /// Text that is too long or holds control characters.
     #[error("{0} must be at most 256 characters without control characters")]
     Field(&'static str),
+    /// The inventory's rules for names and groups refuse it.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
     /// The store could not keep it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// Descriptive fields of an identity; `None` leaves one as it is.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Fields {
     /// Group that policies refer to.
@@ -94,7 +104,12 @@ pub struct Fields {
 /// What a history calls a certificate that was issued, which its serial number stands for.
 const CERTIFICATE: &str = "certificate";
 /// Longest descriptive field, characters.
-const FIELD_CHARS_MAX: usize = 256;
+pub(crate) const FIELD_CHARS_MAX: usize = 256;
+
+/// Whether a text can stand in a descriptive field.
+pub(crate) fn is_field(text: &str) -> bool {
+    text.chars().count() <= FIELD_CHARS_MAX && !text.chars().any(char::is_control)
+}
 
 impl Fields {
     fn apply(&self, row: &mut IdentityRow) -> Result<(), RegistryError> {
@@ -108,7 +123,7 @@ impl Fields {
         ];
         for (name, given, field) in fields {
             let Some(text) = given else { continue };
-            if text.chars().count() > FIELD_CHARS_MAX || text.chars().any(char::is_control) {
+            if !is_field(text) {
                 return Err(RegistryError::Field(name));
             }
             field.clone_from(text);
@@ -192,6 +207,8 @@ pub struct Registry {
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
     /// Identities whose older certificates are void and not yet so in the store.
     superseding: Mutex<BTreeSet<IdentityId>>,
+    /// What new names must look like and whose their beginnings are.
+    rules: ArcSwap<Inventory>,
     revision: AtomicU64,
 }
 
@@ -220,8 +237,14 @@ impl Registry {
             change: Mutex::default(),
             seen: Mutex::default(),
             superseding: Mutex::default(),
+            rules: ArcSwap::default(),
             revision: AtomicU64::default(),
         }
+    }
+
+    /// From now on new names are held to these rules. Those that are there stay.
+    pub(crate) fn set_rules(&self, rules: &Inventory) {
+        self.rules.store(Arc::new(rules.clone()));
     }
 
     /// Registered identities.
@@ -234,13 +257,6 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Every identity, by name.
-    #[must_use]
-    pub fn list(&self) -> Vec<Arc<IdentityRow>> {
-        let state = self.state.read();
-        state.names.values().filter_map(|id| state.identities.get(id).cloned()).collect()
     }
 
     /// # Errors
@@ -300,7 +316,8 @@ impl Registry {
     /// registered.
     ///
     /// # Errors
-    /// [`RegistryError::Exists`], [`RegistryError::Field`], [`RegistryError::KeyKnown`], the store's, or `certify`'s.
+    /// [`RegistryError::Exists`], [`RegistryError::Field`], [`RegistryError::Naming`], [`RegistryError::KeyKnown`], the
+    /// store's, or `certify`'s.
     pub(crate) fn add<E: From<RegistryError>>(
         &self,
         name: &IdentityName,
@@ -313,8 +330,9 @@ impl Registry {
         if self.state.read().names.contains_key(name) {
             return Err(RegistryError::Exists(name.clone()).into());
         }
-        let mut row = blank(name, kind, by.at);
+        let mut row = pending(name, kind, by.at);
         fields.apply(&mut row)?;
+        naming::check(&self.rules.load(), name.as_str(), &row.group).map_err(RegistryError::from)?;
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
         if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
             return Err(RegistryError::KeyKnown.into());
@@ -326,7 +344,7 @@ impl Registry {
     }
 
     /// # Errors
-    /// [`RegistryError::Unknown`], [`RegistryError::Field`], or the store's.
+    /// [`RegistryError::Unknown`], [`RegistryError::Field`], [`RegistryError::Naming`], or the store's.
     pub(crate) fn edit(
         &self,
         name: &IdentityName,
@@ -337,6 +355,9 @@ impl Registry {
         let before = self.find(name)?;
         let mut row = (*before).clone();
         fields.apply(&mut row)?;
+        if row.group != before.group {
+            naming::check_group(&self.rules.load(), name.as_str(), &row.group)?;
+        }
         row.changed = by.at;
         self.apply(Some(&before), row, Vec::new(), Vec::new(), by)
     }
@@ -474,8 +495,8 @@ impl Registry {
     }
 }
 
-/// An identity of which nothing is known yet.
-fn blank(name: &IdentityName, kind: Kind, now: UnixMillis) -> IdentityRow {
+/// A new identity of which nothing is known yet.
+fn pending(name: &IdentityName, kind: Kind, now: UnixMillis) -> IdentityRow {
     IdentityRow {
         id: IdentityId(Uuid::new_v4()),
         name: name.clone(),

@@ -50,7 +50,7 @@ impl Hub {
         }
     }
 
-    fn is_connected(&self, id: IdentityId) -> bool {
+    pub(crate) fn is_connected(&self, id: IdentityId) -> bool {
         let sessions = self.sessions.lock().by_identity.get(&id).cloned().unwrap_or_default();
         sessions.iter().any(|session| session.outgoing.lock().is_online())
     }

@@ -85,6 +85,7 @@ impl Config {
                 ),
             });
         }
+        found.extend(self.inventory.findings().map(|message| Finding { keys: vec!["inventory.namespaces"], message }));
         for user in self.admin.operators.keys().filter(|user| !is_user_name(user)) {
             found.push(Finding {
                 keys: vec!["admin.operators"],

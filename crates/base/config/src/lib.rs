@@ -13,6 +13,7 @@
 
 mod check;
 mod load;
+mod naming;
 mod problem;
 mod reference;
 mod schema;
@@ -22,9 +23,12 @@ mod suggest;
 mod words;
 
 pub use load::{Loaded, Shown, Sources, load};
+pub use naming::{BadPattern, NamePattern};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{explain, keys, reference_markdown};
-pub use schema::{Admin, DeviceHttps, Enrolment, Hub, Keys, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation, Store};
+pub use schema::{
+    Admin, DeviceHttps, Enrolment, Hub, Inventory, Keys, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation, Store,
+};
 pub use section::KeyDoc;
 pub use words::{
     CloneResponse, KeyCustody, LogFormat, LogLevel, Network, NetworkError, NotAWord, Port, QueueOverflow, Role,
@@ -89,9 +93,8 @@ macro_rules! define_config {
 
 // The one list of sections, in the order of the reference.
 define_config! {
-    hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, enrolment: Enrolment, lifecycle: Lifecycle, revocation: Revocation,
-    keys: Keys, metrics: Metrics, admin: Admin,
-    limits: Limits, store: Store, log: Log,
+    hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, inventory: Inventory, enrolment: Enrolment, lifecycle: Lifecycle,
+    revocation: Revocation, keys: Keys, metrics: Metrics, admin: Admin, limits: Limits, store: Store, log: Log,
 }
 
 /// A key's path, taken apart.

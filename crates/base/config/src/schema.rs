@@ -2,6 +2,7 @@
 //!
 //! A limit's text names what happens when it is reached; `CSA-COM-04` asks for throttling per client and globally.
 
+use crate::naming::NamePattern;
 use crate::section::section;
 use crate::words::{CloneResponse, KeyCustody, LogFormat, LogLevel, Network, Port, QueueOverflow, Role, TwoPlaces};
 use std::collections::BTreeMap;
@@ -85,6 +86,21 @@ section! {
         /// origin is refused, for a browser sends its user's certificate on behalf of every page; programs other than
         /// browsers name no origin and are not concerned.
         websocket_origins: Vec<String> = Vec::new(), "web origins", reload;
+    }
+}
+
+section! {
+    /// How identities are named, however they come into the registry: one by one, by import, or by enrolling. Names that are
+    /// there already stay as they are.
+    Inventory as "inventory" {
+        /// What a new name must look like: a regular expression for the whole name, such as
+        /// `plant[0-9]\.[a-z]+-[0-9]{4}`, of at most 256 bytes. A name that it does not match is refused. Any
+        /// name has 1 to 64 of `a-z A-Z 0-9 . _ -` and begins with a letter or digit.
+        name_pattern: NamePattern = NamePattern::default(), "regular expression", reload;
+        /// Namespaces: what stands before the first `.` of a name, and the group that it is reserved to, such as
+        /// `{ plant7 = "plant-7" }`. An identity of such a name is in that group and in no other; one that would not be is
+        /// refused. Names of another beginning, or without a `.`, are free.
+        namespaces: BTreeMap<String, String> = BTreeMap::new(), "name prefixes and groups", reload;
     }
 }
 

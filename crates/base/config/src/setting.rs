@@ -174,6 +174,10 @@ impl Listed for String {
     const LIST: &'static str = "list of text";
 }
 
+impl Tabled for String {
+    const TABLE: &'static str = "table of name to text";
+}
+
 /// A value in a table whose keys are free names.
 pub(crate) trait Tabled: Setting {
     /// What the table is, in words.

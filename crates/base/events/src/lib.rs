@@ -84,6 +84,8 @@ kinds! {
     SlowConsumer = "slow_consumer" Warning "A client did not read its socket in time and was disconnected.",
     IdentityChanged = "identity_changed" Info "An operator registered or changed an identity.",
     IdentityUnused = "identity_unused" Warning "An identity was not used for long; it is disabled if that goes on.",
+    InventoryImported = "inventory_imported" Info "An operator imported a list of identities.",
+    IdentityImported = "identity_imported" Info "An import registered or changed an identity.",
     CertificateIssued = "certificate_issued" Info "A certificate was issued.",
     CodeIssued = "code_issued" Info "An operator made a one-time enrolment code.",
     EnrolmentGroupChanged = "enrolment_group_changed" Info "An operator changed who may vouch for devices.",

@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
+use crate::inventory::{Export, Import, List};
+
 const EXAMPLES: &str = "\
 Examples:
   portreeve serve                                     run the hub on ./portreeve-data
@@ -145,8 +147,27 @@ pub(crate) enum DeviceCommand {
         after_help = "Examples:\n  portreeve device renew /etc/lamp           once, if it is time\n  portreeve device renew /etc/lamp --watch   for ever"
     )]
     Renew(Renew),
-    /// All identities
-    List,
+    /// Identities, all or some
+    #[command(
+        after_help = "Examples:\n  portreeve device list --group lamps --state pending\n  portreeve device list --kind gateway --unused 30d"
+    )]
+    List(List),
+    /// Write identities to a file for a spreadsheet or a program
+    ///
+    /// `device import` reads it back: name, kind, group, owner, location, model, firmware and notes. What stands beside is told only.
+    #[command(
+        after_help = "Examples:\n  portreeve device export --out fleet.csv\n  portreeve device export --format json --group lamps > lamps.json"
+    )]
+    Export(Export),
+    /// Register and edit identities by a file, all of them or none
+    ///
+    /// CSV with a header, or a JSON array of objects. Only the name is needed. New ones are pending until they enrol; of known ones
+    /// descriptive fields are changed, and nothing else. What is wrong with the file is told line by line, and then nothing is
+    /// changed.
+    #[command(
+        after_help = "Examples:\n  portreeve device import fleet.csv --dry-run\n  portreeve device import fleet.csv --update\n  printf 'name,group\\nlamp-1,lamps\\nlamp-2,lamps\\n' | portreeve device import -"
+    )]
+    Import(Import),
     /// One identity with its certificates and sessions
     Show {
         /// Its name
@@ -649,7 +670,7 @@ pub(crate) struct Subscribe {
 }
 
 /// `30s`, `500ms`, `5m`, `2h`, `7d`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let found = UNITS.iter().find_map(|(unit, ms)| text.strip_suffix(unit).map(|number| (number, *ms)));
     let (number, unit_ms) = found.unwrap_or((text, 1000));

@@ -18,6 +18,7 @@ use crate::{
     cli::{Add, Change, DeviceCommand, FieldArgs, Global},
     enrol,
     failure::Failure,
+    inventory,
     output::{cell, instant, list, rows, show, table},
 };
 
@@ -33,7 +34,9 @@ pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure
         DeviceCommand::Code { name, valid } => code(global, &hub()?, name, valid),
         DeviceCommand::Enrol(args) => enrol::enrol(global, args),
         DeviceCommand::Renew(args) => enrol::renew(global, &args),
-        DeviceCommand::List => show(global, &hub()?.request(AdminRequest::DeviceList)?.result, identities),
+        DeviceCommand::List(args) => inventory::list(global, &hub()?, args),
+        DeviceCommand::Export(args) => inventory::export(global, &hub()?, args),
+        DeviceCommand::Import(args) => inventory::import(global, &hub()?, &args),
         DeviceCommand::Show { name } => {
             show(global, &hub()?.request(AdminRequest::DeviceShow { name })?.result, identity)
         }
@@ -218,7 +221,7 @@ fn quoted(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-fn identities(result: &Value) -> String {
+pub(crate) fn identities(result: &Value) -> String {
     let columns = ["name", "kind", "group", "state", "location", "firmware"];
     let row = |row: &Value| {
         let mut cells: Vec<String> = columns.iter().map(|column| cell(&row[column])).collect();

@@ -14,6 +14,7 @@ mod device;
 mod enrol;
 mod enrolment;
 mod failure;
+mod inventory;
 mod output;
 mod policy;
 mod serve;

@@ -12,14 +12,17 @@ use std::{
 };
 
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{Method, Request, StatusCode, body::Incoming};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Body as _, Incoming},
+};
 use portreeve_config::Config;
 use portreeve_events::Kind as EventKind;
-use portreeve_hub::{Actor, AdminError, AdminRequest, Hub};
+use portreeve_hub::{Actor, AdminError, AdminRequest, Hub, inventory::FILE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use crate::{
@@ -33,6 +36,10 @@ pub const ADMIN_PATH: &str = "/admin/v1";
 
 /// Bytes of a request: a large set of policies fits.
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a request that imports a list: the largest file, and as much again for what JSON escapes.
+const IMPORT_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + 4096;
+/// Requests of that size at once, for each is in memory as a whole.
+const IMPORTS_MAX: usize = 1;
 /// Operators at once.
 const CONNECTIONS_MAX: usize = 64;
 /// Longest conversation, the request's work included.
@@ -85,6 +92,7 @@ impl AdminSocket {
 
     pub(crate) async fn serve(&self) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let imports = Arc::new(Semaphore::new(IMPORTS_MAX));
         // The semaphore is never closed.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let stream = match self.listener.accept().await {
@@ -94,10 +102,10 @@ impl AdminSocket {
                     continue;
                 }
             };
-            let hub = Arc::clone(&self.hub);
+            let (hub, imports) = (Arc::clone(&self.hub), Arc::clone(&imports));
             tokio::spawn(async move {
                 let actor = identify(&hub, &stream);
-                converse(stream, LIFETIME, |request| answer(&hub, &actor, request)).await;
+                converse(stream, LIFETIME, |request| answer(&hub, &imports, &actor, request)).await;
                 drop(place);
             });
         }
@@ -139,10 +147,11 @@ fn identify(hub: &Hub, stream: &UnixStream) -> Result<Actor, String> {
 
 fn answer(
     hub: &Arc<Hub>,
+    imports: &Arc<Semaphore>,
     actor: &Result<Actor, String>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Answer> + use<> {
-    let (hub, actor) = (Arc::clone(hub), actor.clone());
+    let (hub, imports, actor) = (Arc::clone(hub), Arc::clone(imports), actor.clone());
     async move {
         if request.uri().path() != ADMIN_PATH {
             return error(StatusCode::NOT_FOUND, "there is nothing here");
@@ -154,10 +163,27 @@ fn answer(
             Ok(actor) => actor,
             Err(name) => return stranger(&hub, &name),
         };
-        match read(request).await {
-            Ok(request) => administer(hub, actor, request).await,
-            Err(answer) => answer,
+        // The actor is known, and with it what it may send, before anything of the body is kept.
+        if !is_large(&request) {
+            return match read(request, BODY_BYTES_MAX).await {
+                Ok(request) => administer(hub, actor, request).await,
+                Err(answer) => answer,
+            };
         }
+        let place = match import_place(&hub, &imports, &actor) {
+            Ok(place) => place,
+            Err(error) => {
+                discard(request).await;
+                return refusal(&error);
+            }
+        };
+        let answer = match read(request, IMPORT_BYTES_MAX).await {
+            Ok(request @ AdminRequest::DeviceImport { .. }) => administer(hub, actor, request).await,
+            Ok(_) => too_large(&format!("only an import may have more than {BODY_BYTES_MAX} bytes")),
+            Err(answer) => answer,
+        };
+        drop(place);
+        answer
     }
 }
 
@@ -167,11 +193,30 @@ fn stranger(hub: &Hub, name: &str) -> Answer {
     denial(StatusCode::FORBIDDEN, text, 4)
 }
 
-async fn read(request: Request<Incoming>) -> Result<AdminRequest, Answer> {
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|error| {
-        let text = format!("the request was not read: {error}; it may have {BODY_BYTES_MAX} bytes");
-        denial(StatusCode::PAYLOAD_TOO_LARGE, text, 2)
-    })?;
+/// Whether the request says that it has more bytes than usual. One that does not say is held to the usual bound.
+fn is_large(request: &Request<Incoming>) -> bool {
+    request.body().size_hint().lower() > BODY_BYTES_MAX as u64
+}
+
+fn import_place(hub: &Hub, imports: &Arc<Semaphore>, actor: &Actor) -> Result<OwnedSemaphorePermit, AdminError> {
+    hub.authorize_import(actor)?;
+    let place = Arc::clone(imports).try_acquire_owned();
+    place.map_err(|_| AdminError::Refused("another import is under way; try again when it is done".into()))
+}
+
+/// Lets a refused body pass without keeping it: a client hears an answer only when it has sent its request.
+async fn discard(request: Request<Incoming>) {
+    let mut body = Limited::new(request.into_body(), IMPORT_BYTES_MAX);
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+fn too_large(why: &str) -> Answer {
+    denial(StatusCode::PAYLOAD_TOO_LARGE, format!("the request was not read: {why}"), 2)
+}
+
+async fn read(request: Request<Incoming>, bytes_max: usize) -> Result<AdminRequest, Answer> {
+    let body = Limited::new(request.into_body(), bytes_max).collect().await;
+    let body = body.map_err(|error| too_large(&format!("{error}; it may have {bytes_max} bytes")))?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| {
         let text = format!("the hub does not understand the request ({error}); is it of the same version?");
         denial(StatusCode::BAD_REQUEST, text, 2)
@@ -182,7 +227,7 @@ async fn read(request: Request<Incoming>) -> Result<AdminRequest, Answer> {
 async fn administer(hub: Arc<Hub>, actor: Actor, request: AdminRequest) -> Answer {
     match tokio::task::spawn_blocking(move || hub.administer(&actor, request)).await {
         Ok(Ok(outcome)) => json(StatusCode::OK, &outcome),
-        Ok(Err(error)) => denial(status_of(&error), error.to_string(), error.exit_status()),
+        Ok(Err(error)) => refusal(&error),
         Err(_) => denial(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub; see its log".into(), 4),
     }
 }
@@ -194,6 +239,10 @@ fn status_of(error: &AdminError) -> StatusCode {
         AdminError::Refused(_) | AdminError::KeyKnown => StatusCode::CONFLICT,
         AdminError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
+}
+
+fn refusal(error: &AdminError) -> Answer {
+    denial(status_of(error), error.to_string(), error.exit_status())
 }
 
 fn denial(status: StatusCode, error: String, exit_status: u8) -> Answer {

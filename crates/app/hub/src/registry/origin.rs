@@ -5,7 +5,7 @@ use portreeve_store::{IdentityRow, RegistryOp};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState};
 use serde::{Deserialize, Serialize};
 
-use super::{By, Registry, RegistryError};
+use super::{By, Registry, RegistryError, naming};
 
 /// Where they lie among the registry's blobs; behind it stands the identity.
 const PREFIX: &str = "origin/";
@@ -102,8 +102,9 @@ impl Registry {
                 let row = IdentityRow {
                     group: newcomer.group.clone(),
                     state_reason: reason,
-                    ..super::blank(&newcomer.name, newcomer.kind, by.at)
+                    ..super::pending(&newcomer.name, newcomer.kind, by.at)
                 };
+                naming::check(&self.rules.load(), row.name.as_str(), &row.group)?;
                 (None, row)
             }
         };
