@@ -1,7 +1,7 @@
 //! What devices say of themselves: which firmware they run, and that they have wiped themselves.
 //!
 //! A report is a publication on a topic of the device's own. It is believed as far as a device's word goes: it fills the
-//! inventory, which says whose word it is (CSA-ACT-01, CSA-ACT-03).
+//! inventory, which says whose word it is.
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;

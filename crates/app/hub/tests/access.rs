@@ -489,7 +489,7 @@ fn a_grant_that_begins_later_is_found_then() {
     assert_eq!(common::payloads(&got), ["inside"]);
 }
 
-/// A copied device is where the device is not: told, and answered as the configuration says (IIITA-N4).
+/// A copied device is where the device is not: told, and answered as the configuration says (CSA-TSP-03).
 #[test]
 fn a_device_in_two_places_is_noticed() {
     let (here, there) = ("192.0.2.1", "192.0.2.2");

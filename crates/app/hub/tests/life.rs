@@ -1,4 +1,4 @@
-//! What becomes of a device in the course of its life: what it says of itself, and its end (CSA-ACT-01, CSA-EOL-01).
+//! What becomes of a device in the course of its life: what it says of itself, and its end (CSA-EOL-01).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the test functions")]
 

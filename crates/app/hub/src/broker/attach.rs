@@ -143,7 +143,7 @@ impl Hub {
         }
     }
 
-    /// The other address that a device is connected from now. Gateways and applications may have several.
+    /// The other address that a device is connected from now (CSA-TSP-03). Gateways and applications may have several.
     fn is_elsewhere(&self, identity: &DeviceIdentity, table: &SessionTable, peer: Peer) -> Option<IpAddr> {
         if identity.kind() != IdentityKind::Device || self.config().lifecycle.on_two_places == TwoPlaces::Ignore {
             return None;
