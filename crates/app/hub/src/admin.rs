@@ -20,7 +20,7 @@ use crate::{
     Close, Fields, GroupSettings, Hub, Registry, RegistryError,
     broker::Session,
     inventory::{ListFile, Page},
-    registry::{By, subject_of},
+    registry::By,
 };
 
 /// Who asks.
@@ -438,7 +438,7 @@ impl Hub {
             AdminRequest::DeviceEdit { name, fields } => {
                 let row = self.registry.edit(&name, &fields, actor.at(now))?;
                 self.identity_changed(&actor.name, &row, "fields changed");
-                Ok(Outcome::ok(identity_json(&self.registry, &row)))
+                Ok(Outcome::ok(identity_json(self, &row)))
             }
             AdminRequest::DeviceList { page } => Ok(Outcome::ok(self.device_list(&page, now))),
             AdminRequest::DeviceExport { page } => Ok(Outcome::ok(self.device_export(&page, now))),
@@ -569,7 +569,7 @@ impl Hub {
             self.emit(EventKind::CertificateIssued, Some(name.as_str()), None, None, format_args!("serial {serial}"));
             bundle
         });
-        let mut result = identity_json(&self.registry, &row);
+        let mut result = identity_json(self, &row);
         result["bundle"] = json!(bundle);
         Ok(Outcome::ok(result))
     }
@@ -611,7 +611,8 @@ impl Hub {
 
     fn device_show(&self, name: &IdentityName) -> Result<Outcome, AdminError> {
         let row = self.registry.find(name)?;
-        let mut result = identity_json(&self.registry, &row);
+        let mut result = identity_json(self, &row);
+        result["silent"] = json!(self.is_silent(&row, self.wall_clock()));
         result["certificates"] = self.registry.credentials(row.id).iter().map(|row| credential_json(row)).collect();
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
         result["sessions"] = sessions
@@ -659,7 +660,7 @@ impl Hub {
             ));
         }
         let (row, cut) = self.move_identity(name, to, By { reason, ..actor.at(now) })?;
-        let mut result = identity_json(&self.registry, &row);
+        let mut result = identity_json(self, &row);
         result["connections_closed"] = json!(cut);
         Ok(Outcome::ok(result))
     }
@@ -721,7 +722,7 @@ impl Hub {
             .map_err(|problems| AdminError::Invalid(crate::policies::join(&problems)))?;
         // What a pending one will be allowed is the question, once it has its certificate.
         let in_service = |state| if state == LifecycleState::Pending { LifecycleState::Active } else { state };
-        let subject = |row: &IdentityRow| Subject { state: in_service(row.state), ..subject_of(row) };
+        let subject = |row: &IdentityRow| Subject { state: in_service(row.state), ..self.subject(row) };
         let lookup = |name: &IdentityName| self.registry.find(name).ok().map(|row| subject(&row));
         let report = tests.run(&set, lookup, now);
         Ok(Outcome { failed: report.failed > 0, result: json!(report) })
@@ -744,7 +745,7 @@ impl Hub {
         let resource = resource.map_err(|error| AdminError::Invalid(format!("`{topic}`: {error}")))?;
         let context =
             Context { now, source: None, transport: "mqtt", client_id: identity.as_str(), qos: None, retain: false };
-        let explanation = self.policy().explain(&subject_of(&row), action, &resource, &context);
+        let explanation = self.policy().explain(&self.subject(&row), action, &resource, &context);
         Ok(Outcome::ok(json!({ "text": explanation.to_string(), "explanation": explanation })))
     }
 
@@ -774,7 +775,7 @@ fn policy_summary(set: &portreeve_policy::PolicySet) -> Value {
     json!({ "policies": set.len(), "files": set.sources().iter().map(|s| &s.file).collect::<Vec<_>>(), "warnings": warnings })
 }
 
-pub(crate) fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
+pub(crate) fn identity_json(hub: &Hub, row: &IdentityRow) -> Value {
     json!({
         "id": row.id.to_string(),
         "name": row.name.as_str(),
@@ -784,12 +785,13 @@ pub(crate) fn identity_json(registry: &Registry, row: &IdentityRow) -> Value {
         "location": row.location,
         "model": row.model,
         "firmware": row.firmware,
+        "posture": hub.posture_of(row).as_str(),
         "notes": row.notes,
         "state": row.state.as_str(),
         "state_reason": row.state_reason,
         "created_ms": row.created.0,
         "changed_ms": row.changed.0,
-        "last_seen_ms": registry.last_seen(row).map(|at| at.0),
+        "last_seen_ms": hub.registry.last_seen(row).map(|at| at.0),
     })
 }
 

@@ -201,6 +201,7 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            postures: crate::posture::Postures::default(),
             publication,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),

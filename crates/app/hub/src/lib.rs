@@ -25,6 +25,7 @@ mod enrol;
 pub mod inventory;
 mod limits;
 mod policies;
+mod posture;
 mod registry;
 mod reports;
 mod revocation;
@@ -61,6 +62,7 @@ pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Pe
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings};
 pub use limits::{Admissions, LimitUse};
+pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
 pub use revocation::PublicationError;
 
@@ -100,6 +102,7 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    postures: posture::Postures,
     publication: revocation::Publication,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
@@ -128,6 +131,9 @@ struct CommitWatch {
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
+/// How often all identities are looked at for what is out of date or silent.
+const POSTURES_EVERY_MS: u64 = 60_000;
+
 /// When each periodic duty was last done.
 #[derive(Debug, Default)]
 struct Upkeep {
@@ -135,6 +141,8 @@ struct Upkeep {
     superseded_ms: u64,
     reports_ms: u64,
     strays_ms: u64,
+    postures_ms: u64,
+    told: posture::Told,
     warned: strays::Warned,
     sys_ms: u64,
     sweep_ms: u64,
@@ -276,7 +284,7 @@ impl Hub {
         if let Some(access) = session.access.load_full().filter(|access| access.generation == generation) {
             return access;
         }
-        let slice = match self.registry.subject(session.key.identity) {
+        let slice = match self.registry.row(session.key.identity).map(|row| self.subject(&row)) {
             Some(subject) => self.policy.load().slice(&subject),
             None => self.policy.load().slice(&portreeve_policy::Subject {
                 id: session.key.identity,
@@ -287,6 +295,7 @@ impl Hub {
                 location: String::new(),
                 model: String::new(),
                 firmware: String::new(),
+                posture: portreeve_policy::Posture::Unknown,
                 state: LifecycleState::Retired,
             }),
         };
@@ -365,8 +374,12 @@ impl Hub {
         {
             tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
         }
-        if due(&mut upkeep.reports_ms, 1000) {
+        if is_idle && due(&mut upkeep.reports_ms, 1000) {
             self.flush_reports(now.wall);
+        }
+        let Upkeep { postures_ms, told, .. } = &mut *upkeep;
+        if due(postures_ms, POSTURES_EVERY_MS) {
+            self.look_at_postures(told, now.wall);
         }
         let sys_every_ms = self.config().mqtt.sys_interval_s * 1000;
         if sys_every_ms > 0 && due(&mut upkeep.sys_ms, sys_every_ms) {

@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Inventory;
 use portreeve_pki::{Generation, Issued, LeafFacts};
-use portreeve_policy::Subject;
+use portreeve_policy::{Posture, Subject};
 use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
@@ -490,8 +490,10 @@ impl Registry {
         self.store.commit(ops)
     }
 
-    pub(crate) fn subject(&self, id: IdentityId) -> Option<Subject> {
-        self.row(id).map(|row| subject_of(&row))
+    /// Every active identity.
+    pub(crate) fn active(&self) -> Vec<Arc<IdentityRow>> {
+        let state = self.state.read();
+        state.identities.values().filter(|row| row.state == LifecycleState::Active).cloned().collect()
     }
 }
 
@@ -528,6 +530,7 @@ fn credential(identity: IdentityId, issued: &Issued, now: UnixMillis) -> Credent
 }
 
 /// What policies see of an identity.
+/// What policies are told of an identity, but for its posture, which the configuration decides.
 pub(crate) fn subject_of(row: &IdentityRow) -> Subject {
     Subject {
         id: row.id,
@@ -538,6 +541,7 @@ pub(crate) fn subject_of(row: &IdentityRow) -> Subject {
         location: row.location.clone(),
         model: row.model.clone(),
         firmware: row.firmware.clone(),
+        posture: Posture::Current,
         state: row.state,
     }
 }

@@ -129,3 +129,51 @@ fn a_device_ends_in_good_order() {
     let _ = answer(&bench, "otto", Role::Operator).unwrap();
     assert_eq!(history(&bench).last().unwrap(), "disposal →shredded by olga and otto");
 }
+
+/// CSA-TSP-02: what is out of date or silent is told of once, and policy can confine it until it is mended.
+#[test]
+fn outdated_and_silent_devices_are_told_of_and_confined() {
+    let mut bench = Bench::with(|config| {
+        config.lifecycle.firmware_min = [("lamps".to_owned(), "2.1".to_owned())].into();
+        config.lifecycle.heartbeat_max_s = [("lamps".to_owned(), 3600)].into();
+    });
+    bench.policy(
+        r#"forbid (principal, action == Action::"publish", resource)
+               when { principal.posture != "current" && !(resource.path like "*/report/inventory") };"#,
+    );
+    let lamp = bench.device("lamp");
+    let fields = portreeve_hub::Fields { group: Some("lamps".into()), ..Default::default() };
+    bench.administer(AdminRequest::DeviceEdit { name: name(), fields }).unwrap();
+    let count = |bench: &Bench, kind| bench.hub.events().count(kind);
+    let look = |bench: &mut Bench, seconds| {
+        bench.advance(Duration::from_secs(seconds));
+        bench.hub.tick(bench.now);
+    };
+    let mut client = bench.connect(&lamp, connect("lamp"));
+    let reason = |got: &[Got]| match got {
+        [Got::PubAck(_, reason)] => *reason,
+        other => panic!("{other:?}"),
+    };
+    look(&mut bench, 61);
+    look(&mut bench, 61);
+    assert_eq!(count(&bench, EventKind::FirmwareOutdated), 1, "nobody knows what it runs: told once");
+    let topic = "devices/lamp/telemetry/t";
+    assert_eq!(reason(&client.publish(&bench, topic, b"x", Qos::AtLeastOnce)), Reason::UNSPECIFIED_ERROR);
+    let inventory = "devices/lamp/report/inventory";
+    let _ = report(&mut bench, &mut client, inventory, br#"{"firmware": "2.0.9"}"#, Qos::AtLeastOnce);
+    assert_eq!(reason(&client.publish(&bench, topic, b"x", Qos::AtLeastOnce)), Reason::UNSPECIFIED_ERROR);
+    let _ = report(&mut bench, &mut client, inventory, br#"{"firmware": "2.1.0"}"#, Qos::AtLeastOnce);
+    assert_eq!(reason(&client.publish(&bench, topic, b"x", Qos::AtLeastOnce)), Reason::NO_MATCHING_SUBSCRIBERS);
+    look(&mut bench, 61);
+    assert_eq!(bench.hub.postures().outdated.load(std::sync::atomic::Ordering::Relaxed), 0);
+
+    // Connected, however quiet, is alive; away for too long is not.
+    look(&mut bench, 7200);
+    assert_eq!(count(&bench, EventKind::HeartbeatMissed), 0);
+    client.lose(&bench);
+    look(&mut bench, 3000);
+    assert_eq!(count(&bench, EventKind::HeartbeatMissed), 0);
+    look(&mut bench, 700);
+    look(&mut bench, 700);
+    assert_eq!(count(&bench, EventKind::HeartbeatMissed), 1, "told once");
+}

@@ -130,6 +130,11 @@ section! {
         /// Days after which an identity that was not used is disabled: it was neither connected nor changed by an operator.
         /// An operator can enable it again. 0: never.
         unused_days_max: u16 = 90, in 0..=3650, "days", reload;
+        /// The least firmware version of each group. A device below it, or of which none is known, is the event
+        /// `firmware_outdated`, and policies see it: `principal.posture` is "outdated" or "unknown" instead of "current".
+        firmware_min: BTreeMap<String, String> = BTreeMap::new(), "groups and versions", reload;
+        /// For each group, how long a device may be away before it is the event `heartbeat_missed`, seconds.
+        heartbeat_max_s: BTreeMap<String, u64> = BTreeMap::new(), "groups and seconds", reload;
         /// What happens when a device connects while it is connected from another address, as a copy of it would: `ignore`,
         /// `alert`, `refuse` whoever comes later, or `quarantine`. A device that moves from one network to another looks the
         /// same until its old connection is found dead, which its keep alive decides.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use toml_edit::{Array, InlineTable, Value};
+use toml_edit::{Array, InlineTable, Key, Value};
 
 /// How text without TOML quoting is to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +178,10 @@ impl Tabled for String {
     const TABLE: &'static str = "table of name to text";
 }
 
+impl Tabled for u64 {
+    const TABLE: &'static str = "table of name to number";
+}
+
 /// A value in a table whose keys are free names.
 pub(crate) trait Tabled: Setting {
     /// What the table is, in words.
@@ -198,7 +202,8 @@ impl<T: Tabled> Setting for BTreeMap<String, T> {
         if self.is_empty() {
             return "{}".to_owned();
         }
-        let items: Vec<String> = self.iter().map(|(key, item)| format!("{} = {}", quote(key), item.show())).collect();
+        let items: Vec<String> =
+            self.iter().map(|(key, item)| format!("{} = {}", Key::new(key).display_repr(), item.show())).collect();
         format!("{{ {} }}", items.join(", "))
     }
 }

@@ -86,6 +86,8 @@ kinds! {
     IdentityUnused = "identity_unused" Warning "An identity was not used for long; it is disabled if that goes on.",
     InventoryImported = "inventory_imported" Info "An operator imported a list of identities.",
     IdentityImported = "identity_imported" Info "An import registered or changed an identity.",
+    FirmwareOutdated = "firmware_outdated" Warning "A device runs firmware below its group's minimum, or nobody knows which.",
+    HeartbeatMissed = "heartbeat_missed" Warning "A device was not heard of for longer than its group's heartbeat.",
     CertificateIssued = "certificate_issued" Info "A certificate was issued.",
     CodeIssued = "code_issued" Info "An operator made a one-time enrolment code.",
     EnrolmentGroupChanged = "enrolment_group_changed" Info "An operator changed who may vouch for devices.",

@@ -232,8 +232,21 @@ pub(crate) fn identities(result: &Value) -> String {
 }
 
 fn identity(result: &Value) -> String {
-    let words =
-        ["name", "kind", "state", "state_reason", "group", "owner", "location", "model", "firmware", "notes", "id"];
+    let words = [
+        "name",
+        "kind",
+        "state",
+        "state_reason",
+        "group",
+        "owner",
+        "location",
+        "model",
+        "firmware",
+        "posture",
+        "silent",
+        "notes",
+        "id",
+    ];
     let mut pairs: Vec<(&str, String)> = words.iter().map(|word| (*word, cell(&result[word]))).collect();
     pairs.push(("created", instant(&result["created_ms"])));
     pairs.push(("changed", instant(&result["changed_ms"])));

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portreeve_policy::{Action, Context, Epoch, PolicySet, PolicySource, Slice, Subject};
+use portreeve_policy::{Action, Context, Epoch, PolicySet, PolicySource, Posture, Slice, Subject};
 use portreeve_types::{IdentityId, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
 
@@ -31,6 +31,7 @@ fn subject(name: &str, group: &str) -> Subject {
         location: String::new(),
         model: String::new(),
         firmware: String::new(),
+        posture: Posture::Current,
         state: LifecycleState::Active,
     }
 }

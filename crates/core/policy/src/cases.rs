@@ -6,7 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use toml::Spanned;
 use uuid::Uuid;
 
-use crate::{Action, Context, Diagnostic, PolicyId, PolicySet, Subject};
+use crate::{Action, Context, Diagnostic, PolicyId, PolicySet, Posture, Subject};
 
 /// Expected decisions, written beside the policies they test.
 ///
@@ -17,7 +17,7 @@ use crate::{Action, Context, Diagnostic, PolicyId, PolicySet, Subject};
 /// topic = "devices/lamp-1/state"
 /// expect = "allow"            # or "deny"
 /// at = "2030-01-01T08:30:00Z" # optional, as are source, client_id, qos, retain, transport
-/// group = "lamps"             # optional, as are kind, owner, location, model, firmware, state:
+/// group = "lamps"             # optional, as are kind, owner, location, model, firmware, posture, state:
 /// ```
 ///
 /// What a case says of its identity goes before what the registry knows; an unknown identity is an active device.
@@ -58,6 +58,7 @@ struct WrittenCase {
     location: Option<String>,
     model: Option<String>,
     firmware: Option<String>,
+    posture: Option<Posture>,
     state: Option<LifecycleState>,
     at: Option<Spanned<String>>,
     source: Option<IpAddr>,
@@ -237,6 +238,7 @@ impl Case {
             location: String::new(),
             model: String::new(),
             firmware: String::new(),
+            posture: Posture::Current,
             state: LifecycleState::Active,
         });
         Subject {
@@ -246,6 +248,7 @@ impl Case {
             location: written.location.clone().unwrap_or(known.location),
             model: written.model.clone().unwrap_or(known.model),
             firmware: written.firmware.clone().unwrap_or(known.firmware),
+            posture: written.posture.unwrap_or(known.posture),
             state: written.state.unwrap_or(known.state),
             ..known
         }

@@ -31,7 +31,7 @@ impl Reads {
     const CONTEXT: Self = Self(0x3f);
     const RESOURCE: Self = Self(0x1c0);
     /// The principal's attributes, each with its place in the set.
-    pub(crate) const PRINCIPAL: [(&'static str, Self); 8] = [
+    pub(crate) const PRINCIPAL: [(&'static str, Self); 9] = [
         ("id", Self(1 << 9)),
         ("kind", Self(1 << 10)),
         ("group", Self(1 << 11)),
@@ -40,8 +40,9 @@ impl Reads {
         ("model", Self(1 << 14)),
         ("firmware", Self(1 << 15)),
         ("state", Self(1 << 16)),
+        ("posture", Self(1 << 17)),
     ];
-    const WHOLE_PRINCIPAL: Self = Self(0x1_fe00);
+    const WHOLE_PRINCIPAL: Self = Self(0x3_fe00);
 
     pub(crate) fn contains(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -25,7 +25,7 @@ mod vocabulary;
 pub use cases::{CaseResult, Expect, PolicyTests, TestReport};
 pub use decision::{Decision, Denial, DenialReason, Permit, PolicyId};
 pub use explain::{ExplainedPolicy, Explanation};
-pub use model::{Action, Context, Epoch, Subject, UnknownAction};
+pub use model::{Action, Context, Epoch, Posture, Subject, UnknownAction};
 pub use set::PolicySet;
 pub use slice::Slice;
 pub use source::{Diagnostic, PolicySource};

@@ -1,7 +1,7 @@
 use std::{fmt, net::IpAddr};
 
 use portreeve_types::{IdentityId, IdentityName, Kind, LifecycleState, Qos, UnixMillis};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which version of the rules a decision was made under. The hub counts it up at every change of policy, so that
 /// a cached decision is valid only while its epoch is the current one.
@@ -28,8 +28,35 @@ pub struct Subject {
     pub model: String,
     /// `principal.firmware`.
     pub firmware: String,
+    /// `principal.posture`: whether its firmware is what its group demands.
+    pub posture: Posture,
     /// `principal.state`. Anything but `active` is refused whatever a policy says.
     pub state: LifecycleState,
+}
+
+/// Whether an identity's firmware is what its group demands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Posture {
+    /// It is, or nothing is demanded.
+    #[default]
+    Current,
+    /// It is below the minimum.
+    Outdated,
+    /// There is a minimum, and nobody has said what the identity runs.
+    Unknown,
+}
+
+impl Posture {
+    /// The word in policies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Outdated => "outdated",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What an identity wants to do.

@@ -78,6 +78,7 @@ impl Vocabulary {
             "location" => subject.location.clone(),
             "model" => subject.model.clone(),
             "firmware" => subject.firmware.clone(),
+            "posture" => subject.posture.as_str().to_owned(),
             _ => subject.state.as_str().to_owned(),
         };
         let read = Reads::PRINCIPAL.into_iter().filter(|(_, place)| reads.contains(*place));

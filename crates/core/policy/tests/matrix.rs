@@ -423,6 +423,7 @@ fn every_attribute_of_the_principal_is_there_when_a_policy_reads_it() {
         ("location", "hall-2".into()),
         ("model", "L1".into()),
         ("firmware", "1.0.0".into()),
+        ("posture", "current".into()),
         ("state", "active".into()),
     ];
     for (name, value) in &values {

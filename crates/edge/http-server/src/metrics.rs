@@ -192,6 +192,19 @@ impl Figures {
             "Registered devices, gateways and applications",
             hub.registry().len() as u64,
         )?;
+        let postures = hub.postures();
+        gauge(
+            encoder,
+            "portreeve_identities_outdated",
+            "Active identities whose firmware is below their group's minimum, or not known",
+            postures.outdated.load(Relaxed),
+        )?;
+        gauge(
+            encoder,
+            "portreeve_identities_silent",
+            "Active identities that were not heard of for longer than their group's heartbeat",
+            postures.silent.load(Relaxed),
+        )?;
         self.cuts(encoder)?;
         gauge(encoder, "portreeve_ready", "1 if new work is accepted", u64::from(hub.accepts_work()))?;
         gauge(encoder, "portreeve_journal_pending_entries", "Entries waiting for the disk", journal.pending_ops)?;

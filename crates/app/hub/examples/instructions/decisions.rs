@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, hint::black_box};
 
-use portreeve_policy::{Action, Context, Epoch, PolicySet, PolicySource, Subject};
+use portreeve_policy::{Action, Context, Epoch, PolicySet, PolicySource, Posture, Subject};
 use portreeve_types::{IdentityId, Kind, LifecycleState, Qos, UnixMillis};
 
 use crate::{
@@ -81,6 +81,7 @@ fn subject() -> Subject {
         location: String::new(),
         model: String::new(),
         firmware: String::new(),
+        posture: Posture::Current,
         state: LifecycleState::Active,
     }
 }

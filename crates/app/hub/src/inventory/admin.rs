@@ -69,7 +69,7 @@ impl Filter {
 impl Hub {
     pub(crate) fn device_list(&self, page: &Page, now: UnixMillis) -> Value {
         let (rows, next) = self.page(page, now);
-        let rows: Vec<_> = rows.iter().map(|row| identity_json(&self.registry, row)).collect();
+        let rows: Vec<_> = rows.iter().map(|row| identity_json(self, row)).collect();
         json!({ "identities": rows, "next": next })
     }
 

@@ -1,6 +1,6 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "test helpers; each test binary uses a part")]
 
-use portreeve_policy::{Action, Context, Decision, Epoch, PolicySet, PolicySource, Subject};
+use portreeve_policy::{Action, Context, Decision, Epoch, PolicySet, PolicySource, Posture, Subject};
 use portreeve_types::{IdentityId, Kind, LifecycleState, Qos, UnixMillis};
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ pub fn subject(name: &str) -> Subject {
         location: "hall-2".into(),
         model: "L1".into(),
         firmware: "1.0.0".into(),
+        posture: Posture::Current,
         state: LifecycleState::Active,
     }
 }
