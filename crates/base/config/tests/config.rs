@@ -310,6 +310,15 @@ fn networks_contain_what_they_should() {
 }
 
 #[test]
+fn a_table_is_shown_so_that_it_can_be_read_again() {
+    let loaded = load(&set(&[r#"lifecycle.firmware_min={ plain = "1", "\"'" = "2", "" = "3" }"#])).unwrap();
+    let shown = loaded.show().into_iter().find(|row| row.path == "lifecycle.firmware_min").unwrap();
+    let again = load(&set(&[&format!("lifecycle.firmware_min={}", shown.value)])).unwrap();
+    assert_eq!(again.config.lifecycle.firmware_min, loaded.config.lifecycle.firmware_min);
+    assert_eq!(loaded.config.lifecycle.firmware_min.len(), 3);
+}
+
+#[test]
 fn the_reference_names_every_key() {
     let reference = reference_markdown();
     for doc in keys() {
