@@ -13,6 +13,7 @@ mod device;
 mod enrol;
 mod enrolment;
 mod failure;
+mod jitter;
 mod output;
 mod policy;
 mod serve;
