@@ -118,6 +118,8 @@ struct CommitWatch {
     trouble: Mutex<Option<String>>,
 }
 
+/// How often who did not come when told is forgotten.
+const ARRIVALS_EVERY_MS: u64 = 10_000;
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
@@ -126,6 +128,7 @@ const STRAYS_EVERY_MS: u64 = 3_600_000;
 struct Upkeep {
     seen_ms: u64,
     superseded_ms: u64,
+    arrivals_ms: u64,
     strays_ms: u64,
     warned: strays::Warned,
     sys_ms: u64,
@@ -352,6 +355,9 @@ impl Hub {
             && let Err(error) = self.registry.flush_superseded(now.wall)
         {
             tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
+        }
+        if due(&mut upkeep.arrivals_ms, ARRIVALS_EVERY_MS) {
+            self.prune_arrivals(now);
         }
         let sys_every_ms = self.config().mqtt.sys_interval_s * 1000;
         if sys_every_ms > 0 && due(&mut upkeep.sys_ms, sys_every_ms) {

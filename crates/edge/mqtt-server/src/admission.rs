@@ -237,6 +237,24 @@ mod tests {
         assert_eq!((state.half_open, state.ranks.len()), (0, 0));
     }
 
+    /// IOTSF-2.4.7.25: while clients are put off, what a handshake costs is not spent on more of them than can be let in.
+    #[test]
+    fn handshakes_keep_pace_with_the_sessions_that_may_begin() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = portreeve_config::Config::default();
+        config.limits.connects_per_s = 5;
+        let hub = Hub::open(&data.path().join("hub"), config, crate::now().wall).unwrap();
+        let admission = Admission::new(Arc::clone(&hub));
+        let start = crate::now();
+        hub.admissions().connects_busy_until_ms.store(start.mono_ms + 5000, Relaxed);
+        let begun = |after_ms| {
+            let now = Now { mono_ms: start.mono_ms + after_ms, ..start };
+            (0..100).filter(|_| admission.handshake_delay_ms(now).is_none()).count()
+        };
+        assert_eq!((begun(0), begun(500), begun(1000)), (10, 5, 5));
+        assert_eq!(begun(5000), 100, "nobody is put off any more");
+    }
+
     #[test]
     fn an_ipv6_source_is_its_network() {
         let key = |text: &str| source_of(text.parse().unwrap());

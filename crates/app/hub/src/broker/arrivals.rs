@@ -20,8 +20,6 @@ const BURST_US: u64 = 1_000_000;
 const KEPT_MS: u64 = 120_000;
 /// How long an identity's sessions are counted together.
 const SHARE_MS: u64 = 10_000;
-/// Places and counts that are over are forgotten so often.
-const PRUNE_EVERY_MS: u64 = 10_000;
 /// Nobody is told to wait for longer; who comes before its place is due is told the rest.
 const TOLD_MAX_MS: u64 = 600_000;
 
@@ -32,7 +30,6 @@ pub(crate) struct Arrivals {
     booked_us: u64,
     visitors: HashMap<IdentityId, Visitor>,
     waiting: usize,
-    pruned_ms: u64,
 }
 
 /// Who asks to begin a session.
@@ -66,7 +63,6 @@ impl Arrivals {
     /// # Errors
     /// After how many milliseconds it should come again.
     pub(crate) fn begin(&mut self, caller: Caller<'_>, limits: &Limits, now_ms: u64) -> Result<(), u64> {
-        self.prune(now_ms);
         let visitor = self.visitors.entry(caller.identity).or_insert_with(|| Visitor::new(now_ms));
         let own = visitor.place_of(caller.client_id);
         let interval_us = 1_000_000 / u64::from(limits.connects_per_s.max(1));
@@ -115,11 +111,8 @@ impl Arrivals {
         self.booked_us.saturating_sub(BURST_US) / 1000
     }
 
-    fn prune(&mut self, now_ms: u64) {
-        if now_ms < self.pruned_ms + PRUNE_EVERY_MS {
-            return;
-        }
-        self.pruned_ms = now_ms;
+    /// Forgets places and counts that are over.
+    pub(crate) fn prune(&mut self, now_ms: u64) {
         self.visitors.retain(|_, visitor| {
             visitor.places.retain(|place| now_ms <= place.due_ms + KEPT_MS);
             !visitor.places.is_empty() || now_ms < visitor.since_ms + SHARE_MS
@@ -295,9 +288,13 @@ mod tests {
         }
         assert_eq!((arrivals.waiting(), arrivals.visitors.len()), (10, 20));
         // The place of the last is due after a second, and kept for two minutes.
+        arrivals.prune(START_MS + 121_000);
+        assert_eq!((arrivals.waiting(), arrivals.visitors.len()), (1, 1));
         assert_eq!(arrivals.begin(device(19), &limits, START_MS + 121_000), Ok(()));
         assert_eq!((arrivals.waiting(), arrivals.visitors.len()), (0, 1));
         assert_eq!(arrivals.used(&limits, START_MS + 121_000), 0, "it took its place and no other");
+        arrivals.prune(START_MS + 131_000);
+        assert_eq!(arrivals.visitors.len(), 0);
     }
 
     /// A reload may change the rate either way.

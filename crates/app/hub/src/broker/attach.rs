@@ -395,10 +395,22 @@ impl Hub {
         let sessions_max = sessions_max(limits, identity.kind());
         let caller = Caller { identity: identity.id(), client_id: request.client_id, sessions_max };
         let taken = arrivals.begin(caller, limits, now.mono_ms);
-        self.admissions.connects_this_s.store(arrivals.used(limits, now.mono_ms), Relaxed);
+        self.count_arrivals(arrivals, now);
+        taken.map_err(Refused::for_now)
+    }
+
+    /// Forgets who was told to come again and did not.
+    pub(crate) fn prune_arrivals(&self, now: Now) {
+        let arrivals = &mut self.sessions.lock().arrivals;
+        arrivals.prune(now.mono_ms);
+        self.count_arrivals(arrivals, now);
+    }
+
+    fn count_arrivals(&self, arrivals: &Arrivals, now: Now) {
+        let used = arrivals.used(&self.config().limits, now.mono_ms);
+        self.admissions.connects_this_s.store(used, Relaxed);
         self.admissions.connects_waiting.store(arrivals.waiting(), Relaxed);
         self.admissions.connects_busy_until_ms.store(arrivals.busy_until_ms(), Relaxed);
-        taken.map_err(Refused::for_now)
     }
 
     /// Makes this connection the session's current one, ending an earlier one [MQTT-3.1.4-3].
