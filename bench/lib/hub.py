@@ -36,6 +36,7 @@ BENCH_SETTINGS = {
     "limits.connections_per_source_per_s": "1000000",
     "limits.connections_per_source_burst": "1000000",
     "limits.handshakes_per_s": "1000000",
+    "limits.connects_per_s": "1000000",
     "limits.application_messages_per_s": "100000000",
     "limits.application_messages_burst": "100000000",
     "limits.application_bytes_per_s": "1099511627776",

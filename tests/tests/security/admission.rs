@@ -3,10 +3,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
     time::{Duration, Instant},
 };
 
-use portreeve_tests::{Client, V5, hub::PATIENCE, unique};
+use portreeve_mqtt::{Packet, Reason, Sender, decode};
+use portreeve_tests::{Client, Hub, Login, V5, hub::PATIENCE, unique};
 
 use crate::hub;
 
@@ -105,4 +108,56 @@ fn a_flood_of_refused_peers_disturbs_nobody() {
             assert!(asked.elapsed() < Duration::from_millis(800), "{:?}", asked.elapsed());
         }
     });
+}
+
+/// Connects until it is let in; how often it was told to come again, and did when it was told.
+fn come_back(hub: &Hub, id: &str) -> usize {
+    for refusals in 0.. {
+        let mut client = Client::new(hub.dial(hub.app()), V5);
+        client.send(&Login::new(V5, id).bytes());
+        let connack = client.packet();
+        let Ok(Packet::ConnAck(answer)) = decode(V5, Sender::Server, &connack) else { panic!("no CONNACK") };
+        if answer.reason == Reason::SUCCESS {
+            client.alive();
+            return refusals;
+        }
+        assert_eq!((answer.reason, answer.session_present), (Reason::SERVER_BUSY, false));
+        assert!(answer.reason_string.is_some());
+        thread::sleep(Duration::from_millis(answer.retry_after_ms().expect("when to come again")));
+        client.closed();
+    }
+    unreachable!("it goes on until it is let in")
+}
+
+/// IOTSF-2.4.7.25, CSA-COM-04: a crowd at the door of a hub that begins fifty sessions a second. Who comes when told is let
+/// in, and who is in notices nothing.
+#[test]
+fn a_crowd_is_let_in_one_by_one_and_disturbs_nobody() {
+    const CROWD: usize = 240;
+    const THREADS: usize = 24;
+    let hub = Hub::open(&["limits.connects_per_s=50"]);
+    let mut established = Client::connect(&hub, V5, "established");
+    established.subscribe("established", 1);
+    let next = AtomicUsize::new(0);
+    let refusals: Vec<usize> = thread::scope(|scope| {
+        let come = || {
+            let numbers = std::iter::repeat_with(|| next.fetch_add(1, Relaxed)).take_while(|number| *number < CROWD);
+            numbers.map(|number| come_back(&hub, &format!("crowd-{number}"))).collect::<Vec<_>>()
+        };
+        let crowd: Vec<_> = (0..THREADS).map(|_| scope.spawn(come)).collect();
+        let mut passed = 0;
+        while crowd.iter().any(|thread| !thread.is_finished()) {
+            established.publish("established", "on", 1);
+            assert_eq!(established.take().text(), "on");
+            passed += 1;
+        }
+        assert!(passed > 0);
+        crowd.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(refusals.len(), CROWD);
+    assert!(refusals.iter().all(|refusals| *refusals <= 1), "put off again although they came when told: {refusals:?}");
+    assert!(refusals.contains(&1), "nobody was put off: {refusals:?}");
+    assert_eq!(hub.metric("portreeve_connects_waiting_used"), Some(0.0));
+    let deferred = hub.metric(r#"portreeve_events_total{kind="connect_deferred"}"#).unwrap();
+    assert_eq!(deferred, refusals.iter().sum::<usize>() as f64);
 }

@@ -128,6 +128,8 @@ struct CommitWatch {
     trouble: Mutex<Option<String>>,
 }
 
+/// How often who did not come when told is forgotten.
+const ARRIVALS_EVERY_MS: u64 = 10_000;
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
@@ -140,6 +142,7 @@ struct Upkeep {
     seen_ms: u64,
     superseded_ms: u64,
     reports_ms: u64,
+    arrivals_ms: u64,
     strays_ms: u64,
     postures_ms: u64,
     told: posture::Told,
@@ -380,6 +383,9 @@ impl Hub {
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
         if due(postures_ms, POSTURES_EVERY_MS) {
             self.look_at_postures(told, now.wall);
+        }
+        if due(&mut upkeep.arrivals_ms, ARRIVALS_EVERY_MS) {
+            self.prune_arrivals(now);
         }
         let sys_every_ms = self.config().mqtt.sys_interval_s * 1000;
         if sys_every_ms > 0 && due(&mut upkeep.sys_ms, sys_every_ms) {

@@ -69,6 +69,12 @@ pub struct Admissions {
     pub connections_per_source: AtomicU64,
     /// Handshakes begun in the current second.
     pub handshakes_this_s: AtomicU64,
+    /// Sessions begun, or given a place, in the current second.
+    pub connects_this_s: AtomicU64,
+    /// Clients that were told when to come again and did not come yet.
+    pub connects_waiting: AtomicUsize,
+    /// Until when newcomers are told to come again, as a [`crate::Now::mono_ms`].
+    pub connects_busy_until_ms: AtomicU64,
     /// Completed handshakes since the start.
     pub handshakes_done: AtomicU64,
     /// Failed handshakes since the start.
@@ -219,6 +225,8 @@ impl Hub {
             ),
             row("application_bytes_per_s", l.application_bytes_per_s, high(&self.limits.application_bytes_per_s)),
             row("handshakes_per_s", l.handshakes_per_s.into(), admissions.handshakes_this_s.load(Relaxed)),
+            row("connects_per_s", l.connects_per_s.into(), admissions.connects_this_s.load(Relaxed)),
+            row("connects_waiting", l.connects_waiting as u64, admissions.connects_waiting.load(Relaxed) as u64),
             row(
                 "enrolment_failures_per_source_per_min",
                 l.enrolment_failures_per_source_per_min.into(),

@@ -285,7 +285,16 @@ section! {
         /// New connections from one source at once, on top of the average.
         connections_per_source_burst: u32 = 20_000, in 1..=1_000_000, "connections", reload, metered;
         /// TLS handshakes begun a second, from all sources. More wait in the operating system's queue.
+        /// While clients are put off by `limits.connects_per_s`, no more than two for each session that it allows: one to
+        /// be told when to come again, and one to come.
         handshakes_per_s: u32 = 20_000, in 1..=1_000_000, "handshakes a second", reload, metered;
+        /// Sessions begun a second, by all clients, and as many at once. Half of what may begin at once is for identities that
+        /// began no more in ten seconds than they may hold. One more is answered with CONNACK 0x89 and, in the user property
+        /// `retry-after-ms`, when to come again (MQTT 3.1.1: return code 3). Its place is kept until two minutes after that.
+        connects_per_s: u32 = 1000, in 1..=1_000_000, "sessions a second", reload, metered;
+        /// Clients that have such a place and did not come yet; an identity has no more of them than it may hold sessions. A
+        /// further client is told when to come again as well, but has no place then.
+        connects_waiting: usize = 100_000, in 0..=10_000_000, "clients", reload, metered;
         /// Failed requests for a certificate from one source a minute, and as many at once. One more is answered with 503
         /// and a time to wait, whatever it shows, so that nobody can try codes or have requests looked at for ever.
         enrolment_failures_per_source_per_min: u32 = 10, in 1..=100_000, "requests a minute", reload, metered;

@@ -69,6 +69,7 @@ kinds! {
     AdmissionRefused = "admission_refused" Warning "A connection was dropped by a rate or a cap before its handshake.",
     IdentityRefused = "identity_refused" Warning "A certificate verified, but the registry does not admit its identity.",
     ConnectRefused = "connect_refused" Warning "CONNECT was refused: client id, policy, limit or a feature not offered.",
+    ConnectDeferred = "connect_deferred" Info "A client was told to come again later: too many connect at once.",
     SessionStarted = "session_started" Info "A client connected.",
     SessionEnded = "session_ended" Info "A client's connection ended.",
     SessionTakenOver = "session_taken_over" Info "A newer connection with the same identity and client id took the session.",

@@ -9,6 +9,7 @@
 //! - An [`IdentityName`] can be embedded in a topic, a file name, a log line or a client identifier without escaping.
 //! - Times are [`UnixMillis`]; a duration carries its unit in its name.
 
+mod backoff;
 mod bucket;
 mod identity;
 mod qos;
@@ -16,6 +17,7 @@ mod source;
 mod time;
 mod topic;
 
+pub use backoff::Backoff;
 pub use bucket::Bucket;
 pub use identity::{ClientId, IdentityId, IdentityName, KeyHash, Kind, LifecycleState, NameError, UnknownWord};
 pub use qos::Qos;

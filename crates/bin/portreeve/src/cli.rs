@@ -664,6 +664,10 @@ pub(crate) struct Subscribe {
     /// End after this long; with --count, status 1 if fewer messages came
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Stay: whenever the connection is lost or the hub is busy, connect again, when the hub says or after growing pauses.
+    /// With --keep-session what came meanwhile is not lost
+    #[arg(long)]
+    pub(crate) reconnect: bool,
     /// One JSON object a message, with everything that came with it
     #[arg(short, long)]
     pub(crate) verbose: bool,

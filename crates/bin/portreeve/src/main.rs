@@ -15,6 +15,7 @@ mod enrol;
 mod enrolment;
 mod failure;
 mod inventory;
+mod jitter;
 mod output;
 mod policy;
 mod serve;

@@ -38,8 +38,8 @@ pub use outbound::{
     Acked, Deliverable, Delivery, Link, Outbound, Overflow, Pumped, QueueLimits, Queued, Removed, packet_id,
 };
 pub use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, MessageProperties, Packet, Publish, RetainHandling, SubAck, Subscribe,
-    SubscriptionOptions, SubscriptionRequest, Unsubscribe, Version, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, MessageProperties, Packet, Publish, RETRY_AFTER, RetainHandling, SubAck,
+    Subscribe, SubscriptionOptions, SubscriptionRequest, Unsubscribe, Version, Will,
 };
 pub use properties::UserProperties;
 pub use reason::Reason;

@@ -323,6 +323,10 @@ pub struct SubAck<'a> {
     pub reason_string: Option<&'a str>,
 }
 
+/// The user property of a CONNACK 0x89 Server busy that says in how many milliseconds to come again. MQTT 5 has no property
+/// of its own for that.
+pub const RETRY_AFTER: &str = "retry-after-ms";
+
 /// §3.2 CONNACK. Absent properties are left out on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ConnAck<'a> {
@@ -360,6 +364,15 @@ pub struct ConnAck<'a> {
     pub response_information: Option<&'a str>,
     /// Server Reference.
     pub server_reference: Option<&'a str>,
+}
+
+impl ConnAck<'_> {
+    /// In how many milliseconds to come again, as [`RETRY_AFTER`] says it.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        let (_, value) = self.user_properties.iter().find(|(name, _)| *name == RETRY_AFTER)?;
+        value.parse().ok()
+    }
 }
 
 /// §3.14 DISCONNECT

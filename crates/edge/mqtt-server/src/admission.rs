@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// Sources whose rate is remembered; beyond it the idle ones are forgotten.
 const SOURCES_MAX: usize = 65_536;
 
+/// Handshakes of a client that is told once to come again.
+const HANDSHAKES_A_SESSION: u64 = 2;
+
 /// What all listeners of a hub share, so that a peer cannot use one against another.
 #[derive(Clone)]
 pub struct Admission(Arc<Shared>);
@@ -73,7 +76,7 @@ impl Admission {
     /// Milliseconds to wait before the next handshake, while the global rate is used up: peers wait in the system's
     /// queue. Asked only for connections that their own source's rate admitted, so that one source cannot use it up.
     pub(crate) fn handshake_delay_ms(&self, now: Now) -> Option<u64> {
-        let rate = u64::from(self.0.hub.config().limits.handshakes_per_s);
+        let rate = self.handshakes_per_s(now);
         let mut state = self.0.state.lock();
         state.handshakes.adjust(rate, rate);
         if state.handshakes.take(1, now.mono_ms) {
@@ -81,6 +84,19 @@ impl Admission {
             return None;
         }
         Some(state.handshakes.wait_ms(1).min(1000))
+    }
+
+    /// Who is put off after its handshake has cost us one already, and will cost one more. So while clients are put off, no
+    /// more are begun than the sessions that may be begun are worth, and the rest wait where they cost nothing. That they
+    /// are heard at all is what fairness between identities takes: before its handshake nobody has one.
+    fn handshakes_per_s(&self, now: Now) -> u64 {
+        let config = self.0.hub.config();
+        let limits = &config.limits;
+        let most = u64::from(limits.handshakes_per_s);
+        if now.mono_ms >= self.0.hub.admissions().connects_busy_until_ms.load(Relaxed) {
+            return most;
+        }
+        most.min(HANDSHAKES_A_SESSION * u64::from(limits.connects_per_s))
     }
 
     /// Gives a connection from `address` a slot, or drops it.
@@ -219,6 +235,24 @@ mod tests {
         drop((slots, honest, greedy, _next));
         let state = admission.0.state.lock();
         assert_eq!((state.half_open, state.ranks.len()), (0, 0));
+    }
+
+    /// IOTSF-2.4.7.25: while clients are put off, what a handshake costs is not spent on more of them than can be let in.
+    #[test]
+    fn handshakes_keep_pace_with_the_sessions_that_may_begin() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = portreeve_config::Config::default();
+        config.limits.connects_per_s = 5;
+        let hub = Hub::open(&data.path().join("hub"), config, crate::now().wall).unwrap();
+        let admission = Admission::new(Arc::clone(&hub));
+        let start = crate::now();
+        hub.admissions().connects_busy_until_ms.store(start.mono_ms + 5000, Relaxed);
+        let begun = |after_ms| {
+            let now = Now { mono_ms: start.mono_ms + after_ms, ..start };
+            (0..100).filter(|_| admission.handshake_delay_ms(now).is_none()).count()
+        };
+        assert_eq!((begun(0), begun(500), begun(1000)), (10, 5, 5));
+        assert_eq!(begun(5000), 100, "nobody is put off any more");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, MutexGuard};
-use portreeve_config::TwoPlaces;
+use portreeve_config::{Limits, TwoPlaces};
 use portreeve_events::Kind;
 use portreeve_mqtt::{Connect, Reason, Version};
 use portreeve_policy::Action;
@@ -21,6 +21,8 @@ use portreeve_types::{ClientId, IdentityId, Kind as IdentityKind, LifecycleState
 use uuid::Uuid;
 
 use super::{
+    Now,
+    arrivals::{Arrivals, Caller},
     message::{Envelope, Message, expires},
     session::{Close, Incoming, LinkSlot, Outgoing, Peer, Session, SessionKey},
     turn::Turn,
@@ -33,11 +35,23 @@ pub(crate) struct Refused {
     pub(crate) reason: Reason,
     pub(crate) kind: Kind,
     pub(crate) why: String,
+    /// When it may come again, if that is all that is wrong.
+    pub(crate) retry_after_ms: Option<u64>,
 }
 
 impl Refused {
     fn new(reason: Reason, why: impl Into<String>) -> Self {
-        Self { reason, kind: Kind::ConnectRefused, why: why.into() }
+        Self::of(Kind::ConnectRefused, reason, why)
+    }
+
+    fn of(kind: Kind, reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, kind, why: why.into(), retry_after_ms: None }
+    }
+
+    fn for_now(retry_after_ms: u64) -> Self {
+        let why = format!("too many connect at once; to come again in {retry_after_ms} ms");
+        let retry_after_ms = Some(retry_after_ms);
+        Self { retry_after_ms, ..Self::of(Kind::ConnectDeferred, Reason::SERVER_BUSY, why) }
     }
 }
 
@@ -95,8 +109,9 @@ impl Hub {
         identity: &DeviceIdentity,
         request: &Connect<'_>,
         peer: Peer,
-        now: UnixMillis,
+        at: Now,
     ) -> Result<Attached, Refused> {
+        let now = at.wall;
         if request.authentication_method.is_some() {
             return Err(Refused::new(Reason::BAD_AUTHENTICATION_METHOD, "enhanced authentication is not offered"));
         }
@@ -107,7 +122,7 @@ impl Hub {
 
         let mut after = Aftermath::default();
         let admitted = self.admit(identity, &key, request.clean_start, peer, will.as_deref(), now)?;
-        let attached = self.attach_locked(identity, request, admitted, peer, expiry_s, will, &mut after, now);
+        let attached = self.attach_locked(identity, request, admitted, peer, expiry_s, will, &mut after, at);
         self.see_to(after, now);
         let mut attached = attached?;
         if attached.accepted == Turn::PENDING {
@@ -243,8 +258,9 @@ impl Hub {
         expiry_s: u32,
         will: Option<Arc<WillRow>>,
         after: &mut Aftermath,
-        now: UnixMillis,
+        at: Now,
     ) -> Result<Attached, Refused> {
+        let now = at.wall;
         let Admitted { mut table, session, is_new } = admitted;
         // A revocation writes the registry first and then closes the sessions it finds under this lock; so either it
         // finds this one or this one finds it (IIITA-N4).
@@ -255,7 +271,7 @@ impl Hub {
         if let Some(other) = self.is_elsewhere(identity, &table, peer) {
             let why = format!("connected from {other} as well");
             if self.config().lifecycle.on_two_places == TwoPlaces::Refuse {
-                return Err(Refused { reason: Reason::NOT_AUTHORIZED, kind: Kind::TwoPlaces, why });
+                return Err(Refused::of(Kind::TwoPlaces, Reason::NOT_AUTHORIZED, why));
             }
             after.elsewhere = Some((identity.clone(), peer, why));
         }
@@ -277,6 +293,8 @@ impl Hub {
             let replaces = usize::from(existing.is_some());
             self.check_session_limits(&table, identity, replaces)?;
         }
+        // Last, when nothing else is in the way: a session is begun for every place that is taken.
+        self.take_place(&mut table.arrivals, identity, request, at)?;
         let mut accepted = Ticket::default();
         if let Some(old) = existing.filter(|_| !resumable) {
             accepted = self.end_session(&mut table, &old, after);
@@ -324,8 +342,7 @@ impl Hub {
         if self.registry.state_of(identity.id()).is_some_and(LifecycleState::may_connect) {
             return Ok(());
         }
-        let why = "the identity is no longer active".into();
-        Err(Refused { reason: Reason::NOT_AUTHORIZED, kind: Kind::IdentityRefused, why })
+        Err(Refused::of(Kind::IdentityRefused, Reason::NOT_AUTHORIZED, "the identity is no longer active"))
     }
 
     fn check_connect_policy(
@@ -339,10 +356,9 @@ impl Hub {
         connect.verdict.map_err(|denial| Refused::new(Reason::NOT_AUTHORIZED, denial.to_string()))?;
         let Some(will) = will else { return Ok(()) };
         let publish = self.decide_from(session, peer, Action::Publish, &will.topic, Some(will.qos), will.retain, now);
-        publish.verdict.map(drop).map_err(|denial| Refused {
-            reason: Reason::NOT_AUTHORIZED,
-            kind: Kind::WillDenied,
-            why: format!("will to {}: {denial}", will.topic),
+        publish.verdict.map(drop).map_err(|denial| {
+            let why = format!("will to {}: {denial}", will.topic);
+            Refused::of(Kind::WillDenied, Reason::NOT_AUTHORIZED, why)
         })
     }
 
@@ -354,13 +370,9 @@ impl Hub {
     ) -> Result<(), Refused> {
         let config = self.config();
         let limits = &config.limits;
-        let per_identity = match identity.kind() {
-            portreeve_types::Kind::Device => limits.sessions_per_device,
-            _ => limits.sessions_per_application,
-        };
+        let per_identity = sessions_max(limits, identity.kind());
         let held = table.by_identity.get(&identity.id()).map_or(0, Vec::len);
-        let refuse =
-            |why: &str| Err(Refused { reason: Reason::QUOTA_EXCEEDED, kind: Kind::LimitReached, why: why.into() });
+        let refuse = |why: &str| Err(Refused::of(Kind::LimitReached, Reason::QUOTA_EXCEEDED, why));
         if held >= per_identity + replaces {
             return refuse("the identity holds all the sessions it may");
         }
@@ -368,6 +380,37 @@ impl Hub {
             return refuse("the hub holds all the sessions it may");
         }
         Ok(())
+    }
+
+    /// One of the sessions that may be begun now, or when to come again (IOTSF-2.4.7.25).
+    fn take_place(
+        &self,
+        arrivals: &mut Arrivals,
+        identity: &DeviceIdentity,
+        request: &Connect<'_>,
+        now: Now,
+    ) -> Result<(), Refused> {
+        let config = self.config();
+        let limits = &config.limits;
+        let sessions_max = sessions_max(limits, identity.kind());
+        let caller = Caller { identity: identity.id(), client_id: request.client_id, sessions_max };
+        let taken = arrivals.begin(caller, limits, now.mono_ms);
+        self.count_arrivals(arrivals, now);
+        taken.map_err(Refused::for_now)
+    }
+
+    /// Forgets who was told to come again and did not.
+    pub(crate) fn prune_arrivals(&self, now: Now) {
+        let arrivals = &mut self.sessions.lock().arrivals;
+        arrivals.prune(now.mono_ms);
+        self.count_arrivals(arrivals, now);
+    }
+
+    fn count_arrivals(&self, arrivals: &Arrivals, now: Now) {
+        let used = arrivals.used(&self.config().limits, now.mono_ms);
+        self.admissions.connects_this_s.store(used, Relaxed);
+        self.admissions.connects_waiting.store(arrivals.waiting(), Relaxed);
+        self.admissions.connects_busy_until_ms.store(arrivals.busy_until_ms(), Relaxed);
     }
 
     /// Makes this connection the session's current one, ending an earlier one [MQTT-3.1.4-3].
@@ -649,12 +692,21 @@ impl Hub {
     }
 }
 
+fn sessions_max(limits: &Limits, kind: IdentityKind) -> usize {
+    match kind {
+        IdentityKind::Device => limits.sessions_per_device,
+        IdentityKind::Gateway | IdentityKind::Application => limits.sessions_per_application,
+    }
+}
+
 /// Every session, by each of the keys it is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
     pub(crate) by_key: hashbrown::HashMap<SessionKey, Arc<Session>>,
     pub(crate) by_id: hashbrown::HashMap<SessionId, Arc<Session>>,
     pub(crate) by_identity: hashbrown::HashMap<IdentityId, Vec<Arc<Session>>>,
+    /// Who may begin one, and when. Here, because whoever begins one holds this lock anyway.
+    arrivals: Arrivals,
 }
 
 impl SessionTable {

@@ -1,5 +1,6 @@
 //! The message path: sessions, subscriptions, retained messages, and the connection that drives them.
 
+mod arrivals;
 mod attach;
 mod changes;
 mod connection;

@@ -65,6 +65,8 @@ pub struct Client {
     out: Vec<u8>,
     version: Version,
     next_id: u16,
+    /// What the last CONNACK said of coming again.
+    pub retry_after_ms: Option<u64>,
 }
 
 fn start() -> Now {
@@ -182,7 +184,7 @@ impl Bench {
     pub fn open_from(&self, identity: &DeviceIdentity, address: &str) -> Client {
         let peer = Peer { address: address.parse().unwrap(), transport: "mqtt" };
         let connection = Connection::new(Arc::clone(&self.hub), identity.clone(), peer, self.now);
-        Client { connection, out: Vec::new(), version: Version::V5, next_id: 0 }
+        Client { connection, out: Vec::new(), version: Version::V5, next_id: 0, retry_after_ms: None }
     }
 
     /// Connects and expects to be let in.
@@ -289,7 +291,11 @@ impl Client {
         let mut rest = &bytes[..];
         let mut got = Vec::new();
         while let Some(length) = portreeve_mqtt::frame(rest, u32::MAX).unwrap() {
-            got.push(own(portreeve_mqtt::decode(self.version, Sender::Server, &rest[..length]).unwrap()));
+            let packet = portreeve_mqtt::decode(self.version, Sender::Server, &rest[..length]).unwrap();
+            if let Packet::ConnAck(connack) = &packet {
+                self.retry_after_ms = connack.retry_after_ms();
+            }
+            got.push(own(packet));
             rest = &rest[length..];
         }
         assert!(rest.is_empty());

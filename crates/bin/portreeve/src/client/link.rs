@@ -1,6 +1,12 @@
 //! The client's socket: TCP, mutual TLS, and the loop that feeds the [`Protocol`].
 
-use std::{collections::VecDeque, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs, io,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use portreeve_mqtt::Version;
 use portreeve_tls::{Credentials, certificates_from_pem, client_config};
@@ -15,7 +21,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     explained,
-    protocol::{Event, Options, Protocol},
+    persist::{Ending, may_pass},
+    protocol::{Answer, Event, Options, Protocol},
     seconds,
 };
 use crate::{cli::Connection, failure::Failure};
@@ -36,11 +43,13 @@ pub(super) struct Link {
     /// For messages.
     bundle: String,
     version: Version,
+    /// Whether the hub had kept the session.
+    pub(super) present: bool,
 }
 
 impl Link {
-    /// Connects with a bundle's certificate, and waits for the hub's consent.
-    pub(super) async fn open(args: &Connection) -> Result<Self, Failure> {
+    /// Connects with a bundle's certificate, and waits for the hub's consent. `taken`: see [`Options::taken`].
+    pub(super) async fn open(args: &Connection, taken: BTreeSet<u16>) -> Result<Self, Ending> {
         let config = tls(&args.bundle)?;
         let (host, port) = (args.host.as_str(), args.port);
         let unreachable = |why: &dyn std::fmt::Display| {
@@ -67,23 +76,25 @@ impl Link {
             client_id: &args.client_id,
             keep_alive_s: KEEP_ALIVE_S,
             keep_session_s: args.keep_session.map(seconds),
+            taken,
         };
-        let protocol = Protocol::connect(version, &options).map_err(|error| Failure::Usage(error.to_string()))?;
-        let mut link = Self { stream, protocol, events: VecDeque::new(), buffer: vec![0; READ_BYTES], bundle, version };
+        let protocol = Protocol::connect(version, options).map_err(|error| Failure::Usage(error.to_string()))?;
+        let (events, buffer) = (VecDeque::new(), vec![0; READ_BYTES]);
+        let mut link = Self { stream, protocol, events, buffer, bundle, version, present: false };
         let answer = timeout(PATIENCE, link.next()).await;
         match answer.map_err(|_| unreachable(&"no answer to CONNECT"))?? {
-            Event::Connected(reason, why) if reason.is_error() => {
-                let why = why.map(|why| format!(": {}", super::harmless(&why))).unwrap_or_default();
-                Err(Failure::Refused(format!("the hub refused the connection: {}{why}", explained(reason))))
+            Event::Connected(answer) if answer.reason.is_error() => Err(refused(&answer)),
+            Event::Connected(answer) => {
+                link.present = answer.present;
+                Ok(link)
             }
-            Event::Connected(..) => Ok(link),
             Event::Disconnected(reason, why) => Err(super::ended(reason, why)),
-            _ => Err(Failure::Unreachable("the hub did not begin with CONNACK".into())),
+            _ => Err(Failure::Unreachable("the hub did not begin with CONNACK".into()).into()),
         }
     }
 
     /// The next thing that the hub does. Writes what is to be written, and pings while it is quiet. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Event, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Event, Ending> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
@@ -108,7 +119,7 @@ impl Link {
     }
 
     /// Says goodbye and sends all that is left.
-    pub(super) async fn close(mut self) -> Result<(), Failure> {
+    pub(super) async fn close(mut self) -> Result<(), Ending> {
         self.protocol.disconnect();
         let farewell = async {
             self.write().await?;
@@ -117,7 +128,7 @@ impl Link {
         match timeout(FAREWELL, farewell).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.broken(error).await),
-            Err(_) => Err(Failure::Unreachable("the hub does not take what was sent".into())),
+            Err(_) => Err(Failure::Unreachable("the hub does not take what was sent".into()).into()),
         }
     }
 
@@ -130,7 +141,7 @@ impl Link {
     }
 
     /// A write failed: what the hub said before it hung up may still be read, and is the better reason.
-    async fn broken(&mut self, error: io::Error) -> Failure {
+    async fn broken(&mut self, error: io::Error) -> Ending {
         match timeout(Duration::from_secs(1), self.stream.read(&mut self.buffer)).await {
             Ok(Ok(count)) if count > 0 => {
                 let events = self.protocol.receive(&self.buffer[..count]).unwrap_or_default();
@@ -145,21 +156,31 @@ impl Link {
         }
     }
 
-    fn lost(&self, error: &io::Error) -> Failure {
-        certificate_refused(error, &self.bundle).unwrap_or_else(|| match error.kind() {
+    fn lost(&self, error: &io::Error) -> Ending {
+        if let Some(refused) = certificate_refused(error, &self.bundle) {
+            return refused.into();
+        }
+        match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.hung_up(),
-            _ => Failure::Unreachable(format!("the connection broke: {error}")),
-        })
+            _ => Failure::Unreachable(format!("the connection broke: {error}")).into(),
+        }
     }
 
-    fn hung_up(&self) -> Failure {
+    fn hung_up(&self) -> Ending {
         let hint = if self.version == Version::V311 {
             "; MQTT 3.1.1 has no way to say why, without --v311 it has"
         } else {
             ""
         };
-        Failure::Refused(format!("the hub closed the connection{hint}; its log tells the reason"))
+        Ending::ForNow(Failure::Refused(format!("the hub closed the connection{hint}; its log tells the reason")), None)
     }
+}
+
+/// CONNACK said no. (In 3.1.1 one code, server unavailable, stands for much that passes and some that does not.)
+fn refused(answer: &Answer) -> Ending {
+    let why = answer.why.as_deref().map(|why| format!(": {}", super::harmless(why))).unwrap_or_default();
+    let failure = Failure::Refused(format!("the hub refused the connection: {}{why}", explained(answer.reason)));
+    if may_pass(answer.reason) { Ending::ForNow(failure, answer.retry_after) } else { Ending::ForGood(failure) }
 }
 
 fn tls(bundle: &Path) -> Result<Arc<rustls::ClientConfig>, Failure> {

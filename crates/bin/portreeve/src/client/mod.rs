@@ -1,9 +1,12 @@
 //! `portreeve client`: a small MQTT client, so that a newcomer needs nothing else.
 
 mod link;
+mod persist;
 mod protocol;
+mod subscriber;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     thread,
@@ -11,15 +14,16 @@ use std::{
 };
 
 use portreeve_mqtt::{PublishHeader, Reason, Version};
-use portreeve_types::{Qos, TopicFilter, TopicName};
-use tokio::{sync::mpsc, time::sleep};
+use portreeve_types::{Qos, TopicName};
+use tokio::sync::mpsc;
 
 use crate::{
-    cli::{ClientCommand, Connection, Global, Output, Payload, Publish, Subscribe},
+    cli::{ClientCommand, Connection, Global, Output, Payload, Publish},
     failure::Failure,
     output::say,
 };
 use link::Link;
+use persist::{Ending, may_pass};
 use protocol::{Event, Message};
 
 /// Lines read ahead of what the hub takes.
@@ -34,7 +38,7 @@ pub(crate) fn run(global: &Global, command: ClientCommand) -> Result<(), Failure
         ClientCommand::Pub(publish) => runtime.block_on(self::publish(&publish)),
         ClientCommand::Sub(subscribe) => {
             let json = subscribe.verbose || global.output == Output::Json;
-            runtime.block_on(self::subscribe(&subscribe, json))
+            runtime.block_on(subscriber::run(&subscribe, json))
         }
     };
     // A thread may still wait for standard input.
@@ -51,7 +55,7 @@ impl Connection {
 async fn publish(args: &Publish) -> Result<(), Failure> {
     let topic = TopicName::new(&args.topic).map_err(|error| Failure::Usage(format!("`{}`: {error}", args.topic)))?;
     let mut payloads = payloads(&args.payload)?;
-    let mut link = Link::open(&args.connection).await?;
+    let mut link = Link::open(&args.connection, BTreeSet::new()).await?;
     let header = PublishHeader {
         qos: qos(args.qos),
         retain: args.retain,
@@ -71,7 +75,7 @@ async fn publish(args: &Publish) -> Result<(), Failure> {
             },
             event = link.next() => match event? {
                 Event::Published(reason) if reason.is_error() => refused = Some(reason),
-                Event::Disconnected(reason, why) => return Err(ended(reason, why)),
+                Event::Disconnected(reason, why) => return Err(ended(reason, why).into()),
                 _ => {}
             },
         }
@@ -108,53 +112,11 @@ fn payloads(args: &Payload) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, Failu
     Ok(receiver)
 }
 
-async fn subscribe(args: &Subscribe, json: bool) -> Result<(), Failure> {
-    for topic in &args.topics {
-        TopicFilter::new(topic).map_err(|error| Failure::Usage(format!("`{topic}`: {error}")))?;
-    }
-    let mut link = Link::open(&args.connection).await?;
-    link.protocol.subscribe(&args.topics, qos(args.qos)).map_err(|error| Failure::Usage(error.to_string()))?;
-    let mut left = args.count;
-    let timeout = sleep(args.timeout.unwrap_or(Duration::from_secs(u64::from(u32::MAX))));
-    tokio::pin!(timeout);
-    while left != Some(0) {
-        tokio::select! {
-            biased;
-            event = link.next() => match event? {
-                Event::Message(message) => {
-                    print(&message, json)?;
-                    left = left.map(|left| left - 1);
-                }
-                Event::Subscribed(reasons) => granted(&args.topics, &reasons)?,
-                Event::Disconnected(reason, why) => return Err(ended(reason, why)),
-                Event::Connected(..) | Event::Published(_) => {}
-            },
-            () = &mut timeout => break,
-            _ = tokio::signal::ctrl_c() => break,
-        }
-    }
-    link.close().await?;
-    match (left, args.count) {
-        (Some(left @ 1..), Some(count)) => {
-            Err(Failure::CheckFailed(format!("{} of {count} messages arrived in time", count - left)))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn granted(filters: &[String], reasons: &[Reason]) -> Result<(), Failure> {
-    let refused: Vec<String> = filters
-        .iter()
-        .zip(reasons)
-        .filter(|(_, reason)| reason.is_error())
-        .map(|(filter, reason)| format!("the hub refused the subscription to {filter}: {}", explained(*reason)))
-        .collect();
-    if refused.is_empty() { Ok(()) } else { Err(Failure::Refused(refused.join("\n"))) }
-}
-
-fn ended(reason: Reason, why: Option<String>) -> Failure {
+/// The hub said DISCONNECT.
+fn ended(reason: Reason, why: Option<String>) -> Ending {
     let why = why.map(|why| format!(": {}", harmless(&why))).unwrap_or_default();
-    Failure::Refused(format!("the hub ended the connection: {}{why}", explained(reason)))
+    let failure = Failure::Refused(format!("the hub ended the connection: {}{why}", explained(reason)));
+    if may_pass(reason) { Ending::ForNow(failure, None) } else { Ending::ForGood(failure) }
 }
 
 /// Name and number of a reason, and what to do where that is known.
@@ -206,14 +168,6 @@ fn seconds(duration: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refusal_has_name_number_and_advice() {
-        let error = granted(&["a".into(), "b/#".into()], &[Reason::GRANTED_QOS_1, Reason::NOT_AUTHORIZED]).unwrap_err();
-        let Failure::Refused(text) = error else { panic!("not refused") };
-        assert!(text.contains("b/#: not authorized (0x87); `portreeve policy explain"), "{text}");
-        assert!(!text.contains("to a:"), "{text}");
-    }
 
     #[test]
     fn a_payload_does_not_command_the_terminal() {

@@ -1,6 +1,9 @@
 //! The client's end of one MQTT connection, without the socket: bytes in, events out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use portreeve_mqtt::{
     Ack, AckKind, ConnAck, Connect, Disconnect, EncodeError, Packet, Publish, PublishHeader, Reason, Sender, Subscribe,
@@ -17,8 +20,8 @@ const SUBSCRIBE_ID: u16 = 1;
 /// What the hub did.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// CONNACK, good or bad.
-    Connected(Reason, Option<String>),
+    /// CONNACK.
+    Connected(Answer),
     /// SUBACK.
     Subscribed(Vec<Reason>),
     /// The hub has answered one of our publications for good.
@@ -27,6 +30,17 @@ pub(crate) enum Event {
     Message(Message),
     /// DISCONNECT.
     Disconnected(Reason, Option<String>),
+}
+
+/// What CONNACK says.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reason: Reason,
+    pub(crate) why: Option<String>,
+    /// Whether the session, with its subscriptions, was kept.
+    pub(crate) present: bool,
+    /// When a hub that is busy wants to be asked again.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// A message for us, with what came with it.
@@ -45,6 +59,8 @@ pub(crate) struct Options<'a> {
     pub(crate) keep_alive_s: u16,
     /// `None` for a session that ends with the connection.
     pub(crate) keep_session_s: Option<u32>,
+    /// QoS 2 messages of an earlier connection to the same session that were taken and not yet released.
+    pub(crate) taken: BTreeSet<u16>,
 }
 
 /// The state of a connection.
@@ -60,11 +76,11 @@ pub(crate) struct Protocol {
     next_id: u16,
     in_flight: BTreeMap<u16, Qos>,
     /// QoS 2 messages that were taken and not yet released.
-    taken: BTreeSet<u16>,
+    pub(crate) taken: BTreeSet<u16>,
 }
 
 impl Protocol {
-    pub(crate) fn connect(version: Version, options: &Options<'_>) -> Result<Self, EncodeError> {
+    pub(crate) fn connect(version: Version, options: Options<'_>) -> Result<Self, EncodeError> {
         let connect = Connect {
             clean_start: options.keep_session_s.is_none(),
             keep_alive_s: options.keep_alive_s,
@@ -82,7 +98,7 @@ impl Protocol {
             window: usize::from(u16::MAX) - 1,
             next_id: SUBSCRIBE_ID,
             in_flight: BTreeMap::new(),
-            taken: BTreeSet::new(),
+            taken: options.taken,
         })
     }
 
@@ -176,7 +192,15 @@ impl Protocol {
     fn connected(&mut self, answer: &ConnAck<'_>) -> Event {
         self.window = self.window.min(answer.receive_maximum.unwrap_or(u16::MAX).into());
         self.keep_alive_s = answer.server_keep_alive_s.unwrap_or(self.keep_alive_s);
-        Event::Connected(answer.reason, answer.reason_string.map(str::to_owned))
+        if !answer.session_present {
+            self.taken.clear();
+        }
+        Event::Connected(Answer {
+            reason: answer.reason,
+            why: answer.reason_string.map(str::to_owned),
+            present: answer.session_present,
+            retry_after: answer.retry_after_ms().map(Duration::from_millis),
+        })
     }
 
     fn answered(&mut self, ack: &Ack<'_>) -> Option<Event> {
@@ -242,8 +266,8 @@ mod tests {
     use super::*;
 
     fn client(version: Version) -> Protocol {
-        let options = Options { client_id: "c", keep_alive_s: 60, keep_session_s: None };
-        let mut client = Protocol::connect(version, &options).unwrap();
+        let options = Options { client_id: "c", keep_alive_s: 60, keep_session_s: None, taken: BTreeSet::new() };
+        let mut client = Protocol::connect(version, options).unwrap();
         client.output.clear();
         client
     }
@@ -294,6 +318,38 @@ mod tests {
                 "after the release it is a new one"
             );
         }
+    }
+
+    /// The connection broke between PUBREC and PUBREL: a kept session goes on where it was, another begins anew.
+    #[test]
+    fn a_qos_2_message_is_shown_once_over_connections_to_one_session() {
+        for present in [true, false] {
+            let mut old = client(Version::V5);
+            events(&mut old, &publish(Qos::ExactlyOnce, false));
+            let options = Options { client_id: "c", keep_alive_s: 60, keep_session_s: Some(60), taken: old.taken };
+            let mut client = Protocol::connect(Version::V5, options).unwrap();
+            let connack = ConnAck { session_present: present, ..ConnAck::default() };
+            let connected = events(&mut client, &Packet::ConnAck(connack));
+            assert!(matches!(&connected[..], [Event::Connected(answer)] if answer.present == present));
+            assert_eq!(events(&mut client, &publish(Qos::ExactlyOnce, true)).is_empty(), present);
+        }
+    }
+
+    #[test]
+    fn a_busy_hub_says_when_to_come_again() {
+        let told = |value| {
+            let connack = ConnAck {
+                reason: Reason::SERVER_BUSY,
+                user_properties: vec![("other", "1"), ("retry-after-ms", value)],
+                ..ConnAck::default()
+            };
+            let Event::Connected(answer) = events(&mut client(Version::V5), &Packet::ConnAck(connack)).remove(0) else {
+                panic!("no CONNACK")
+            };
+            answer.retry_after
+        };
+        assert_eq!(told("1500"), Some(Duration::from_millis(1500)));
+        assert_eq!((told("soon"), told("-1")), (None, None));
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod est;
 
 use std::{
     fs,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, BufRead as _},
     path::Path,
     sync::Arc,
@@ -18,7 +17,7 @@ use portreeve_pki::{RenewalWindow, leaf_facts, make_csr};
 use portreeve_tls::{
     Credentials, certificates_from_pem, client_config, enrolment_client_config, unverified_client_config,
 };
-use portreeve_types::{KeyHash, UnixMillis};
+use portreeve_types::{Backoff, KeyHash, UnixMillis};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -26,6 +25,7 @@ use zeroize::Zeroizing;
 use crate::{
     cli::{Enrol, Global, Output, Renew},
     failure::Failure,
+    jitter::random,
     output::{instant, remark, say, say_json},
 };
 use bundle::{CA, CERT, Folder, KEY, Origin};
@@ -34,6 +34,7 @@ use est::{Address, Reply};
 /// The shortest and the longest pause between two attempts, and between two looks at the clock.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
+const BACKOFF: Backoff = Backoff { shortest: PAUSE_MIN, longest: PAUSE_MAX };
 /// How long a renewal that is put off is asked for again before it counts as failed.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(600);
 /// Longest line that is read as a code.
@@ -107,24 +108,11 @@ pub(crate) fn renew(global: &Global, args: &Renew) -> Result<(), Failure> {
             Err(failure) => {
                 failure.report();
                 failures += 1;
-                backoff(failures, random())
+                BACKOFF.pause(failures, random())
             }
         };
         thread::sleep(pause);
     }
-}
-
-/// Full jitter: anything up to a bound that doubles, so that a fleet that lost its hub does not come back in step.
-fn backoff(failures: u32, random: u64) -> Duration {
-    let bound = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
-    // The product of two 64-bit numbers, shifted back, is below the first.
-    let part_ms = (bound.as_millis() * u128::from(random)) >> 64;
-    PAUSE_MIN.max(Duration::from_millis(u64::try_from(part_ms).unwrap_or(0)))
-}
-
-/// Entropy for jitter: nothing depends on it being secret.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 fn now() -> UnixMillis {
@@ -287,19 +275,5 @@ fn not_due(global: &Global, bundle: &Path) -> Result<(), Failure> {
     match global.output {
         Output::Json => say_json(&json!({ "renewed": false, "renew_at_ms": at })),
         Output::Table => say(&format!("There is nothing to do before {} (--now asks at once).", instant(&json!(at)))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_are_bounded_and_are_not_in_step() {
-        assert_eq!(backoff(1, u64::MAX).as_secs(), 9);
-        assert_eq!(backoff(3, u64::MAX).as_secs(), 39);
-        assert_eq!(backoff(40, u64::MAX).as_secs(), 3599);
-        assert_eq!(backoff(40, 0), PAUSE_MIN);
-        assert!(backoff(5, 1 << 63) < backoff(5, u64::MAX));
     }
 }

@@ -103,6 +103,62 @@ fn a_kept_session_gets_what_came_while_it_was_away() {
     assert_eq!(place.ok(&[&sub[..], &["-C", "1", "--timeout", "30s"]].concat()), "devices/lamp-1/telemetry/x late\n");
 }
 
+/// IOTSF-2.4.7.25: a device stays through a restart of its hub, and misses nothing.
+#[test]
+fn a_subscriber_that_stays_survives_a_restart() {
+    let place = Place::new();
+    let hub = place.serve(&[]);
+    place.ok(&["device", "add", "lamp-1", "--out", "lamp-1"]);
+    let port = hub.port();
+    let publish = |payload: &str| {
+        let at = ["client", "pub", "--bundle", "lamp-1", "--port", &port, "-t", "devices/lamp-1/telemetry/t"];
+        place.ok(&[&at[..], &["-m", payload]].concat());
+    };
+    let stay = ["--reconnect", "--client-id", "lamp-1:stay", "--keep-session", "1h"];
+    let subscriber =
+        subscribed(&place, &hub, "lamp-1", &[&["-t", "devices/lamp-1/#", "-q", "2", "-C", "3"], &stay[..]].concat());
+    place.ok(&["device", "add", "lamp-2", "--out", "lamp-2"]);
+    let without = subscribed(&place, &hub, "lamp-2", &["-t", "devices/lamp-2/#", "-C", "1"]);
+    publish("before");
+    drop(hub);
+    let lost = Done::from(without.wait_with_output().unwrap());
+    assert_ne!(lost.status, 0, "who was not asked to stay says so and ends: {lost:?}");
+    let _hub = place.serve(&["--set", &format!("mqtt.listen=127.0.0.1:{port}")]);
+    publish("meanwhile or after");
+    publish("last");
+    let got = Done::from(subscriber.wait_with_output().unwrap());
+    let lines = ["before", "meanwhile or after", "last"].map(|text| format!("devices/lamp-1/telemetry/t {text}\n"));
+    assert_eq!((got.status, got.out.as_str()), (0, lines.concat().as_str()), "{got:?}");
+    assert!(got.err.contains("Connecting again in "), "{got:?}");
+}
+
+/// CSA-COM-04: beyond the budget a client hears when to come again, and who stays does as it hears.
+#[test]
+fn a_busy_hub_is_asked_again_when_it_says() {
+    let place = Place::new();
+    let hub = place.serve(&["--set", "limits.connects_per_s=1"]);
+    place.ok(&["device", "add", "app-1", "--kind", "application", "--out", "app-1"]);
+    let port = hub.port();
+    let policy = place.write("open.cedar", r#"permit (principal == Identity::"app-1", action, resource);"#);
+    place.ok(&["policy", "apply", &policy]);
+    let common = ["client", "sub", "--bundle", "app-1", "--port", &port, "-t", "t", "--timeout", "3s"];
+    let start = |more: &[&str]| {
+        let args = [&common[..], more].concat();
+        place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..4).map(|_| start(&["--reconnect"])).chain((0..4).map(|_| start(&[]))).collect();
+    let ended: Vec<_> = children.into_iter().map(|child| Done::from(child.wait_with_output().unwrap())).collect();
+    let busy = |done: &&Done| done.err.contains("server busy (0x89): too many clients connect at once");
+    for done in &ended[..4] {
+        assert_eq!(done.status, 0, "{done:?}");
+    }
+    assert!(ended[..4].iter().filter(busy).all(|done| done.err.contains("Connecting again in ")), "{ended:?}");
+    assert!(ended.iter().any(|done| busy(&done)), "{ended:?}");
+    for done in ended[4..].iter().filter(busy) {
+        assert_eq!(done.status, 4, "{done:?}");
+    }
+}
+
 #[test]
 fn waiting_has_an_end() {
     let place = Place::new();

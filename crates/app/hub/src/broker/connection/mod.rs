@@ -10,8 +10,8 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 use portreeve_config::Config;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::{
-    AckKind, Answer, ConnAck, Connect, Disconnect, InboundAliases, Link, Reason, ReceiveQuota, Version, Violation,
-    encode,
+    AckKind, Answer, ConnAck, Connect, Disconnect, InboundAliases, Link, RETRY_AFTER, Reason, ReceiveQuota, Version,
+    Violation, encode,
 };
 use portreeve_store::Ticket;
 use portreeve_types::{Kind, UnixMillis};
@@ -294,7 +294,7 @@ impl Connection {
             Ok(request) => request,
             Err(violation) => return self.end(violation.into(), now, out),
         };
-        match self.hub.attach(&self.identity, &request, self.peer, now.wall) {
+        match self.hub.attach(&self.identity, &request, self.peer, now) {
             Ok(attached) => {
                 mark(&self.hub.limits.connect_bytes, packet.len());
                 mark(&self.hub.limits.client_id_bytes, attached.session.key.client_id.as_str().len());
@@ -308,11 +308,7 @@ impl Connection {
         let client_id = Some(request.client_id).filter(|id| !id.is_empty());
         let name = Some(self.identity.name().as_str());
         self.hub.emit(refused.kind, name, client_id, Some(self.peer.address), format_args!("{}", refused.why));
-        let start = out.len();
-        encode::connack(out, request.version, &ConnAck { reason: refused.reason, ..ConnAck::default() });
-        if request.maximum_packet_bytes.is_some_and(|max| out.len() - start > max as usize) {
-            out.truncate(start);
-        }
+        encode_refusal(request, refused, out);
         self.finish(now, true);
     }
 
@@ -529,6 +525,28 @@ impl Drop for Connection {
     /// A task that was cancelled must not leave its session connected.
     fn drop(&mut self) {
         self.depart(self.hub.wall_clock());
+    }
+}
+
+/// The answer to a CONNECT that is refused; with when to come again, if the client wants to know and it fits. What is larger
+/// than the client takes is not sent [MQTT-3.1.2-24], [MQTT-3.2.2-19], [MQTT-3.2.2-20].
+fn encode_refusal(request: &Connect<'_>, refused: &Refused, out: &mut Vec<u8>) {
+    let start = out.len();
+    let bare = ConnAck { reason: refused.reason, ..ConnAck::default() };
+    let fits = |out: &Vec<u8>| request.maximum_packet_bytes.is_none_or(|max| out.len() - start <= max as usize);
+    if let Some(retry_after_ms) = refused.retry_after_ms.filter(|_| request.request_problem_information) {
+        let retry_after_ms = retry_after_ms.to_string();
+        let reason_string = Some("too many clients connect at once");
+        let user_properties = vec![(RETRY_AFTER, retry_after_ms.as_str())];
+        encode::connack(out, request.version, &ConnAck { reason_string, user_properties, ..bare.clone() });
+        if fits(out) {
+            return;
+        }
+        out.truncate(start);
+    }
+    encode::connack(out, request.version, &bare);
+    if !fits(out) {
+        out.truncate(start);
     }
 }
 
