@@ -54,7 +54,7 @@ use portreeve_types::{LifecycleState, Qos, UnixMillis};
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
 pub use bootstrap::OpenError;
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
-pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings};
+pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
 pub use revocation::PublicationError;
