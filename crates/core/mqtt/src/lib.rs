@@ -7,6 +7,7 @@
 //!
 //! Beside the codec stand the two halves of a server's session, as pure state: [`Outbound`] and its [`Link`] (what is owed
 //! to a client), and [`Received`], [`InboundAliases`] and [`ReceiveQuota`] (what is remembered of what it sent).
+//! [`provisioning`] is a whole session, of the one kind that strangers may have.
 //!
 //! *Invariants*
 //! - Sans-I/O: bytes are arguments; no clock, no randomness, no allocation while decoding but for lists: the
@@ -27,6 +28,7 @@ mod inbound;
 mod outbound;
 mod packet;
 mod properties;
+pub mod provisioning;
 mod reason;
 mod violation;
 mod wire;

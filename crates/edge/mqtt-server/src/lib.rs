@@ -2,7 +2,8 @@
 //! [`portreeve_hub::Connection`].
 //!
 //! [`MqttServer`] runs `mqtt.listen` on one thread a core. [`TlsDoor`] is the same way in for other listeners, and
-//! [`drive`] the same loop for other byte streams (MQTT over WebSocket).
+//! [`drive`] the same loop for other byte streams (MQTT over WebSocket). [`ProvisioningServer`] runs
+//! `mqtt.provisioning_listen`, where devices ask for their certificates.
 //!
 //! *Invariants*
 //! - No handshake is awaited where connections are accepted: a silent peer costs one slot and nobody's time.
@@ -14,6 +15,7 @@
 mod admission;
 mod door;
 mod drive;
+mod provisioning;
 pub mod proxy;
 mod server;
 mod stream;
@@ -27,6 +29,7 @@ use std::{
 pub use admission::{Admission, Slot};
 pub use door::{Arrival, Arrived, Clients, TlsDoor};
 pub use drive::drive;
+pub use provisioning::ProvisioningServer;
 pub use server::{MqttServer, await_departures};
 pub use stream::TlsStream;
 
