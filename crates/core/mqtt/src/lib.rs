@@ -33,7 +33,7 @@ mod reason;
 mod violation;
 mod wire;
 
-pub use decode::{Sender, decode, decode_connect, decode_publish, decode_publish_to, frame};
+pub use decode::{Sender, decode, decode_connect, decode_publish, decode_publish_to, frame, is_connect};
 pub use encode::{AckKind, EncodeError, PublishHeader};
 pub use inbound::{InboundAliases, REPEATS_MAX, ReceiveQuota, Received, Taken};
 pub use outbound::{

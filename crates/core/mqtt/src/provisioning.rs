@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     AckKind, Answer as Owed, ConnAck, Connect, Disconnect, InboundAliases, MessageProperties, Packet, Publish,
     PublishHeader, Reason, Sender, SubAck, Subscribe, SubscriptionRequest, Unsubscribe, UserProperties, Version,
-    Violation, decode, decode_connect, encode, frame,
+    Violation, decode, decode_connect, encode, frame, is_connect,
 };
 
 /// Where requests go: PKCS #10, in PEM or DER.
@@ -334,13 +334,15 @@ impl Session {
             return Ok(());
         };
         open.last_packet_ms = now_ms;
+        if is_connect(packet) {
+            return Err(Violation::protocol("MQTT-3.1.0-2", "a second CONNECT").into());
+        }
         match decode(open.version, Sender::Client, packet)? {
             Packet::Publish(publish) => return open.publish(&mut self.account, &publish, out),
             Packet::Subscribe(subscribe) => return open.subscribe(&mut self.account, &subscribe, out),
             Packet::Unsubscribe(unsubscribe) => open.unsubscribe(&unsubscribe, out),
             Packet::PingReq => encode::pingresp(out),
             Packet::Disconnect(_) => return Err(End { reason: None, refused: None }),
-            Packet::Connect(_) => return Err(Violation::protocol("MQTT-3.1.0-2", "a second CONNECT").into()),
             Packet::Auth(_) => {
                 return Err(Violation::protocol("MQTT-4.12.0-6", "AUTH without an authentication method").into());
             }

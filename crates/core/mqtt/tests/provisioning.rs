@@ -429,6 +429,10 @@ fn what_breaks_the_protocol_ends_the_session() {
     let mut pair = Pair::listening(V5);
     pair.say(&Packet::Connect(Connect::new(V5, "x")));
     pair.ended(Reason::PROTOCOL_ERROR, Refused::Violation);
+    // Also if it would have been refused as a first one, for a reason that is none to disconnect with.
+    let mut pair = Pair::listening(V5);
+    pair.send(b"\x10\x0e\x00\x04MQTT\x63\x02\x00\x3c\x00\x00\x01x");
+    pair.ended(Reason::PROTOCOL_ERROR, Refused::Violation);
     for packet in [&b"\x40\x02\x00\x01"[..], b"\x62\x02\x00\x01", b"\x20\x03\x00\x00\x00", b"\xf0\x00"] {
         let mut pair = Pair::listening(V5);
         pair.send(packet);
