@@ -92,7 +92,8 @@ section! {
 }
 
 section! {
-    /// How devices come to their certificates: EST (RFC 7030) on the device HTTPS listener.
+    /// How devices come to their certificates: EST (RFC 7030) on the device HTTPS listener, or MQTT on
+    /// `mqtt.provisioning_listen`.
     Enrolment as "enrolment" {
         /// How long a one-time code is valid from the moment it is made, unless `device code --valid` says otherwise.
         code_valid_s: u64 = 86_400, in 60..=2_592_000, "seconds", reload;

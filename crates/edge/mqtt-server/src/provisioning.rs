@@ -51,7 +51,7 @@ impl ProvisioningServer {
     /// The operating system's: an address in use, no thread.
     pub fn start(hub: &Arc<Hub>, admission: &Admission) -> io::Result<Option<Self>> {
         let Some(listen) = hub.config().mqtt.provisioning_listen else { return Ok(None) };
-        let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], Clients::OrStrangers, "mqtt provisioning")?;
+        let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], Clients::Applicants, "mqtt provisioning")?;
         let address = door.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(DECISIONS_MAX).build()?;
         let no_more = CancellationToken::new();
@@ -177,7 +177,7 @@ impl Conversation {
             tokio::select! {
                 read = self.stream.read_buf(&mut self.input) => if read? == 0 { return Ok(()) },
                 () = sleep(Duration::from_millis(wait_ms)) => self.session.tick(now().mono_ms, &mut output),
-                // A stranger's place is needed for somebody else's handshake.
+                // Its place is needed for somebody else's handshake.
                 () = evicted.cancelled() => self.session.close(Reason::SERVER_BUSY, &mut output),
                 () = no_more.cancelled() => self.session.close(Reason::SERVER_SHUTTING_DOWN, &mut output),
             }
