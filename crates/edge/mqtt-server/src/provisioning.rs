@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use portreeve_events::Kind;
@@ -41,6 +41,7 @@ const SLEEP_MAX_MS: u64 = 3_600_000;
 pub struct ProvisioningServer {
     address: SocketAddr,
     no_more: CancellationToken,
+    end: CancellationToken,
     thread: JoinHandle<()>,
 }
 
@@ -54,11 +55,15 @@ impl ProvisioningServer {
         let door = TlsDoor::bind(hub, admission, listen, &[b"mqtt"], Clients::Applicants, "mqtt provisioning")?;
         let address = door.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(DECISIONS_MAX).build()?;
-        let no_more = CancellationToken::new();
+        let (no_more, end) = (CancellationToken::new(), CancellationToken::new());
         let service = Service { hub: Arc::clone(hub), no_more: no_more.clone() };
-        let thread = thread::Builder::new().name("provisioning".into());
-        let thread = thread.spawn(move || LocalSet::new().block_on(&runtime, service.run(door)))?;
-        Ok(Some(Self { address, no_more, thread }))
+        let ended = end.clone();
+        let thread = thread::Builder::new().name("provisioning".into()).spawn(move || {
+            LocalSet::new().block_on(&runtime, service.run(door, &ended));
+            // A request that still waits for the disk does not hold up the end.
+            runtime.shutdown_background();
+        })?;
+        Ok(Some(Self { address, no_more, end, thread }))
     }
 
     /// Where it listens.
@@ -72,9 +77,14 @@ impl ProvisioningServer {
         self.no_more.cancel();
     }
 
-    /// Stops, and waits until all have gone.
-    pub fn join(self) {
+    /// Stops, and waits until all have gone, `deadline` at most.
+    pub fn join(self, deadline: Duration) {
         self.stop();
+        let until = Instant::now() + deadline;
+        while !self.thread.is_finished() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.end.cancel();
         if self.thread.join().is_err() {
             tracing::error!("the provisioning thread ended in a panic");
         }
@@ -88,7 +98,7 @@ struct Service {
 }
 
 impl Service {
-    async fn run(self, door: TlsDoor) {
+    async fn run(self, door: TlsDoor, end: &CancellationToken) {
         let listener = match door.listener() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the provisioning thread cannot listen"),
@@ -105,7 +115,10 @@ impl Service {
         }
         drop(listener);
         sessions.close();
-        sessions.wait().await;
+        tokio::select! {
+            () = sessions.wait() => {}
+            () = end.cancelled() => {}
+        }
     }
 
     /// One client, from its TLS handshake to its end.

@@ -139,7 +139,7 @@ impl Running {
             mqtt.join(until.saturating_duration_since(Instant::now()));
             http.join(until.saturating_duration_since(Instant::now()));
             if let Some(provisioning) = provisioning {
-                provisioning.join();
+                provisioning.join(until.saturating_duration_since(Instant::now()));
             }
             clock.stop();
             let finished = hub.finish(FINISH_TIMEOUT);
