@@ -9,7 +9,7 @@
 //! - No handshake is awaited where connections are accepted: a silent peer costs one slot and nobody's time.
 //! - A worker takes few steps of handshakes between two looks at its sessions: newcomers do not hold up those who are in.
 //! - A connection holds its slot as a value that gives it back when dropped; there is no other way to count.
-//! - Nothing reaches the hub before TLS and registry said who it is (ISVS-4.2.3).
+//! - Nothing but a request for a certificate reaches the hub before TLS and registry said who it is (ISVS-4.2.3).
 //! - A connection's task lives on one thread; per-thread scratch buffers serve all idle connections.
 
 mod admission;
