@@ -17,7 +17,7 @@ mod topic;
 pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, trust_bundle};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
-pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5};
+pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
 pub use store::log_operations;
 pub use tls::tls_records;
 pub use topic::topic_filter;
@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mqtt_packet_v4", mqtt_packet_v4),
     ("mqtt_packet_v5", mqtt_packet_v5),
     ("mqtt_connect", mqtt_connect),
+    ("provisioning_session", provisioning_session),
     ("topic_filter", topic_filter),
     ("proxy_header", proxy_header),
     ("leaf_certificate", leaf_certificate),

@@ -3,6 +3,7 @@
 use portreeve_mqtt::{
     Answer, Connect, MessageProperties, Packet, Reason, Sender, Version, Violation, decode, decode_connect,
     decode_publish, encode, frame,
+    provisioning::{self, Bounds, Event, Session},
 };
 
 /// A packet cap that inputs can exceed.
@@ -42,6 +43,72 @@ fn connect_invariants(connect: &Connect<'_>) {
     if let Some(will) = &connect.will {
         assert!(portreeve_types::TopicName::check(will.topic).is_ok(), "{:?}", will.topic);
     }
+}
+
+/// A stranger's provisioning session. However the bytes are cut up, they come to the same; what is said is what a server
+/// may say, and what is asked for is within the bounds.
+pub fn provisioning_session(data: &[u8]) {
+    let whole = provision([data].into_iter());
+    assert_eq!(provision(data.chunks(1)), whole);
+    let version = connect_version(data);
+    let mut rest = &whole.0[..];
+    while let Ok(Some(bytes)) = frame(rest, u32::MAX) {
+        // A refusal of another protocol level comes in the words of either version.
+        let decoded = decode(version, Sender::Server, &rest[..bytes]);
+        assert!(rest[0] == 0x20 || decoded.is_ok(), "{:02x?}: {decoded:?}", &rest[..bytes]);
+        rest = &rest[bytes..];
+    }
+    assert!(rest.is_empty(), "half a packet: {rest:02x?}");
+}
+
+/// The version of the CONNECT that the bytes begin with.
+fn connect_version(data: &[u8]) -> Version {
+    let connect =
+        frame(data, PROVISIONING.connect_bytes_max).ok().flatten().map(|bytes| decode_connect(&data[..bytes]));
+    connect.and_then(Result::ok).map_or(Version::V311, |connect| connect.version)
+}
+
+/// Bounds that inputs can exceed.
+const PROVISIONING: Bounds = Bounds {
+    connect_bytes_max: PACKET_BYTES_MAX,
+    connect_timeout_ms: 10,
+    lifetime_ms: 100,
+    packets_max: 8,
+    bytes_max: 1024,
+    requests_max: 2,
+};
+
+/// What a session writes, the requests it hands over, and how much it used.
+fn provision<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<provisioning::Request>, provisioning::Used) {
+    let mut session = Session::new(PROVISIONING, "fuzz".to_owned(), 0);
+    let (mut out, mut requests, mut input) = (Vec::new(), Vec::new(), Vec::new());
+    for chunk in chunks {
+        input.extend_from_slice(chunk);
+        loop {
+            let used = session.receive(0, &input, &mut out);
+            input.drain(..used);
+            let events = std::iter::from_fn(|| session.poll_event());
+            let asked = events.filter_map(|event| match event {
+                Event::Requested(request) => Some(request),
+                Event::Refused { why, .. } => {
+                    assert!(!why.is_empty());
+                    None
+                }
+            });
+            let before = requests.len();
+            requests.extend(asked);
+            if requests.len() == before {
+                break;
+            }
+            assert_eq!((requests.len() - before, session.deadline_ms()), (1, u64::MAX), "one at a time");
+            let issued = provisioning::Answer::Issued { chain_pem: "PEM", name: "fuzz" };
+            session.answer(0, if before == 0 { issued } else { provisioning::Answer::Refused }, &mut out);
+        }
+    }
+    let used = session.used();
+    assert!(used.packets <= PROVISIONING.packets_max && used.bytes <= PROVISIONING.bytes_max);
+    assert!(requests.len() == used.requests as usize && used.requests <= PROVISIONING.requests_max);
+    (out, requests, used)
 }
 
 fn stream(version: Version, data: &[u8]) {

@@ -49,6 +49,7 @@ pub struct Login {
     keep_alive_s: u16,
     properties: String,
     will: Option<(u8, String)>,
+    credentials: Option<(String, String)>,
 }
 
 /// See [`Client::poll`].
@@ -132,7 +133,15 @@ impl Login {
     /// A clean start with keep alive 60.
     #[must_use]
     pub fn new(version: Version, id: &str) -> Self {
-        Self { version, id: id.into(), clean: true, keep_alive_s: 60, properties: String::new(), will: None }
+        Self {
+            version,
+            id: id.into(),
+            clean: true,
+            keep_alive_s: 60,
+            properties: String::new(),
+            will: None,
+            credentials: None,
+        }
     }
 
     /// Clean Start or Clean Session 0.
@@ -175,15 +184,27 @@ impl Login {
         self
     }
 
+    /// User name and password.
+    #[must_use]
+    pub fn credentials(mut self, name: &str, password: &str) -> Self {
+        self.credentials = Some((name.into(), password.into()));
+        self
+    }
+
     /// The packet.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let (will_flags, will) = self.will.clone().unwrap_or_default();
-        let flags = will_flags | u8::from(self.clean) << 1;
+        let credentials = self.credentials.as_ref().map(|(name, password)| format!("s'{name}' s'{password}'"));
+        let flags = will_flags | u8::from(self.clean) << 1 | if credentials.is_some() { 0xc0 } else { 0 };
+        let credentials = credentials.unwrap_or_default();
         let block = if self.version == V5 { format!("( {} )", self.properties) } else { String::new() };
         let level = self.version as u8;
         let keep_alive = self.keep_alive_s;
-        bytes(&format!("10 | s'MQTT' {level:02x} {flags:02x} {keep_alive:04x} {block} s'{}' {will}", self.id))
+        bytes(&format!(
+            "10 | s'MQTT' {level:02x} {flags:02x} {keep_alive:04x} {block} s'{}' {will} {credentials}",
+            self.id
+        ))
     }
 
     /// Connects as the hub's application; CONNACK must say success.
@@ -193,12 +214,18 @@ impl Login {
     }
 
     /// Connects as `identity`; CONNACK must say success.
+    #[must_use]
+    pub fn open_as(&self, hub: &Hub, identity: &Identity) -> Client {
+        self.open_on(hub.dial(identity))
+    }
+
+    /// Connects on a finished TLS connection; CONNACK must say success.
     ///
     /// # Panics
     /// If it does not.
     #[must_use]
-    pub fn open_as(&self, hub: &Hub, identity: &Identity) -> Client {
-        let mut client = Client::new(hub.dial(identity), self.version);
+    pub fn open_on(&self, stream: TlsStream) -> Client {
+        let mut client = Client::new(stream, self.version);
         client.send(&self.bytes());
         let connack = client.packet();
         assert_eq!(connack[0], 0x20, "not a CONNACK: {}", hex(&connack));

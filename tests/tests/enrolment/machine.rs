@@ -112,6 +112,17 @@ impl<'h> Machine<'h> {
         done(command.arg("-in").arg(&base64).arg("-out").arg(&der));
         let mut command = openssl(&["pkcs7", "-inform", "DER", "-print_certs"]);
         done(command.arg("-in").arg(&der).arg("-out").arg(&pem));
+        self.bundle(name)
+    }
+
+    /// Keeps a certificate in PEM beside the key of that name.
+    pub(crate) fn keep_pem(&self, name: &str, chain_pem: &[u8]) -> Identity {
+        fs::write(self.path(&format!("{name}.pem")), chain_pem).unwrap();
+        self.bundle(name)
+    }
+
+    fn bundle(&self, name: &str) -> Identity {
+        let pem = self.path(&format!("{name}.pem"));
         let bundle = self.path(&format!("{name}.bundle"));
         fs::create_dir_all(&bundle).unwrap();
         fs::copy(self.hub.data().join("pki/root.pem"), bundle.join("ca.pem")).unwrap();

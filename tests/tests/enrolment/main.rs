@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod machine;
+mod over_mqtt;
 mod vouched;
 
 use std::{

@@ -18,12 +18,12 @@ const ACCEPTED: u16 = 202;
 const P256: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 
 /// A maker of devices, with openssl as its CA.
-struct Acme {
+pub(crate) struct Acme {
     folder: PathBuf,
 }
 
 impl Acme {
-    fn new(hub: &Hub, name: &str) -> Self {
+    pub(crate) fn new(hub: &Hub, name: &str) -> Self {
         let acme = Self { folder: hub.beside_data(name) };
         fs::create_dir_all(&acme.folder).unwrap();
         let (key, ca) = (acme.path("ca.key"), acme.path("ca.pem"));
@@ -43,16 +43,16 @@ impl Acme {
         acme
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn shown(&self, name: &str) -> String {
+    pub(crate) fn shown(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
     /// Puts a certificate into a device; returns what curl needs to show it.
-    fn make(&self, serial: &str) -> [String; 4] {
+    pub(crate) fn make(&self, serial: &str) -> [String; 4] {
         let (key, csr, cert) = (format!("{serial}.key"), format!("{serial}.csr"), format!("{serial}.pem"));
         let mut request = openssl(&["req", "-new", "-subj", &format!("/O=ACME/serialNumber={serial}")]);
         done(request.args(P256).arg("-keyout").arg(self.path(&key)).arg("-out").arg(self.path(&csr)));

@@ -34,6 +34,12 @@ fn a_second_connect_ends_the_connection() {
             client.cut_off(0x82);
         }
     }
+    // Whatever is in it: what a first one is refused with may be no reason to disconnect with [MQTT-3.14.2-1].
+    for second in ["10 | s'MQTT' 63 02 003c ( ) s'x'", "10 | s'MQTT' 05 02 003c ( ) 0001 ff", "10 |"] {
+        let mut client = Login::new(V5, &unique("twice")).open(hub());
+        client.say(second);
+        client.cut_off(0x82);
+    }
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Sour
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
-pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings};
+pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};

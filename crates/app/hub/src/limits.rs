@@ -79,6 +79,14 @@ pub struct Admissions {
     pub handshakes_done: AtomicU64,
     /// Failed handshakes since the start.
     pub handshakes_failed: AtomicU64,
+    /// The longest provisioning session so far.
+    pub provisioning_session_s: AtomicU64,
+    /// Most requests for a certificate in one such session.
+    pub provisioning_requests: AtomicU64,
+    /// Most packets of a client in one.
+    pub provisioning_packets: AtomicU64,
+    /// Most bytes of a client in one.
+    pub provisioning_bytes: AtomicU64,
 }
 
 /// The hub's own rate, over windows of a second. A turn looks at it once and is charged once, so that messages share no
@@ -232,6 +240,10 @@ impl Hub {
                 l.enrolment_failures_per_source_per_min.into(),
                 self.enrolment.failures_of_the_worst(),
             ),
+            row("provisioning_session_s", l.provisioning_session_s, high(&admissions.provisioning_session_s)),
+            row("provisioning_requests", l.provisioning_requests.into(), high(&admissions.provisioning_requests)),
+            row("provisioning_packets", l.provisioning_packets.into(), high(&admissions.provisioning_packets)),
+            row("provisioning_bytes", l.provisioning_bytes, high(&admissions.provisioning_bytes)),
             row("certificates_per_s", l.certificates_per_s.into(), self.enrolment.certificates_in_use()),
             row("approvals_waiting", l.approvals_waiting as u64, self.approvals.len() as u64),
             row("ocsp_answers_per_s", l.ocsp_answers_per_s.into(), self.publication.answers_in_use()),

@@ -42,11 +42,12 @@ impl Config {
                 ),
             });
         }
-        let listeners = [
+        let mut listeners = vec![
             ("mqtt.listen", self.mqtt.listen),
             ("device_https.listen", self.device_https.listen),
             ("metrics.listen", self.metrics.listen),
         ];
+        listeners.extend(self.mqtt.provisioning_listen.map(|address| ("mqtt.provisioning_listen", address)));
         for (at, (key, address)) in listeners.iter().enumerate() {
             for (other_key, other) in &listeners[..at] {
                 // Port 0 stands for any free port.

@@ -30,6 +30,9 @@ section! {
     Mqtt as "mqtt" {
         /// Where MQTT 3.1.1 and 5.0 clients connect.
         listen: SocketAddr = SocketAddr::new(ANY, 8883), "address and port", restart;
+        /// Where devices without an HTTP client ask for their certificates: sessions that are about nothing else, open to
+        /// strangers. Empty: nowhere. To switch it on, name an address such as `0.0.0.0:8882`.
+        provisioning_listen: Option<SocketAddr> = None, "address and port", restart;
         /// Balancers in front of this hub. A connection from one of these must begin with a PROXY protocol v2 header,
         /// whose source address then counts for rates, limits and the ledger; from anybody else such a header is
         /// refused.
@@ -105,7 +108,8 @@ section! {
 }
 
 section! {
-    /// How devices come to their certificates: EST (RFC 7030) on the device HTTPS listener.
+    /// How devices come to their certificates: EST (RFC 7030) on the device HTTPS listener, or MQTT on
+    /// `mqtt.provisioning_listen`.
     Enrolment as "enrolment" {
         /// How long a one-time code is valid from the moment it is made, unless `device code --valid` says otherwise.
         code_valid_s: u64 = 86_400, in 60..=2_592_000, "seconds", reload;
@@ -304,6 +308,15 @@ section! {
         /// Matters that wait for approval, or were answered and not used yet. What would be one more is put off: a device is
         /// answered with 503, an operator is refused.
         approvals_waiting: usize = 1000, in 1..=100_000, "matters", reload, metered;
+        /// How long one provisioning session may last, waiting for consent included. Then it is ended with DISCONNECT 0xA0;
+        /// the device connects anew and asks again with the same key.
+        provisioning_session_s: u64 = 600, in 10..=86_400, "seconds", reload, metered;
+        /// Requests for a certificate in one provisioning session. One more ends it with DISCONNECT 0x97.
+        provisioning_requests: u32 = 64, in 1..=10_000, "requests", reload, metered;
+        /// Packets that a client may send in one provisioning session. One more ends it with DISCONNECT 0x97.
+        provisioning_packets: u32 = 1000, in 4..=1_000_000, "packets", reload, metered;
+        /// Bytes that a client may send in one provisioning session. More end it with DISCONNECT 0x97.
+        provisioning_bytes: u64 = 262_144, in 16_384..=1_073_741_824, "bytes", reload, metered;
         /// OCSP requests answered a second, to all. One more is told to try later: each answer costs a signature, and
         /// anybody may ask.
         ocsp_answers_per_s: u32 = 500, in 1..=100_000, "answers a second", reload, metered;

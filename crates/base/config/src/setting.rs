@@ -150,6 +150,21 @@ impl Worded for SocketAddr {
     const TYPE: &'static str = "address:port";
 }
 
+/// An address, or the empty text for none.
+impl Setting for Option<SocketAddr> {
+    const TYPE: &'static str = "address:port, or empty";
+    const SHAPE: Shape = Shape::Text;
+    fn read(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("") => Ok(None),
+            _ => SocketAddr::read(value).map(Some),
+        }
+    }
+    fn show(&self) -> String {
+        self.map_or_else(|| quote(""), |address| address.show())
+    }
+}
+
 /// An element of a list.
 pub(crate) trait Listed: Setting {
     /// What the list is, in words.

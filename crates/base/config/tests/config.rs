@@ -253,6 +253,7 @@ fn combinations_are_checked_where_somebody_set_something() {
         "--set limits.half_open_connections=50: limits.half_open_per_source (2048) must not exceed limits.half_open_connections (50)"
     );
     assert!(complaint(&set(&["device_https.listen=0.0.0.0:8883"])).contains("are both 0.0.0.0:8883"));
+    assert!(complaint(&set(&["mqtt.provisioning_listen=0.0.0.0:8444"])).contains("are both 0.0.0.0:8444"));
     load(&set(&["device_https.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0"])).unwrap();
     assert!(complaint(&set(&["hub.names=*.example.org"])).contains("neither an IP address nor a DNS name"));
     assert!(complaint(&set(&["device_https.websocket_origins=*"])).contains("is not an origin"));
@@ -307,6 +308,17 @@ fn networks_contain_what_they_should() {
     for bad in ["", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "::/129", "host", "10.0.0.1/24"] {
         assert!(bad.parse::<Network>().is_err(), "{bad}");
     }
+}
+
+/// A door for strangers is there when somebody asked for it, and not before.
+#[test]
+fn a_listener_may_be_none() {
+    let listen = |text: &str| load(&set(&[&format!("mqtt.provisioning_listen={text}")]));
+    assert_eq!(load(&Sources::default()).unwrap().config.mqtt.provisioning_listen, None);
+    assert_eq!(listen("").unwrap().config.mqtt.provisioning_listen, None);
+    let address = "127.0.0.1:8882".parse().unwrap();
+    assert_eq!(listen("127.0.0.1:8882").unwrap().config.mqtt.provisioning_listen, Some(address));
+    assert!(complaint(&set(&["mqtt.provisioning_listen=off"])).contains("expected address:port"));
 }
 
 #[test]

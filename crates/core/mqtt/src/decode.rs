@@ -110,6 +110,13 @@ pub fn decode_connect(packet: &[u8]) -> Result<Connect<'_>, Violation> {
     connect::connect(body)
 }
 
+/// Whether this is a CONNECT, sound or not: behind the first it is a protocol error whatever is in it [MQTT-3.1.0-2], and
+/// a code that refuses a first one may be none to disconnect with [MQTT-3.14.2-1].
+#[must_use]
+pub fn is_connect(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == Kind::Connect as u8)
+}
+
 /// Decodes a PUBLISH, the packet worth a shorter way than through [`decode`].
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //!
 //! Beside the codec stand the two halves of a server's session, as pure state: [`Outbound`] and its [`Link`] (what is owed
 //! to a client), and [`Received`], [`InboundAliases`] and [`ReceiveQuota`] (what is remembered of what it sent).
+//! [`provisioning`] is a whole session, of the one kind that strangers may have.
 //!
 //! *Invariants*
 //! - Sans-I/O: bytes are arguments; no clock, no randomness, no allocation while decoding but for lists: the
@@ -27,11 +28,12 @@ mod inbound;
 mod outbound;
 mod packet;
 mod properties;
+pub mod provisioning;
 mod reason;
 mod violation;
 mod wire;
 
-pub use decode::{Sender, decode, decode_connect, decode_publish, decode_publish_to, frame};
+pub use decode::{Sender, decode, decode_connect, decode_publish, decode_publish_to, frame, is_connect};
 pub use encode::{AckKind, EncodeError, PublishHeader};
 pub use inbound::{InboundAliases, REPEATS_MAX, ReceiveQuota, Received, Taken};
 pub use outbound::{

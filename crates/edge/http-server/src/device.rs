@@ -15,7 +15,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use portreeve_config::Config;
-use portreeve_hub::{Connection, Hub};
+use portreeve_hub::{Connection, Hub, Presented};
 use portreeve_mqtt_server::{Admission, Arrival, Arrived, Clients, TlsDoor, drive, now};
 use tokio::{
     net::TcpListener,
@@ -25,8 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    StartError,
-    est::{self, Applicant},
+    StartError, est,
     exchange::{Answer, converse, error},
     frames::Frames,
     revocation,
@@ -94,7 +93,7 @@ impl DeviceDoor {
 /// One device, from its TLS handshake to the answer or the upgrade.
 async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
     let Some(Arrived { stream, identity, peer, slot }) = arrival.handshake().await else { return };
-    let applicant = Applicant::new(identity.clone(), stream.peer_chain(), peer.address);
+    let applicant = Presented::new(identity.clone(), stream.peer_chain(), peer.address);
     let evicted = slot.evicted();
     // The first upgrade takes who the peer is; HTTP/1.1 knows no second one.
     let visitor = Cell::new(Some((identity, peer, slot)));

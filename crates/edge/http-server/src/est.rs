@@ -1,6 +1,6 @@
 //! Enrolment over Secure Transport (RFC 7030): HTTP in, the hub's use-case, HTTP out.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
 };
-use portreeve_hub::{Claim, DeviceIdentity, EnrolRefusal, EnrolRequest, Hub};
+use portreeve_hub::{Claim, EnrolRefusal, EnrolRequest, Enrolled, Hub, Presented};
 use portreeve_mqtt_server::now;
 use portreeve_pki::{
     EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body,
@@ -24,35 +24,13 @@ use crate::exchange::{Answer, error};
 /// Longest value of an `Authorization` header: a name and a code in base64 are far shorter.
 const AUTHORIZATION_BYTES_MAX: usize = 512;
 
-/// Who is at the other end.
-#[derive(Clone)]
-pub(crate) struct Applicant {
-    /// Whose certificate it is, and the certificate.
-    certificate: Option<(DeviceIdentity, CertificateDer<'static>)>,
-    /// Somebody else's certificate, the leaf first; its key was shown.
-    foreign: Vec<CertificateDer<'static>>,
-    source: IpAddr,
-}
-
-impl Applicant {
-    pub(crate) fn new(identity: Option<DeviceIdentity>, chain: &[CertificateDer<'static>], source: IpAddr) -> Self {
-        let foreign = if identity.is_none() { chain.to_vec() } else { Vec::new() };
-        Self { certificate: identity.zip(chain.first().cloned()), foreign, source }
-    }
-
-    /// Whether it came without a certificate of ours.
-    pub(crate) fn is_stranger(&self) -> bool {
-        self.certificate.is_none()
-    }
-}
-
 /// Whether a path is enrolment's.
 pub(crate) fn is_meant(path: &str) -> bool {
     path.starts_with("/.well-known/est")
 }
 
 /// Answers one request.
-pub(crate) async fn answer(hub: Arc<Hub>, applicant: Applicant, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(hub: Arc<Hub>, applicant: Presented, request: Request<Incoming>) -> Answer {
     // There is one CA for devices, and it has no label.
     let Some((operation, None)) = EstOperation::from_path(request.uri().path()) else {
         return error(StatusCode::NOT_FOUND, "there is nothing here");
@@ -78,8 +56,8 @@ pub(crate) async fn answer(hub: Arc<Hub>, applicant: Applicant, request: Request
     }
 }
 
-async fn enrol(hub: Arc<Hub>, applicant: Applicant, operation: EstOperation, request: Request<Incoming>) -> Answer {
-    let source = applicant.source;
+async fn enrol(hub: Arc<Hub>, applicant: Presented, operation: EstOperation, request: Request<Incoming>) -> Answer {
+    let source = applicant.source();
     let Some(claim) = claim(applicant, operation, request.headers(), hub.has_allow_lists()) else {
         return http(EstResponse::unauthorised());
     };
@@ -96,7 +74,7 @@ async fn enrol(hub: Arc<Hub>, applicant: Applicant, operation: EstOperation, req
     // Signing and the disk take their time, which others on this thread do not wait for.
     let work = tokio::task::spawn_blocking(move || hub.enrol(&EnrolRequest { claim, csr, source }, now()));
     let response = match work.await {
-        Ok(Ok((leaf, name))) => enrolled(&leaf, &name),
+        Ok(Ok(Enrolled { leaf, name, .. })) => enrolled(&leaf, &name),
         Ok(Err(EnrolRefusal::NotEntitled)) => EstResponse::unauthorised(),
         Ok(Err(EnrolRefusal::Refused)) => EstResponse::refused(),
         Ok(Err(EnrolRefusal::Waiting { retry_after_s })) => EstResponse::accepted(retry_after_s),
@@ -114,17 +92,13 @@ fn enrolled(leaf: &CertificateDer<'_>, name: &IdentityName) -> EstResponse {
     response
 }
 
-/// How the applicant shows to be entitled. A code counts before a certificate: who has to begin anew may still hold one.
-fn claim(applicant: Applicant, operation: EstOperation, headers: &HeaderMap, may_be_listed: bool) -> Option<Claim> {
-    let code = text(headers, &header::AUTHORIZATION).and_then(basic);
-    let first = operation == EstOperation::SimpleEnroll;
-    match (code, applicant.certificate) {
-        (Some((name, code)), _) if first => Some(Claim::Code { name, code }),
-        (_, Some((identity, leaf))) => Some(Claim::Certificate { identity, leaf }),
-        _ if !first => None,
-        _ if !applicant.foreign.is_empty() => Some(Claim::Maker { chain: applicant.foreign }),
-        _ => may_be_listed.then_some(Claim::Listed),
+/// How the applicant shows to be entitled. Codes and makers are about first certificates (RFC 7030 §4.2.2).
+fn claim(applicant: Presented, operation: EstOperation, headers: &HeaderMap, may_be_listed: bool) -> Option<Claim> {
+    if operation == EstOperation::SimpleEnroll {
+        let code = text(headers, &header::AUTHORIZATION).and_then(basic);
+        return applicant.claim(code, may_be_listed);
     }
+    if applicant.is_stranger() { None } else { applicant.claim(None, false) }
 }
 
 /// User and password of HTTP Basic (RFC 7617).

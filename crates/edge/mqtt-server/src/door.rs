@@ -35,6 +35,9 @@ pub enum Clients {
     Identified,
     /// Also those who have none yet: enrolment begins so.
     OrStrangers,
+    /// The same, for a door behind which nobody is more than an applicant: all go on counting as half-open, so that an
+    /// identity does not get round the limit of its sessions here.
+    Applicants,
 }
 
 /// A listening socket with admission control, TLS and identity behind it.
@@ -61,8 +64,8 @@ pub struct Arrival {
 pub struct Arrived {
     /// The encrypted stream.
     pub stream: TlsStream,
-    /// Whose it is. `None` for a stranger, whom only a door for [`Clients::OrStrangers`] hears; he goes on counting as
-    /// half-open, so that strangers cannot take the place of devices.
+    /// Whose it is. `None` for a stranger, whom not every door hears; he goes on counting as half-open, so that strangers
+    /// cannot take the place of devices.
     pub identity: Option<DeviceIdentity>,
     /// Where from.
     pub peer: Peer,
@@ -98,7 +101,7 @@ impl TlsDoor {
             listener: Arc::new(socket.into()),
             config: match clients {
                 Clients::Identified => hub.tls().config_with_alpn(alpn),
-                Clients::OrStrangers => hub.tls().enrolment_config(alpn),
+                Clients::OrStrangers | Clients::Applicants => hub.tls().enrolment_config(alpn),
             },
             clients,
             transport,
@@ -192,7 +195,7 @@ impl Arrival {
         let took_s =
             deadline.saturating_sub(until.saturating_duration_since(Instant::now())).as_millis().div_ceil(1000);
         hub.admissions().handshake_s.fetch_max(u64::try_from(took_s).unwrap_or(u64::MAX), Relaxed);
-        if identity.is_some() {
+        if identity.is_some() && door.clients != Clients::Applicants {
             slot.opened();
         }
         Some(Arrived { stream, identity, peer: Peer { address, transport: door.transport }, slot })
@@ -205,7 +208,7 @@ impl TlsDoor {
         let idle = Duration::from_secs(self.hub.config().mqtt.tcp_keep_alive_s);
         socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))?;
         let stream = TlsStream::accept(tcp, source_of(address), Arc::clone(&self.config)).await?;
-        let hears_strangers = self.clients == Clients::OrStrangers;
+        let hears_strangers = self.clients != Clients::Identified;
         let Some(leaf) = stream.peer_certificate() else {
             let refused = || io::Error::other(Refusal::NoCertificate);
             return if hears_strangers { Ok((stream, None)) } else { Err(refused()) };

@@ -2,18 +2,20 @@
 //! [`portreeve_hub::Connection`].
 //!
 //! [`MqttServer`] runs `mqtt.listen` on one thread a core. [`TlsDoor`] is the same way in for other listeners, and
-//! [`drive`] the same loop for other byte streams (MQTT over WebSocket).
+//! [`drive`] the same loop for other byte streams (MQTT over WebSocket). [`ProvisioningServer`] runs
+//! `mqtt.provisioning_listen`, where devices ask for their certificates.
 //!
 //! *Invariants*
 //! - No handshake is awaited where connections are accepted: a silent peer costs one slot and nobody's time.
 //! - A worker takes few steps of handshakes between two looks at its sessions: newcomers do not hold up those who are in.
 //! - A connection holds its slot as a value that gives it back when dropped; there is no other way to count.
-//! - Nothing reaches the hub before TLS and registry said who it is (ISVS-4.2.3).
+//! - Nothing but a request for a certificate reaches the hub before TLS and registry said who it is (ISVS-4.2.3).
 //! - A connection's task lives on one thread; per-thread scratch buffers serve all idle connections.
 
 mod admission;
 mod door;
 mod drive;
+mod provisioning;
 pub mod proxy;
 mod server;
 mod stream;
@@ -27,6 +29,7 @@ use std::{
 pub use admission::{Admission, Slot};
 pub use door::{Arrival, Arrived, Clients, TlsDoor};
 pub use drive::drive;
+pub use provisioning::ProvisioningServer;
 pub use server::{MqttServer, await_departures};
 pub use stream::TlsStream;
 

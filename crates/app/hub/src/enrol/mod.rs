@@ -7,6 +7,7 @@
 //! What the applicant hears is one of three answers; the log hears why.
 
 mod groups;
+mod presented;
 mod rates;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -32,6 +33,7 @@ use crate::{
 
 pub(crate) use groups::Groups;
 pub use groups::{GroupSettings, ProofSettings};
+pub use presented::Presented;
 pub(crate) use rates::{EnrolmentRates, Rated};
 
 /// How an applicant shows to be entitled.
@@ -67,6 +69,16 @@ pub struct EnrolRequest {
     pub csr: Result<Vec<u8>, EstRefusal>,
     /// Where from.
     pub source: IpAddr,
+}
+
+/// A certificate that was issued.
+pub struct Enrolled {
+    /// The certificate.
+    pub leaf: CertificateDer<'static>,
+    /// The same, and the CA that issued it, in PEM.
+    pub chain_pem: String,
+    /// What it stands for: a device that was vouched for does not know it yet, and the certificate does not tell.
+    pub name: IdentityName,
 }
 
 /// What a refused applicant hears.
@@ -226,16 +238,11 @@ impl Hub {
         anchors
     }
 
-    /// Issues a certificate for the key of the request, if its sender is entitled to one. Returns it with the name that it
-    /// stands for.
+    /// Issues a certificate for the key of the request, if its sender is entitled to one.
     ///
     /// # Errors
     /// What the sender may hear. Why is in the log.
-    pub fn enrol(
-        &self,
-        request: &EnrolRequest,
-        now: Now,
-    ) -> Result<(CertificateDer<'static>, IdentityName), EnrolRefusal> {
+    pub fn enrol(&self, request: &EnrolRequest, now: Now) -> Result<Enrolled, EnrolRefusal> {
         let mut name = match &request.claim {
             Claim::Code { name, .. } => name.parse().ok(),
             Claim::Certificate { identity, .. } => Some(identity.name().clone()),
@@ -246,7 +253,9 @@ impl Hub {
                 let detail = format_args!("serial {}, {}", hex::encode(&issued.serial), by.as_str());
                 self.tell_of(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
                 // An issued certificate has its leaf first, and somebody whose it is.
-                issued.chain_der.into_iter().next().zip(name).ok_or(EnrolRefusal::Refused)
+                let leaf = issued.chain_der.into_iter().next();
+                let whose = leaf.zip(name).ok_or(EnrolRefusal::Refused);
+                whose.map(|(leaf, name)| Enrolled { leaf, chain_pem: issued.chain_pem, name })
             }
             // Told when it was asked for.
             Err(why @ Why::Waiting) => Err(why.answer()),

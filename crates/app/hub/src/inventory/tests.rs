@@ -81,7 +81,12 @@ fn new_identities_are_pending_and_nothing_but_fields_changes_afterwards() {
     let after = desk.row("a").unwrap();
     assert_eq!(
         *after,
-        IdentityRow { group: "h".into(), state: LifecycleState::Disabled, state_reason: "lost".into(), ..(*a).clone() },
+        IdentityRow {
+            group: "h".into(),
+            state: LifecycleState::Disabled,
+            state_reason: "import".into(),
+            ..(*a).clone()
+        },
         "id, kind, state and notes are as they were"
     );
     desk.check();

@@ -23,7 +23,7 @@ use landlock::RulesetStatus;
 use portreeve_config::{Loaded, Role, Sources, load};
 use portreeve_http_server::{HttpServer, Pulse, socket_path};
 use portreeve_hub::{Actor, AdminRequest, Hub};
-use portreeve_mqtt_server::{Admission, MqttServer, now};
+use portreeve_mqtt_server::{Admission, MqttServer, ProvisioningServer, now};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -96,6 +96,7 @@ fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
 struct Running {
     hub: Arc<Hub>,
     mqtt: MqttServer,
+    provisioning: Option<ProvisioningServer>,
     http: HttpServer,
     pulse: Arc<Pulse>,
     clock: Clock,
@@ -109,7 +110,12 @@ impl Running {
             .map_err(|error| Failure::Usage(format!("cannot listen on {listen} (mqtt.listen): {error}")))?;
         let pulse = Arc::new(Pulse::default());
         let mqtt_at = mqtt.local_addr().to_string();
-        let http = HttpServer::start(&hub, &admission, Arc::clone(&pulse), vec![("mqtt".into(), mqtt_at.clone())])
+        let provisioning = ProvisioningServer::start(&hub, &admission)
+            .map_err(|error| Failure::Usage(format!("cannot listen (mqtt.provisioning_listen): {error}")))?;
+        let mut listeners = vec![("mqtt".into(), mqtt_at.clone())];
+        let provisioning_at = provisioning.as_ref().map(|server| server.local_addr().to_string());
+        listeners.extend(provisioning_at.map(|address| ("mqtt_provisioning".into(), address)));
+        let http = HttpServer::start(&hub, &admission, Arc::clone(&pulse), listeners)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let clock = Clock::start(Arc::clone(&hub), Arc::clone(&pulse))
             .map_err(|error| Failure::Usage(format!("cannot start the clock: {error}")))?;
@@ -117,7 +123,7 @@ impl Running {
         systemd::ready("serving");
         // Whoever closed standard output does not want to hear it.
         let _ = say(&greeting(&hub, &mqtt_at, data));
-        Ok(Self { hub, mqtt, http, pulse, clock })
+        Ok(Self { hub, mqtt, provisioning, http, pulse, clock })
     }
 
     /// Lets clients go, then closes everything. Tells whether the store took all that was pending.
@@ -125,15 +131,19 @@ impl Running {
         let (done, stopped) = oneshot::channel();
         // In a thread, so that a second signal is heard meanwhile.
         thread::spawn(move || {
-            let Self { hub, mqtt, http, pulse, clock } = self;
+            let Self { hub, mqtt, provisioning, http, pulse, clock } = self;
             systemd::stopping();
             pulse.stop();
             mqtt.stop_accepting();
             http.stop_accepting();
+            provisioning.iter().for_each(ProvisioningServer::stop);
             hub.drain();
             let until = Instant::now() + Duration::from_secs(hub.config().hub.drain_s);
             mqtt.join(until.saturating_duration_since(Instant::now()));
             http.join(until.saturating_duration_since(Instant::now()));
+            if let Some(provisioning) = provisioning {
+                provisioning.join(until.saturating_duration_since(Instant::now()));
+            }
             clock.stop();
             let finished = hub.finish(FINISH_TIMEOUT);
             // The store brings its files in order when the last holder lets go.

@@ -52,6 +52,9 @@ impl Open {
             let publish = portreeve_mqtt::decode_publish_to(self.version, Sender::Client, packet, known)?;
             return self.publish(hub, turn, &publish, tally);
         }
+        if portreeve_mqtt::is_connect(packet) {
+            return Err(Violation::protocol("MQTT-3.1.0-2", "a second CONNECT").into());
+        }
         match portreeve_mqtt::decode(self.version, Sender::Client, packet)? {
             Packet::PubAck(ack) => self.puback(turn, &ack),
             Packet::PubRec(ack) => self.pubrec(hub, turn, &ack),
@@ -87,7 +90,6 @@ impl Open {
                 Ok(())
             }
             Packet::Disconnect(disconnect) => self.disconnect(&disconnect),
-            Packet::Connect(_) => Err(Violation::protocol("MQTT-3.1.0-2", "a second CONNECT").into()),
             Packet::Auth(_) => {
                 Err(Violation::protocol("MQTT-4.12.0-6", "AUTH without an authentication method").into())
             }
