@@ -33,6 +33,20 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Who works on the data directory of a hub that does not run.
+    pub const OFFLINE: &'static str = "offline";
+
+    /// Whether somebody can be one of two persons: with the hub stopped, everybody has the same name.
+    ///
+    /// # Errors
+    /// [`AdminError::Refused`].
+    pub(crate) fn expect_to_be_known(&self) -> Result<(), AdminError> {
+        if self.name != Self::OFFLINE {
+            return Ok(());
+        }
+        Err(AdminError::Refused("this needs two persons, and the hub has to run to tell them apart".into()))
+    }
+
     fn at(&self, now: UnixMillis) -> By<'_> {
         By { actor: &self.name, reason: "", at: now }
     }
@@ -356,17 +370,17 @@ impl AdminRequest {
 }
 
 impl AdminRequest {
-    /// Whether it changes whom certificates are issued to on whose word: one person alone may not do that where
-    /// `admin.two_persons` says so (CSA-SCN-08).
+    /// Whether it extends to whom certificates are issued on whose word: one person alone may not do that where
+    /// `admin.two_persons` says so (CSA-SCN-08). To withdraw trust must not wait for anybody.
     fn is_of_ca(&self) -> bool {
-        matches!(self, Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. })
+        matches!(self, Self::EnrolmentGroupAdd { .. })
     }
 
     /// What it is about, for whoever has to consent.
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
-            Self::EnrolmentGroupRemove { name } | Self::DeviceDispose { name, .. } => name.to_string(),
+            Self::DeviceDispose { name, .. } => name.to_string(),
             _ => String::new(),
         }
     }
@@ -374,8 +388,7 @@ impl AdminRequest {
     /// What it does, for whoever has to consent.
     pub(crate) fn title(&self) -> String {
         match self {
-            Self::EnrolmentGroupAdd { .. } => "add an enrolment group".into(),
-            Self::EnrolmentGroupRemove { .. } => "remove an enrolment group".into(),
+            Self::EnrolmentGroupAdd { settings } => format!("add an enrolment group: {settings}"),
             Self::DeviceDispose { statement, .. } => format!("disposal: {statement}"),
             _ => String::new(),
         }

@@ -4,7 +4,11 @@
 //! Whoever asked cannot consent. Each matter is bound to exactly what was asked: the identity and its key, or the whole
 //! request; what waits, and what was said of it, survives a restart (CSA-CRD-08).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use portreeve_events::Kind as EventKind;
@@ -17,6 +21,12 @@ use crate::{Actor, AdminError, AdminRequest, Hub, Outcome};
 
 /// Where they lie among the registry's blobs; behind it stands the number.
 const PREFIX: &str = "approval/";
+/// The first number that was never given out. None is used again: what somebody saw under a number is what they consent to.
+const NEXT_BLOB: &str = "approvals/next";
+/// Operators' requests that may wait: they have room of their own, which no device can take.
+const REQUESTS_MAX: usize = 100;
+/// Answers to devices that are kept until they are used or their time is over, for each that may wait.
+const ANSWERED_FACTOR: usize = 4;
 /// Longest reason that is kept, characters.
 const REASON_CHARS_MAX: usize = 256;
 
@@ -70,9 +80,20 @@ pub(crate) struct Wish<'a> {
     pub(crate) asked_by: &'a str,
 }
 
-/// All approvals, by number. Numbers ascend and are not used again while one that was given before them is kept.
+/// All approvals, by number.
 #[derive(Debug, Default)]
-pub(crate) struct Approvals(Mutex<BTreeMap<u64, Approval>>);
+pub(crate) struct Approvals {
+    all: Mutex<Book>,
+    /// Devices' questions that wait, for who must not wait for the lock.
+    waiting: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    entries: BTreeMap<u64, Approval>,
+    /// The first number that was never given out.
+    next: u64,
+}
 
 impl Approvals {
     /// Those that were stored. One that cannot be read is void: whoever needs it asks again.
@@ -85,11 +106,22 @@ impl Approvals {
             }
             read
         });
-        Self(Mutex::new(stored.collect()))
+        let entries: BTreeMap<u64, Approval> = stored.collect();
+        let next = blobs.iter().find(|(name, _)| name == NEXT_BLOB);
+        let next = next.and_then(|(_, bytes)| bytes.as_slice().try_into().ok()).map_or(1, u64::from_be_bytes);
+        let next = entries.last_key_value().map_or(next, |(number, _)| next.max(number + 1));
+        let approvals = Self { all: Mutex::new(Book { entries, next }), waiting: AtomicUsize::new(0) };
+        approvals.count(&approvals.all.lock());
+        approvals
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.lock().len()
+    /// Devices' questions that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    fn count(&self, book: &Book) {
+        self.waiting.store(book.entries.values().filter(|approval| approval.is_waiting_device()).count(), Relaxed);
     }
 }
 
@@ -107,6 +139,14 @@ fn delete(number: &u64) -> RegistryOp {
 }
 
 impl Approval {
+    fn is_request(&self) -> bool {
+        matches!(self.matter, Matter::Request { .. })
+    }
+
+    fn is_waiting_device(&self) -> bool {
+        !self.is_request() && self.answer.is_none()
+    }
+
     fn is_for(&self, wish: &Wish<'_>) -> bool {
         matches!(&self.matter, Matter::Certificate { identity, key, .. } if *identity == wish.identity && *key == wish.key)
     }
@@ -143,36 +183,41 @@ impl Approval {
 impl Hub {
     /// Whether somebody has consented to this certificate; if nobody was asked yet, the question is put.
     pub(crate) fn consent_to(&self, wish: &Wish<'_>, now: UnixMillis) -> Result<Consent, StoreError> {
-        let mut all = self.approvals.0.lock();
-        if let Some(found) = all.values().find(|approval| approval.is_for(wish) && now < approval.expires) {
+        let mut book = self.approvals.all.lock();
+        if let Some(found) = book.entries.values().find(|approval| approval.is_for(wish) && now < approval.expires) {
             return Ok(match &found.answer {
                 None => Consent::Waiting,
                 Some(Answer { granted: true, .. }) => Consent::Granted,
                 Some(_) => Consent::Refused,
             });
         }
-        let overtaken: Vec<u64> =
-            all.iter().filter(|(_, approval)| approval.is_overtaken_by(wish)).map(|(number, _)| *number).collect();
+        let overtaken = book.entries.iter().filter(|(_, approval)| approval.is_overtaken_by(wish));
+        let overtaken: BTreeSet<u64> = overtaken.map(|(number, _)| *number).collect();
         let matter = Matter::Certificate {
             identity: wish.identity,
             name: wish.name.clone(),
             key: wish.key,
             proof: wish.proof.to_owned(),
         };
-        let asked = self.ask(&mut all, matter, wish.asked_by, &overtaken, now)?;
+        let asked = self.ask(&mut book, matter, wish.asked_by, overtaken, now)?;
         Ok(if asked.is_some() { Consent::Waiting } else { Consent::Full })
+    }
+
+    /// Whether a further device's question would find room.
+    pub(crate) fn has_room_for_a_question(&self) -> bool {
+        self.approvals.waiting() < self.config().limits.approvals_waiting
     }
 
     /// The certificate was issued.
     pub(crate) fn consent_used(&self, wish: &Wish<'_>) {
-        let mut all = self.approvals.0.lock();
-        let Some(number) = all.iter().find(|(_, approval)| approval.is_for(wish)).map(|(number, _)| *number) else {
-            return;
-        };
+        let mut book = self.approvals.all.lock();
+        let found = book.entries.iter().find(|(_, approval)| approval.is_for(wish));
+        let Some(number) = found.map(|(number, _)| *number) else { return };
         // If it stays, it permits the same certificate once more, and goes when its time is over.
         if self.registry.put_blobs(&[delete(&number)]).is_ok() {
-            all.remove(&number);
+            book.entries.remove(&number);
         }
+        self.approvals.count(&book);
     }
 
     /// Keeps an operator's request until somebody else consents.
@@ -182,38 +227,54 @@ impl Hub {
         request: AdminRequest,
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
+        actor.expect_to_be_known()?;
         let matter = Matter::Request { request: Box::new(request) };
-        let asked = self.ask(&mut self.approvals.0.lock(), matter, &actor.name, &[], now)?;
+        let asked = self.ask(&mut self.approvals.all.lock(), matter, &actor.name, BTreeSet::new(), now)?;
         let number = asked.ok_or_else(|| AdminError::Refused("too many requests wait for approval already".into()))?;
         Ok(Outcome::waiting(number))
     }
 
-    /// Puts a question, in place of those that are `overtaken`. `None` when as many wait as may.
+    /// Puts a question; those that are over, and those that it takes the place of, go. `None` when as many wait as may.
     fn ask(
         &self,
-        all: &mut BTreeMap<u64, Approval>,
+        book: &mut Book,
         matter: Matter,
         asked_by: &str,
-        overtaken: &[u64],
+        overtaken: BTreeSet<u64>,
         now: UnixMillis,
     ) -> Result<Option<u64>, StoreError> {
         let config = self.config();
-        let over = all.iter().filter(|(_, approval)| now >= approval.expires).map(|(number, _)| *number);
-        let gone: Vec<u64> = over.chain(overtaken.iter().copied()).collect();
-        if all.len() - gone.len() >= config.limits.approvals_waiting {
-            let detail = format_args!("{} matters wait for approval", all.len());
-            self.emit(EventKind::LimitReached, None, None, None, detail);
-            return Ok(None);
-        }
-        let number = all.last_key_value().map_or(1, |(number, _)| number + 1);
+        let over = book.entries.iter().filter(|(_, approval)| now >= approval.expires).map(|(number, _)| *number);
+        let gone: BTreeSet<u64> = over.chain(overtaken).collect();
         let expires = now.plus(Duration::from_secs(config.admin.approval_valid_s));
         let approval = Approval { matter, asked_by: asked_by.to_owned(), asked: now, expires, answer: None };
         let mut ops: Vec<RegistryOp> = gone.iter().map(delete).collect();
-        ops.push(put(number, &approval));
+        let left = || book.entries.iter().filter(|(number, _)| !gone.contains(number)).map(|(_, approval)| approval);
+        let is_full = if approval.is_request() {
+            left().filter(|approval| approval.is_request()).count() >= REQUESTS_MAX
+        } else {
+            let max = config.limits.approvals_waiting;
+            left().filter(|approval| approval.is_waiting_device()).count() >= max
+                || left().filter(|approval| !approval.is_request()).count() >= max.saturating_mul(ANSWERED_FACTOR)
+        };
+        let number = book.next;
+        if !is_full {
+            ops.push(put(number, &approval));
+            ops.push(RegistryOp::PutBlob { name: NEXT_BLOB.into(), bytes: (number + 1).to_be_bytes().to_vec() });
+        }
         self.registry.put_blobs(&ops)?;
-        gone.iter().for_each(|number| drop(all.remove(number)));
+        gone.iter().for_each(|number| drop(book.entries.remove(number)));
         let told = approval.to_json(number);
-        all.insert(number, approval);
+        if !is_full {
+            book.next = number + 1;
+            book.entries.insert(number, approval);
+        }
+        self.approvals.count(book);
+        if is_full {
+            let detail = format_args!("{} matters wait for approval", book.entries.len());
+            self.emit(EventKind::LimitReached, None, None, None, detail);
+            return Ok(None);
+        }
         let detail = format_args!("{number}: {}, by {asked_by}", told["what"].as_str().unwrap_or_default());
         self.emit(EventKind::ApprovalAsked, told["subject"].as_str(), None, None, detail);
         Ok(Some(number))
@@ -221,12 +282,12 @@ impl Hub {
 
     /// Everything that waits or was answered and is not used up, oldest first.
     pub(crate) fn approvals(&self, now: UnixMillis) -> Outcome {
-        let all = self.approvals.0.lock();
-        let open = all.iter().filter(|(_, approval)| now < approval.expires);
+        let book = self.approvals.all.lock();
+        let open = book.entries.iter().filter(|(_, approval)| now < approval.expires);
         Outcome::ok(open.map(|(number, approval)| approval.to_json(*number)).collect())
     }
 
-    /// An operator consents or does not. A request that is consented to is done at once.
+    /// An operator consents or does not. A request that is consented to is done at once; if it cannot be, it waits on.
     pub(crate) fn answer_approval(
         &self,
         actor: &Actor,
@@ -235,44 +296,65 @@ impl Hub {
         reason: &str,
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
-        let mut all = self.approvals.0.lock();
-        let found = all.get(&number).filter(|approval| now < approval.expires && approval.answer.is_none());
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
+        let approval =
+            self.take_answer(actor, number, Answer { granted, by: actor.name.clone(), at: now, reason }, now)?;
+        let told = approval.to_json(number);
+        let done = match &approval.matter {
+            Matter::Request { request } if granted => {
+                let both = Actor { name: format!("{} and {}", approval.asked_by, actor.name), role: actor.role };
+                self.perform(&both, (**request).clone(), now)
+            }
+            Matter::Request { .. } | Matter::Certificate { .. } => Ok(Outcome::ok(told.clone())),
+        };
+        self.keep_answer(number, &approval, done.is_ok())?;
+        let outcome = done?;
+        let verdict = if granted { "granted" } else { "refused" };
+        let detail = format_args!("{number}: {verdict} by {}", actor.name);
+        self.emit(EventKind::ApprovalAnswered, told["subject"].as_str(), None, None, detail);
+        Ok(outcome)
+    }
+
+    /// Notes an answer in memory, so that nobody gives another meanwhile.
+    fn take_answer(&self, actor: &Actor, number: u64, answer: Answer, now: UnixMillis) -> Result<Approval, AdminError> {
+        let mut book = self.approvals.all.lock();
+        let found =
+            book.entries.get_mut(&number).filter(|approval| now < approval.expires && approval.answer.is_none());
         let missing = || {
             AdminError::Refused(format!("nothing waits under the number {number}; `portreeve approval list` shows all"))
         };
-        let mut approval = found.cloned().ok_or_else(missing)?;
-        if granted && approval.asked_by == actor.name {
-            return Err(AdminError::Refused(format!("{} asked for this; somebody else has to consent", actor.name)));
+        let approval = found.ok_or_else(missing)?;
+        if answer.granted {
+            actor.expect_to_be_known()?;
+            if approval.asked_by == actor.name {
+                return Err(AdminError::Refused(format!(
+                    "{} asked for this; somebody else has to consent",
+                    actor.name
+                )));
+            }
         }
         match &approval.matter {
             Matter::Certificate { .. } => self.expect_key_manager(actor)?,
             Matter::Request { request } => self.expect_permission(actor, request)?,
         }
-        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
-        approval.answer = Some(Answer { granted, by: actor.name.clone(), at: now, reason });
-        let told = approval.to_json(number);
-        let op = match &approval.matter {
-            // The device hears of it when it comes again.
-            Matter::Certificate { .. } => put(number, &approval),
-            Matter::Request { .. } => delete(&number),
-        };
-        self.registry.put_blobs(&[op])?;
-        let Approval { matter, asked_by, .. } = approval.clone();
-        match &matter {
-            Matter::Certificate { .. } => drop(all.insert(number, approval)),
-            Matter::Request { .. } => drop(all.remove(&number)),
+        approval.answer = Some(answer);
+        let approval = approval.clone();
+        self.approvals.count(&book);
+        Ok(approval)
+    }
+
+    /// Stores an answer, which a device hears when it comes again. A request is over with it. What was not done waits on.
+    fn keep_answer(&self, number: u64, approval: &Approval, is_done: bool) -> Result<(), StoreError> {
+        let mut book = self.approvals.all.lock();
+        let op = if approval.is_request() { delete(&number) } else { put(number, approval) };
+        let kept = if is_done { self.registry.put_blobs(&[op]) } else { Ok(()) };
+        if !is_done || kept.is_err() {
+            book.entries.entry(number).and_modify(|approval| approval.answer = None);
+        } else if approval.is_request() {
+            book.entries.remove(&number);
         }
-        drop(all);
-        let verdict = if granted { "granted" } else { "refused" };
-        let detail = format_args!("{number}: {verdict} by {}", actor.name);
-        self.emit(EventKind::ApprovalAnswered, told["subject"].as_str(), None, None, detail);
-        match matter {
-            Matter::Request { request } if granted => {
-                let both = Actor { name: format!("{asked_by} and {}", actor.name), role: actor.role };
-                self.perform(&both, *request, now)
-            }
-            _ => Ok(Outcome::ok(told)),
-        }
+        self.approvals.count(&book);
+        kept
     }
 }
 
@@ -381,13 +463,58 @@ mod tests {
         let ask = |wish: &Wish<'_>, now| office.hub.consent_to(wish, now).unwrap();
         assert_eq!(ask(&wish(identity, 1), office.now), Consent::Waiting);
         assert_eq!(ask(&wish(identity, 2), office.now), Consent::Waiting, "in place of the first");
-        assert_eq!(office.hub.approvals.len(), 1);
+        assert_eq!(office.hub.approvals.all.lock().entries.len(), 1);
         let other = IdentityId(uuid::Uuid::from_u128(2));
         assert_eq!(ask(&wish(other, 3), office.now), Consent::Waiting);
         let third = IdentityId(uuid::Uuid::from_u128(3));
         assert_eq!(ask(&wish(third, 4), office.now), Consent::Full);
+        // Operators have room that devices cannot take, and their numbers are never used again.
+        let first = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
+        let _ = office.answer("alice", Role::KeyManager, first, false).unwrap();
+        let second = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
+        assert!(second > first);
+        for _ in 1..REQUESTS_MAX {
+            let _ = office.ask("alice", Role::KeyManager, add("pumps")).unwrap();
+        }
         assert!(matches!(office.ask("alice", Role::KeyManager, add("pumps")), Err(AdminError::Refused(_))));
         assert_eq!(ask(&wish(third, 4), office.later(HOUR_S + 1)), Consent::Waiting);
-        assert_eq!(office.hub.approvals.len(), 1);
+        // One that is over and overtaken at once goes once.
+        assert_eq!(ask(&wish(third, 5), office.later(2 * HOUR_S + 2)), Consent::Waiting);
+        assert_eq!(office.hub.approvals.all.lock().entries.len(), 1);
+    }
+
+    /// What cannot be done is not used up, and what is asked for can be seen.
+    #[test]
+    fn a_request_that_fails_waits_on_and_says_what_it_is() {
+        let office = Office::new(|_| {});
+        let [first, second] = [(); 2].map(|()| number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap()));
+        let told = office.hub.approvals(office.now).result;
+        let [one, other] = [0, 1].map(|row| told[row]["what"].as_str().unwrap().to_owned());
+        assert!(
+            one.contains("SHA-256") && one.contains("{serial}") && one != other,
+            "each has a key of its own: {one}"
+        );
+        let _ = office.answer("bob", Role::KeyManager, first, true).unwrap();
+        assert!(
+            matches!(office.answer("bob", Role::KeyManager, second, true), Err(AdminError::Refused(_))),
+            "is there"
+        );
+        let _ = office
+            .ask("bob", Role::KeyManager, AdminRequest::EnrolmentGroupRemove { name: "pumps".parse().unwrap() })
+            .unwrap();
+        assert_eq!(office.groups(), 0, "trust is withdrawn by one person");
+        let _ = office.answer("bob", Role::KeyManager, second, true).unwrap();
+        assert_eq!(office.groups(), 1);
+    }
+
+    /// With the hub stopped everybody is the same person.
+    #[test]
+    fn nobody_is_two_persons_offline() {
+        let office = Office::new(|_| {});
+        assert!(matches!(office.ask(Actor::OFFLINE, Role::Administrator, add("pumps")), Err(AdminError::Refused(_))));
+        let asked = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
+        let granted = office.answer(Actor::OFFLINE, Role::Administrator, asked, true);
+        assert!(matches!(granted, Err(AdminError::Refused(_))));
+        assert_eq!(office.groups(), 0);
     }
 }

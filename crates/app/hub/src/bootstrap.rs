@@ -159,7 +159,7 @@ impl Hub {
         let sources = policies::stored_sources(&registry_contents.blobs).map_err(OpenError::Policy)?;
         let policy = PolicySet::compile(&sources, Epoch(1)).map_err(|d| OpenError::Policy(policies::join(&d)))?;
         let hub_credentials = hub_certificate(&pki, &authority, &keys, &config, now)?;
-        let groups = crate::enrol::Groups::resume(&registry_contents.blobs, now);
+        let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
@@ -201,6 +201,7 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            suspects: Mutex::default(),
             postures: crate::posture::Postures::default(),
             publication,
             admissions: limits::Admissions::default(),
@@ -227,8 +228,13 @@ impl Hub {
         self.tls.replace_certificate(credentials)?;
         self.tls.replace_anchors(&self.authority.device_anchors())?;
         self.registry.set_rules(&config.inventory);
-        self.config.store(Arc::new(config));
+        let before = self.config.swap(Arc::new(config));
         self.raise_generation();
+        // What policies are told of identities depends on it.
+        if before.lifecycle.firmware_min != self.config().lifecycle.firmware_min {
+            let sessions: Vec<_> = self.sessions.lock().by_id.values().cloned().collect();
+            self.reauthorize(&sessions, now);
+        }
         Ok(())
     }
 }

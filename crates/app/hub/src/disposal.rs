@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     Actor, AdminError, Hub,
     broker::{Envelope, Message},
-    registry::{By, DISPOSAL, WIPE},
+    registry::{ASKED, By, DISPOSAL, WIPE},
 };
 
 /// Longest statement, characters.
@@ -34,7 +34,7 @@ impl Hub {
         if row.state != LifecycleState::Quarantined {
             self.move_identity(name, LifecycleState::Quarantined, By { reason: "to be wiped", ..by })?;
         }
-        self.registry.note(row.id, WIPE, "asked", by)?;
+        self.registry.note(row.id, WIPE, ASKED, by)?;
         let payload = json!({ "wipe": true, "asked_ms": now.0 }).to_string();
         self.command_to_wipe(name, payload.as_bytes(), now);
         Ok(json!({ "name": name, "wipe": "asked", "topic": wipe_topic(name) }))

@@ -54,7 +54,7 @@ use portreeve_pki::Authority;
 use portreeve_policy::{Action, Context, Decision, PolicySet};
 use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
-use portreeve_types::{LifecycleState, Qos, UnixMillis};
+use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
 pub use bootstrap::{OpenError, Prepared};
@@ -102,6 +102,8 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    /// Who is to be quarantined.
+    suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
     publication: revocation::Publication,
     admissions: Admissions,
@@ -377,8 +379,11 @@ impl Hub {
         {
             tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
         }
+        if is_idle {
+            self.quarantine_suspects(now.wall);
+        }
         if is_idle && due(&mut upkeep.reports_ms, 1000) {
-            self.flush_reports(now.wall);
+            self.flush_reports(now);
         }
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
         if due(postures_ms, POSTURES_EVERY_MS) {
@@ -487,7 +492,9 @@ impl Hub {
     /// Writes what is pending. `false` if the store could not take it in time.
     #[must_use]
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
-        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_superseded(self.wall_clock()).is_ok();
+        let now = self.wall_clock();
+        self.write_reports(now);
+        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_superseded(now).is_ok();
         self.journal.flush(timeout) && seen
     }
 

@@ -245,7 +245,7 @@ impl Hub {
             row("provisioning_packets", l.provisioning_packets.into(), high(&admissions.provisioning_packets)),
             row("provisioning_bytes", l.provisioning_bytes, high(&admissions.provisioning_bytes)),
             row("certificates_per_s", l.certificates_per_s.into(), self.enrolment.certificates_in_use()),
-            row("approvals_waiting", l.approvals_waiting as u64, self.approvals.len() as u64),
+            row("approvals_waiting", l.approvals_waiting as u64, self.approvals.waiting() as u64),
             row("ocsp_answers_per_s", l.ocsp_answers_per_s.into(), self.publication.answers_in_use()),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
             row("bytes_per_s", l.bytes_per_s, bytes_now),

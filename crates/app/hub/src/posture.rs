@@ -46,7 +46,8 @@ impl Hub {
     pub(crate) fn is_silent(&self, row: &IdentityRow, now: UnixMillis) -> bool {
         let config = self.config();
         let Some(&heartbeat_s) = config.lifecycle.heartbeat_max_s.get(&row.group) else { return false };
-        let last = self.registry.last_seen(row).unwrap_or(row.created);
+        // While the hub was down nobody could be heard.
+        let last = self.registry.last_seen(row).unwrap_or(row.created).max(self.started);
         row.state == LifecycleState::Active
             && now.since(last) > Duration::from_secs(heartbeat_s)
             && !self.is_connected(row.id)

@@ -6,13 +6,14 @@
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use portreeve_events::Kind as EventKind;
-use portreeve_types::{IdentityId, UnixMillis};
+use portreeve_store::IdentityRow;
+use portreeve_types::{Bucket, IdentityId, IdentityName, UnixMillis};
 use serde::Deserialize;
 
 use crate::{
-    Fields, Hub,
+    Fields, Hub, Now,
     broker::Session,
-    registry::{By, WIPE},
+    registry::{ASKED, WIPE},
 };
 
 /// Longest report.
@@ -39,7 +40,7 @@ impl Report {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Inventory {
     firmware: Option<String>,
     model: Option<String>,
@@ -52,12 +53,24 @@ struct Said {
     wiped: bool,
 }
 
+/// Reports of one device that are taken at once, and how long it takes until one more is: its history is not to be filled by
+/// itself.
+const REPORTS_BURST: u64 = 10;
+const REPORT_EVERY_S: u64 = 3600;
+/// Identities that one commit writes; the rest is for the next second.
+const WRITTEN_AT_ONCE: usize = 256;
+
 /// Reports not yet in the registry: the newest of each device.
 #[derive(Debug, Default)]
-pub(crate) struct Reports(Mutex<HashMap<IdentityId, Said>>);
+pub(crate) struct Reports {
+    said: Mutex<HashMap<IdentityId, Said>>,
+    /// An entry lasts until it is full again, and there is one for an identity at most.
+    rates: Mutex<HashMap<IdentityId, Bucket>>,
+}
 
 impl Hub {
-    /// Takes note of a report. Nobody waits for the disk here.
+    /// Takes note of a report. Nobody waits for the disk here; a report that the power takes is said again, when the device
+    /// starts or is asked.
     pub(crate) fn take_report(&self, session: &Session, report: Report, payload: &[u8]) {
         let inventory = match report {
             Report::Inventory if payload.len() <= REPORT_BYTES_MAX => serde_json::from_slice::<Inventory>(payload).ok(),
@@ -68,33 +81,82 @@ impl Hub {
             let why = format_args!("a report that is no JSON object of at most {REPORT_BYTES_MAX} bytes");
             return self.emit_for(session, EventKind::ReportRefused, why);
         };
-        let mut said = self.reports.0.lock();
+        let mut said = self.reports.said.lock();
         let said = said.entry(session.key.identity).or_default();
         said.wiped |= report == Report::Wiped;
         said.inventory.firmware = inventory.firmware.or(said.inventory.firmware.take());
         said.inventory.model = inventory.model.or(said.inventory.model.take());
     }
 
-    /// Writes down what devices have said since the last call. What cannot be written is said again by its device some day.
-    pub(crate) fn flush_reports(&self, now: UnixMillis) {
-        let said = std::mem::take(&mut *self.reports.0.lock());
-        for (id, said) in said {
-            let Some(row) = self.registry.row(id) else { continue };
-            let by = By { actor: row.name.as_str(), reason: "its own report", at: now };
-            if said.wiped && self.registry.note(id, WIPE, "confirmed", by).is_ok() {
-                self.tell_change(row.name.as_str(), &row, "wiped");
+    /// Writes down what devices have said, as far as their rates permit.
+    pub(crate) fn flush_reports(&self, now: Now) {
+        self.reports.rates.lock().retain(|_, rate| !rate.is_full(now.mono_ms));
+        let news = self.news(WRITTEN_AT_ONCE);
+        let permitted = |(id, said): (IdentityId, Said)| {
+            let mut rates = self.reports.rates.lock();
+            let rate = rates.entry(id).or_insert_with(|| Bucket::new(1, REPORTS_BURST * REPORT_EVERY_S, now.mono_ms));
+            if said.wiped || rate.take(REPORT_EVERY_S, now.mono_ms) {
+                return Some((id, said));
             }
-            let Inventory { firmware, model } = said.inventory;
-            let is_news = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new != old);
-            if !is_news(&firmware, &row.firmware) && !is_news(&model, &row.model) {
-                continue;
-            }
-            match self.registry.report(&row.name, &Fields { firmware, model, ..Fields::default() }, by) {
+            let name = self.name_of(id);
+            let why = format_args!("it reports more often than once in {REPORT_EVERY_S} s");
+            self.emit(EventKind::ReportRefused, name.as_ref().map(IdentityName::as_str), None, None, why);
+            None
+        };
+        self.write(news.into_iter().filter_map(permitted).collect(), now.wall);
+    }
+
+    /// Writes down all that is left, at the end.
+    pub(crate) fn write_reports(&self, now: UnixMillis) {
+        self.write(self.news(usize::MAX), now);
+    }
+
+    /// Takes out what is news to the registry, of so many identities.
+    fn news(&self, identities_max: usize) -> Vec<(IdentityId, Said)> {
+        let mut all = self.reports.said.lock();
+        let some: Vec<IdentityId> = all.keys().copied().take(identities_max).collect();
+        let taken = some.into_iter().filter_map(|id| all.remove_entry(&id));
+        taken.filter(|(id, said)| self.registry.row(*id).is_some_and(|row| said.wiped || said.is_news(&row))).collect()
+    }
+
+    /// One commit for all of them.
+    fn write(&self, news: Vec<(IdentityId, Said)>, now: UnixMillis) {
+        let entries: Vec<_> = news
+            .iter()
+            .map(|(id, said)| {
+                let Inventory { firmware, model } = said.inventory.clone();
+                (*id, Fields { firmware, model, ..Fields::default() }, said.wiped && self.is_asked_to_wipe(*id))
+            })
+            .collect();
+        match self.registry.report(&entries, now) {
+            Ok(outcomes) => outcomes.into_iter().for_each(|outcome| match outcome {
                 Ok(row) => self.identity_changed(row.name.as_str(), &row, "reported"),
-                Err(error) => {
-                    self.emit(EventKind::ReportRefused, Some(row.name.as_str()), None, None, format_args!("{error}"));
+                Err((name, error)) => {
+                    self.emit(EventKind::ReportRefused, Some(name.as_str()), None, None, format_args!("{error}"));
+                }
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "reports of devices could not be written; they are kept for the next try");
+                let mut all = self.reports.said.lock();
+                for (id, said) in news {
+                    all.entry(id).or_insert(said);
                 }
             }
         }
+    }
+
+    /// Whether the newest word about wiping is the command: a confirmation that nobody waits for is none.
+    fn is_asked_to_wipe(&self, id: IdentityId) -> bool {
+        let Some(history) = self.registry.row(id).and_then(|row| self.registry.history(&row).ok()) else {
+            return false;
+        };
+        history.iter().rev().find(|change| change.field == WIPE).is_some_and(|change| change.after == ASKED)
+    }
+}
+
+impl Said {
+    fn is_news(&self, row: &IdentityRow) -> bool {
+        let differs = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new != old);
+        differs(&self.inventory.firmware, &row.firmware) || differs(&self.inventory.model, &row.model)
     }
 }

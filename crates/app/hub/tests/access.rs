@@ -511,6 +511,7 @@ fn a_device_in_two_places_is_noticed() {
         assert_eq!(seen(), 0, "{response:?}");
         let (mut other, got) = connect_from(there, "lamp:three");
         assert_eq!(seen(), told, "{response:?}");
+        bench.hub.tick(bench.now);
         let state = bench.hub.registry().find(&"lamp".parse().unwrap()).unwrap().state;
         match response {
             TwoPlaces::Ignore | TwoPlaces::Alert => assert_eq!(reason(&got), Reason::SUCCESS),

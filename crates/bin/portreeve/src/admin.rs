@@ -117,7 +117,7 @@ impl Administration {
             }
             error.into()
         })?;
-        let actor = Actor { name: "offline".into(), role: Role::Administrator };
+        let actor = Actor { name: Actor::OFFLINE.into(), role: Role::Administrator };
         let outcome = hub.administer(&actor, request)?;
         if !hub.finish(FINISH_TIMEOUT) {
             return Err(Failure::Refused(

@@ -107,16 +107,26 @@ impl AllowList {
         known: Option<u64>,
         now: UnixMillis,
     ) -> Result<Self, DocumentRefusal> {
+        let list = Self::reopen(document, signers)?;
+        Span { issued: list.issued, expires: list.expires }.check(Some(now), SKEW_MS)?;
+        match known.filter(|&have| list.version <= have) {
+            Some(have) => Err(DocumentRefusal::NotNewer { have, got: list.version }),
+            None => Ok(list),
+        }
+    }
+
+    /// Reads a list that was taken before, whatever the time is now: one that is over admits nobody ([`Self::admit`]), and its
+    /// version still counts.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for time and version.
+    pub fn reopen(document: &[u8], signers: &[SubjectPublicKey]) -> Result<Self, DocumentRefusal> {
         let content: Content = open(&KIND, document, signers)?;
         let bad = |reason: &str| DocumentRefusal::Content(reason.to_owned());
         if content.format != 1 {
             return Err(bad("an unknown format"));
         }
         let span = Span::from_seconds(content.issued_s, content.expires_s).ok_or(bad("it ends before it begins"))?;
-        span.check(Some(now), SKEW_MS)?;
-        if let Some(have) = known.filter(|&have| content.version <= have) {
-            return Err(DocumentRefusal::NotNewer { have, got: content.version });
-        }
         if content.devices.len() > ALLOW_LIST_DEVICES_MAX {
             return Err(bad(COUNT));
         }

@@ -74,7 +74,7 @@ pub use key::{
 pub use leaf::{LeafFacts, leaf_facts};
 pub use manufacturer::{
     MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX, MAKER_CHAIN_MAX, MAKER_CRL_BYTES_MAX, Maker, MakerError,
-    MakerIdentity, MakerRefusal,
+    MakerIdentity, MakerRefusal, RevocationListFacts, revocation_list_facts,
 };
 pub use name_template::{NameFacts, NameTemplate, TemplateError};
 pub use ocsp::{

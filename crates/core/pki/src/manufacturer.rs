@@ -56,6 +56,24 @@ pub enum MakerError {
     },
 }
 
+/// What tells one revocation list from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationListFacts {
+    /// The CA that made it: its name, in DER.
+    pub issuer: Vec<u8>,
+    /// When.
+    pub this_update: UnixMillis,
+}
+
+/// Whose a revocation list is, and how new. That the CA has signed it is not asked here. `None` for what is none.
+#[must_use]
+pub fn revocation_list_facts(der: &[u8]) -> Option<RevocationListFacts> {
+    let (rest, parsed) = x509_parser::parse_x509_crl(der).ok()?;
+    let seconds = u64::try_from(parsed.last_update().timestamp()).ok()?;
+    let this_update = UnixMillis(seconds.checked_mul(1000)?);
+    rest.is_empty().then(|| RevocationListFacts { issuer: parsed.issuer().as_raw().to_vec(), this_update })
+}
+
 /// Why a device's certificate was not accepted as that of a maker. For the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MakerRefusal {

@@ -91,8 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Ready when the connection is over and its last bytes are written.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(called) = &mut self.turn {
-            // Also if the caller is gone, which is when the worker ends.
-            let _ = ready!(Pin::new(called).poll(cx));
+            // Ready also if the caller is gone, which is when the worker ends. Who is to end does not wait for a turn.
+            if Pin::new(called).poll(cx).is_pending() && !self.connection.is_called_off(now()) {
+                return Poll::Pending;
+            }
             self.turn = None;
         }
         for _ in 0..STEPS_MAX {
@@ -121,6 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return come_again(cx);
         }
         self.turn = Some(called);
+        // Its time may be over before its turn comes.
+        let now = now();
+        let _ = self.sleep(cx, now, self.connection.ends_at_ms(now));
         Poll::Pending
     }
 

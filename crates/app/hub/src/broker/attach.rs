@@ -168,15 +168,21 @@ impl Hub {
         online.map(|session| session.peer.load().address).find(|address| *address != peer.address)
     }
 
-    /// Tells that a device is in two places, and does what the configuration says.
-    fn respond_to_two_places(&self, identity: &DeviceIdentity, peer: Peer, why: &str, now: UnixMillis) {
+    /// Tells that a device is in two places. What the configuration has done to it needs the disk, so the clock does it.
+    fn respond_to_two_places(&self, identity: &DeviceIdentity, peer: Peer, why: &str) {
         self.emit(Kind::TwoPlaces, Some(identity.name().as_str()), None, Some(peer.address), format_args!("{why}"));
-        if self.config().lifecycle.on_two_places != TwoPlaces::Quarantine {
-            return;
+        if self.config().lifecycle.on_two_places == TwoPlaces::Quarantine {
+            self.suspects.lock().insert(identity.name().clone());
         }
-        let by = By { actor: "the hub", reason: "it connected from two places at once", at: now };
-        if let Err(error) = self.move_identity(identity.name(), LifecycleState::Quarantined, by) {
-            tracing::warn!(identity = identity.name().as_str(), %error, "an identity in two places was not quarantined");
+    }
+
+    /// Quarantines whom [`Self::respond_to_two_places`] found since the last call; one of each identity, however often.
+    pub(crate) fn quarantine_suspects(&self, now: UnixMillis) {
+        for name in std::mem::take(&mut *self.suspects.lock()) {
+            let by = By { actor: "the hub", reason: "it connected from two places at once", at: now };
+            if let Err(error) = self.move_identity(&name, LifecycleState::Quarantined, by) {
+                tracing::warn!(identity = name.as_str(), %error, "an identity in two places was not quarantined");
+            }
         }
     }
 
@@ -184,7 +190,7 @@ impl Hub {
     fn see_to(&self, after: Aftermath, now: UnixMillis) {
         after.wakes.into_iter().for_each(Waker::wake);
         if let Some((identity, peer, why)) = after.elsewhere {
-            self.respond_to_two_places(&identity, peer, &why, now);
+            self.respond_to_two_places(&identity, peer, &why);
         }
         if let Some(session) = after.taken_over {
             self.emit_for(&session, Kind::SessionTakenOver, format_args!("a newer connection took the session"));
@@ -268,12 +274,12 @@ impl Hub {
         if self.draining.load(Relaxed) {
             return Err(Refused::new(Reason::SERVER_SHUTTING_DOWN, "the hub shuts down"));
         }
-        if let Some(other) = self.is_elsewhere(identity, &table, peer) {
-            let why = format!("connected from {other} as well");
-            if self.config().lifecycle.on_two_places == TwoPlaces::Refuse {
-                return Err(Refused::of(Kind::TwoPlaces, Reason::NOT_AUTHORIZED, why));
-            }
-            after.elsewhere = Some((identity.clone(), peer, why));
+        let elsewhere =
+            self.is_elsewhere(identity, &table, peer).map(|other| format!("connected from {other} as well"));
+        if let Some(why) = &elsewhere
+            && self.config().lifecycle.on_two_places == TwoPlaces::Refuse
+        {
+            return Err(Refused::of(Kind::TwoPlaces, Reason::NOT_AUTHORIZED, why.clone()));
         }
         let existing = table.by_key.get(&session.key).cloned();
         let resumable = existing.as_ref().is_some_and(|session| {
@@ -295,6 +301,7 @@ impl Hub {
         }
         // Last, when nothing else is in the way: a session is begun for every place that is taken.
         self.take_place(&mut table.arrivals, identity, request, at)?;
+        after.elsewhere = elsewhere.map(|why| (identity.clone(), peer, why));
         let mut accepted = Ticket::default();
         if let Some(old) = existing.filter(|_| !resumable) {
             accepted = self.end_session(&mut table, &old, after);

@@ -3,13 +3,15 @@
 //! A maker does so with a certificate in each device, or with a signed list of serial numbers and keys. A group says whom
 //! to believe, how its devices are named, and whether an operator has to consent to each.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
-    AllowList, Csr, MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, SubjectPublicKey,
+    AllowList, Csr, MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts,
+    SubjectPublicKey, revocation_list_facts,
 };
 use portreeve_store::RegistryOp;
 use portreeve_types::{IdentityName, Kind, UnixMillis};
@@ -48,6 +50,26 @@ pub struct GroupSettings {
     pub approval: bool,
     /// Who vouches for them.
     pub proof: ProofSettings,
+}
+
+impl fmt::Display for GroupSettings {
+    /// Everything that somebody who has to consent must know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, kind, group, approval, proof, .. } = self;
+        let (who, pem_text) = match proof {
+            ProofSettings::Maker { anchors_pem, .. } => ("certificates below the CA", anchors_pem),
+            ProofSettings::List { signers_pem, .. } => ("lists signed by the key", signers_pem),
+        };
+        write!(
+            f,
+            "{kind}s named {names} in group `{group}`, {}, by {who}",
+            if *approval { "each with consent" } else { "without further consent" }
+        )?;
+        for block in pem::parse_many(pem_text).unwrap_or_default() {
+            write!(f, " SHA-256 {}", hex::encode(digest(&SHA256, block.contents())))?;
+        }
+        Ok(())
+    }
 }
 
 /// Who vouches for the devices of a group.
@@ -102,7 +124,8 @@ pub(super) struct Vouched {
 }
 
 impl Group {
-    fn read(settings: GroupSettings, now: UnixMillis, known: Option<u64>) -> Result<Self, String> {
+    /// `now` is `None` for what was taken before: a list whose time is over admits nobody, and its edition still counts.
+    fn read(settings: GroupSettings, now: Option<UnixMillis>, known: Option<u64>) -> Result<Self, String> {
         let names: NameTemplate = settings.names.parse().map_err(|error| format!("the names: {error}"))?;
         let proof = match &settings.proof {
             ProofSettings::Maker { anchors_pem, crls_pem } => {
@@ -120,7 +143,10 @@ impl Group {
                 if signers.is_empty() {
                     return Err("no public key that may sign the list was given".into());
                 }
-                let open = |text: &String| AllowList::open(text.as_bytes(), &signers, known, now);
+                let open = |text: &String| match now {
+                    Some(now) => AllowList::open(text.as_bytes(), &signers, known, now),
+                    None => AllowList::reopen(text.as_bytes(), &signers),
+                };
                 let list = list.as_ref().map(open).transpose().map_err(|error| format!("the list: {error}"))?;
                 Proof::List { names, list }
             }
@@ -128,17 +154,9 @@ impl Group {
         Ok(Self { settings, proof })
     }
 
-    /// As it was stored. A list whose time is over meanwhile admits nobody, and is no reason to forget the group.
-    fn stored(bytes: &[u8], now: UnixMillis) -> Result<Self, String> {
+    fn stored(bytes: &[u8]) -> Result<Self, String> {
         let settings: GroupSettings = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        Self::read(settings.clone(), now, None).or_else(|error| match settings.proof {
-            ProofSettings::List { signers_pem, list: Some(_) } => {
-                tracing::warn!(group = settings.name.as_str(), error, "a stored allow-list is not used any more");
-                let proof = ProofSettings::List { signers_pem, list: None };
-                Self::read(GroupSettings { proof, ..settings }, now, None)
-            }
-            ProofSettings::List { .. } | ProofSettings::Maker { .. } => Err(error),
-        })
+        Self::read(settings, None, None)
     }
 
     fn vouched(&self, name: IdentityName, serial: &str, key: portreeve_types::KeyHash) -> Vouched {
@@ -170,6 +188,33 @@ impl Group {
     }
 }
 
+/// Lists only ever get newer: of each CA that had one there has to be one, and none that is older. Else who is revoked could
+/// be let in again.
+fn expect_newer(kept_pem: &str, given_pem: &str) -> Result<(), String> {
+    let read = |text: &str| -> Result<Vec<RevocationListFacts>, String> {
+        blocks(text, "X509 CRL")?
+            .iter()
+            .map(|der| revocation_list_facts(der).ok_or("not a revocation list".into()))
+            .collect()
+    };
+    let given = read(given_pem)?;
+    for kept in read(kept_pem)? {
+        let newest = given.iter().filter(|given| given.issuer == kept.issuer).map(|given| given.this_update).max();
+        match newest {
+            None => {
+                return Err(
+                    "a CA that had a revocation list has none among these; remove the group to go without".into()
+                );
+            }
+            Some(newest) if newest < kept.this_update => {
+                return Err("a revocation list is older than the one that is in force".into());
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// The contents of all PEM blocks of a kind; another kind, and what is no PEM, is refused.
 fn blocks(pem_text: &str, tag: &str) -> Result<Vec<Vec<u8>>, String> {
     let read = pem::parse_many(pem_text).map_err(|error| format!("not PEM: {error}"))?;
@@ -184,11 +229,11 @@ fn blocks(pem_text: &str, tag: &str) -> Result<Vec<Vec<u8>>, String> {
 
 impl Groups {
     /// Those that were stored.
-    pub(crate) fn resume(blobs: &[(String, Vec<u8>)], now: UnixMillis) -> Self {
+    pub(crate) fn resume(blobs: &[(String, Vec<u8>)]) -> Self {
         let stored = blobs.iter().filter_map(|(name, bytes)| {
             let name = name.strip_prefix(PREFIX)?;
             let told = |error: &String| tracing::error!(group = name, error, "a stored enrolment group cannot be used");
-            Group::stored(bytes, now).inspect_err(told).ok().map(Arc::new)
+            Group::stored(bytes).inspect_err(told).ok().map(Arc::new)
         });
         Self { all: ArcSwap::from_pointee(stored.collect()), change: Mutex::default() }
     }
@@ -257,7 +302,7 @@ impl Hub {
                 "there are {GROUPS_MAX} enrolment groups, and no more are possible"
             )));
         }
-        let group = Group::read(settings, now, None).map_err(AdminError::Invalid)?;
+        let group = Group::read(settings, Some(now), None).map_err(AdminError::Invalid)?;
         self.keep_group(actor, group, "added")
     }
 
@@ -274,8 +319,9 @@ impl Hub {
         let ProofSettings::Maker { crls_pem: kept, .. } = &mut settings.proof else {
             return Err(AdminError::Refused(format!("`{name}` goes by a list, not by a maker's certificates")));
         };
+        expect_newer(kept, &crls_pem).map_err(AdminError::Refused)?;
         *kept = crls_pem;
-        let group = Group::read(settings, now, None).map_err(AdminError::Invalid)?;
+        let group = Group::read(settings, Some(now), None).map_err(AdminError::Invalid)?;
         self.keep_group(actor, group, "revocation lists replaced")
     }
 
@@ -297,7 +343,7 @@ impl Hub {
         if let ProofSettings::List { list, .. } = &mut settings.proof {
             *list = Some(document.trim().to_owned());
         }
-        let group = Group::read(settings, now, known).map_err(AdminError::Invalid)?;
+        let group = Group::read(settings, Some(now), known).map_err(AdminError::Invalid)?;
         self.keep_group(actor, group, "list replaced")
     }
 

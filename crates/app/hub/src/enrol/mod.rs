@@ -295,6 +295,14 @@ impl Hub {
         let id = match &applicant.who {
             Who::Registered(id) => *id,
             Who::Vouched(newcomer) => {
+                if !self.registry.is_vouched(newcomer.origin.key) {
+                    // Who is new becomes a row for ever: no faster than certificates are issued, and not without a place in
+                    // the queue of those who wait.
+                    self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
+                    if applicant.needs_consent_beside.is_some() && !self.has_room_for_a_question() {
+                        return Err(Why::TooManyWaiting);
+                    }
+                }
                 let admitted = self.registry.admit(newcomer, by)?;
                 self.welcome(&admitted, request.source, now)?;
                 *name = Some(admitted.name);

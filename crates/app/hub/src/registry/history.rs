@@ -9,6 +9,10 @@ use super::{Fields, Registry, RegistryError};
 
 /// What a history calls the command to wipe itself, and the device's answer to it.
 pub(crate) const WIPE: &str = "wipe";
+/// It was told to.
+pub(crate) const ASKED: &str = "asked";
+/// It says that it has.
+const CONFIRMED: &str = "confirmed";
 /// What a history calls the statement of two persons about a retired device.
 pub(crate) const DISPOSAL: &str = "disposal";
 
@@ -58,6 +62,9 @@ impl By<'_> {
     }
 }
 
+/// The identity as it is now, or whose report cannot be, and why.
+pub(crate) type Reported = Result<Arc<IdentityRow>, (IdentityName, RegistryError)>;
+
 impl Registry {
     /// What changed of an identity, oldest first, as far back as it is kept (CSA-MSU-01).
     ///
@@ -76,20 +83,34 @@ impl Registry {
         self.store.commit(&[by.change(id, field, "", what)])
     }
 
-    /// What a device says of itself. It is no change by an operator, so it does not count as use.
+    /// What devices say of themselves: fields, and whether they confirm that they have wiped themselves; in one commit. It is no
+    /// change by an operator, so it does not count as use. Returns those that changed, and those that say what cannot be.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`], [`RegistryError::Field`], or the store's.
+    /// The store's; nothing was changed.
     pub(crate) fn report(
         &self,
-        name: &IdentityName,
-        fields: &Fields,
-        by: By<'_>,
-    ) -> Result<Arc<IdentityRow>, RegistryError> {
+        said: &[(IdentityId, Fields, bool)],
+        now: UnixMillis,
+    ) -> Result<Vec<Reported>, StoreError> {
         let _change = self.change.lock();
-        let before = self.find(name)?;
-        let mut row = (*before).clone();
-        fields.apply(&mut row)?;
-        self.apply(Some(&before), row, Vec::new(), Vec::new(), by)
+        let (mut ops, mut outcomes) = (Vec::new(), Vec::new());
+        for (id, fields, is_wiped) in said {
+            let Some(before) = self.row(*id) else { continue };
+            let mut row = (*before).clone();
+            if let Err(error) = fields.apply(&mut row) {
+                outcomes.push(Err((row.name, error)));
+                continue;
+            }
+            let by = By { actor: before.name.as_str(), reason: "its own report", at: now };
+            ops.extend(by.differences(Some(&before), &row));
+            ops.extend(is_wiped.then(|| by.change(*id, WIPE, ASKED, CONFIRMED)));
+            ops.push(RegistryOp::PutIdentity(row.clone()));
+            outcomes.push(Ok(Arc::new(row)));
+        }
+        self.store.commit(&ops)?;
+        let mut state = self.state.write();
+        state.identities.extend(outcomes.iter().flatten().map(|row| (row.id, Arc::clone(row))));
+        Ok(outcomes)
     }
 }

@@ -90,12 +90,15 @@ impl Registry {
                 // An operator expects it: nobody else has shown anything for this name yet.
                 let is_expected = row.state == LifecycleState::Pending
                     && row.kind == newcomer.kind
+                    && (row.group.is_empty() || row.group == newcomer.group)
                     && self.origin(row.id).is_none()
-                    && self.credentials(row.id).is_empty();
+                    && self.credentials(row.id).is_empty()
+                    // Whoever made a code for it means another device.
+                    && !self.state.read().codes.contains_key(&row.id);
                 if !is_expected {
                     return Err(RegistryError::Vouched(newcomer.name.clone()));
                 }
-                (Some(row.clone()), (*row).clone())
+                (Some(row.clone()), IdentityRow { group: newcomer.group.clone(), ..(*row).clone() })
             }
             Err(_) => {
                 let reason = format!("vouched for by {}", newcomer.origin.group);
@@ -117,6 +120,11 @@ impl Registry {
         self.apply(before.as_deref(), row, Vec::new(), ops, by)?;
         self.state.write().origins.insert(id, newcomer.origin.clone());
         Ok(Admitted { id, name, is_new: true })
+    }
+
+    /// Whether a device with this key of its maker's has been here before.
+    pub(crate) fn is_vouched(&self, key: KeyHash) -> bool {
+        self.state.read().origins.by_key.contains_key(&key)
     }
 
     /// Who vouched for an identity, if anybody did.

@@ -232,6 +232,18 @@ impl Connection {
         self.searching
     }
 
+    /// When this connection is over by itself, as a [`Now::mono_ms`].
+    #[must_use]
+    pub fn ends_at_ms(&self, now: Now) -> u64 {
+        self.deadline_ms(now)
+    }
+
+    /// Whether the hub ends it, or its time is over: that is not to wait until others had their turn.
+    #[must_use]
+    pub fn is_called_off(&self, now: Now) -> bool {
+        now.mono_ms >= self.deadline_ms(now) || self.open.as_ref().is_some_and(|open| open.is_closed())
+    }
+
     /// Tells the receivers of an interrupted connection's messages now: it goes on only when others had their turn.
     pub fn wake_receivers(&mut self) {
         self.kept = None;

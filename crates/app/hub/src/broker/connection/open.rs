@@ -202,6 +202,12 @@ impl Open {
         Ok(Pumped { more, scanned })
     }
 
+    /// Whether the hub ends this connection, or another one has its session.
+    pub(super) fn is_closed(&self) -> bool {
+        let outgoing = self.session.outgoing.lock();
+        outgoing.connection != self.connection || outgoing.link.as_ref().is_none_or(|link| link.close.is_some())
+    }
+
     /// Whether the hub ends this connection; and if not, has `waker` called when it does. For a connection whose
     /// socket takes nothing, so that [`Self::transmit`] is not called.
     pub(super) fn attend(&self, waker: &Waker) -> Result<(), Close> {
