@@ -158,6 +158,11 @@ fn a_maker_vouches_for_its_own_that_it_has_not_revoked() {
     // Somebody else has that name: a certificate of the maker does not make it this device's.
     let _ = hub.add("SN-3", "device");
     assert_eq!(present(&machine, &acme.make("SN-3"), &wish).status, NOT_ENTITLED);
+    // Whoever made a code for this one means another device; and this one is announced for another group.
+    let _ = expected(&hub, "SN-7");
+    let _ = hub.succeed(&["device", "add", "SN-8", "--group", "lamps"]);
+    assert_eq!(present(&machine, &acme.make("SN-7"), &wish).status, NOT_ENTITLED);
+    assert_eq!(present(&machine, &acme.make("SN-8"), &wish).status, NOT_ENTITLED);
     // An operator has announced this one.
     let _ = hub.succeed(&["device", "add", "SN-4", "--location", "hall 2"]);
     machine.keep("wish", &present(&machine, &acme.make("SN-4"), &wish));
@@ -166,8 +171,17 @@ fn a_maker_vouches_for_its_own_that_it_has_not_revoked() {
 
     let stolen = acme.make("SN-5");
     acme.ca(&["-revoke", &acme.shown("SN-5.pem")]);
+    let older = acme.shown("older.pem");
+    fs::copy(&list, &older).unwrap();
+    // Lists tell their age in seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     let newer = acme.revocation_list();
     let _ = hub.succeed(&["enrolment", "group", "crls", "pumps", &newer]);
+    let back = hub.run(&["enrolment", "group", "crls", "pumps", &older]);
+    assert_eq!(back.status.code(), Some(4), "an older list would let it in again");
+    let none = acme.shown("none.pem");
+    fs::write(&none, "").unwrap();
+    assert_eq!(hub.run(&["enrolment", "group", "crls", "pumps", &none]).status.code(), Some(4));
     assert_eq!(present(&machine, &stolen, &request(&machine, "stolen")).status, NOT_ENTITLED);
     assert!(hub.log().contains("the maker has revoked the certificate"), "{}", hub.log());
     assert_eq!(hub.run(&["device", "show", "SN-5"]).status.code(), Some(4), "nothing of it was registered");

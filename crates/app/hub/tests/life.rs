@@ -94,6 +94,9 @@ fn a_device_ends_in_good_order() {
     let mut bench = Bench::new();
     let lamp = bench.device("lamp");
     let mut client = bench.connect(&lamp, connect("lamp"));
+    let told = history(&bench).len();
+    let _ = report(&mut bench, &mut client, "devices/lamp/remediation/wiped", b"", Qos::AtLeastOnce);
+    assert_eq!(history(&bench).len(), told, "nobody has asked for that");
     let operate = |bench: &Bench, request| ask(bench, "olga", Role::Operator, request);
     let wipe = || AdminRequest::DeviceWipe { name: name(), reason: "sold".into() };
     let dispose = |statement: &str| AdminRequest::DeviceDispose { name: name(), statement: statement.into() };
@@ -109,7 +112,7 @@ fn a_device_ends_in_good_order() {
     let commands = payloads(&client.subscribe(&bench, "devices/lamp/remediation/wipe", options, None));
     assert!(commands.len() == 1 && commands[0].contains("\"wipe\":true"), "{commands:?}");
     let _ = report(&mut bench, &mut client, "devices/lamp/remediation/wiped", b"", Qos::AtLeastOnce);
-    assert_eq!(history(&bench).last().unwrap(), "wipe →confirmed by lamp");
+    assert_eq!(history(&bench).last().unwrap(), "wipe asked→confirmed by lamp");
 
     bench.set_state("lamp", LifecycleState::Retired).unwrap();
     let status = ask(&bench, "vera", Role::Viewer, AdminRequest::Status).unwrap();
@@ -176,4 +179,26 @@ fn outdated_and_silent_devices_are_told_of_and_confined() {
     look(&mut bench, 700);
     look(&mut bench, 700);
     assert_eq!(count(&bench, EventKind::HeartbeatMissed), 1, "told once");
+}
+
+/// A device that reports something else each second does not fill its own history, in which operators' changes stand.
+#[test]
+fn a_device_cannot_write_its_history_full() {
+    let mut bench = Bench::new();
+    let lamp = bench.device("lamp");
+    let mut client = bench.connect(&lamp, connect("lamp"));
+    for number in 0..40 {
+        let payload = format!(r#"{{"firmware": "{number}"}}"#);
+        let _ = report(&mut bench, &mut client, "devices/lamp/report/inventory", payload.as_bytes(), Qos::AtMostOnce);
+    }
+    assert_eq!(
+        history(&bench).iter().filter(|row| row.starts_with("firmware")).count(),
+        9,
+        "and the first, from nothing"
+    );
+    assert!(bench.hub.events().count(EventKind::ReportRefused) >= 29);
+    // After an hour it is heard again.
+    bench.advance(Duration::from_secs(3600));
+    let _ = report(&mut bench, &mut client, "devices/lamp/report/inventory", br#"{"firmware": "x"}"#, Qos::AtMostOnce);
+    assert_eq!(firmware(&bench), "x");
 }

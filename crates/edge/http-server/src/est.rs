@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     HeaderMap, Request, StatusCode,
     body::Incoming,
@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 
 use crate::exchange::{Answer, error};
 
+/// How much of a body that is too long is passed over.
+const PASSED_OVER_BYTES_MAX: usize = 1 << 20;
 /// Longest value of an `Authorization` header: a name and a code in base64 are far shorter.
 const AUTHORIZATION_BYTES_MAX: usize = 512;
 
@@ -63,9 +65,9 @@ async fn enrol(hub: Arc<Hub>, applicant: Presented, operation: EstOperation, req
     };
     let content_type = text(request.headers(), &header::CONTENT_TYPE).map(str::to_owned);
     // What is no request is shown to the hub all the same: it counts, and the log says why.
-    let csr = match Limited::new(request.into_body(), EST_BODY_BYTES_MAX).collect().await {
-        Ok(body) => read_enrol_body(content_type.as_deref(), &body.to_bytes()),
-        Err(failure) if failure.is::<LengthLimitError>() => Err(EstRefusal::Oversized),
+    let csr = match read_body(request.into_body()).await {
+        Ok(Some(body)) => read_enrol_body(content_type.as_deref(), &body),
+        Ok(None) => Err(EstRefusal::Oversized),
         Err(failure) => {
             tracing::debug!(%failure, "the body of an enrolment was not read");
             return http(EstResponse::refused());
@@ -82,6 +84,22 @@ async fn enrol(hub: Arc<Hub>, applicant: Presented, operation: EstOperation, req
         Err(_) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
     };
     http(response)
+}
+
+/// A body of at most [`EST_BODY_BYTES_MAX`]; `None` for a longer one. That is read on for a while: who is still sending when the
+/// connection ends does not read the answer.
+async fn read_body(mut body: Incoming) -> hyper::Result<Option<Vec<u8>>> {
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        seen += data.len();
+        if seen <= EST_BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        } else if seen > PASSED_OVER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok((seen <= EST_BODY_BYTES_MAX).then_some(kept))
 }
 
 /// The certificate, and the name that it stands for: a device that was vouched for does not know it yet, and the
