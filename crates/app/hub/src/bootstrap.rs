@@ -9,7 +9,6 @@
 //! ```
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
@@ -18,24 +17,22 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Config;
 use portreeve_events::Events;
-use portreeve_pki::{Authority, HUB_LIFETIME_MAX, PkiError, SubjectPublicKey};
+use portreeve_pki::{Authority, PkiError};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
-use portreeve_tls::{HeldCredentials, HeldKey as _, ServerTls, TlsError};
+use portreeve_tls::{ServerTls, TlsError};
 use portreeve_types::UnixMillis;
-use rustls_pki_types::CertificateDer;
 
 use crate::{
     CommitWatch, Hub, Registry, Upkeep,
-    custody::{CustodyError, KeyAccess, KeyRing, ListenerKey, NewKeys},
-    gate_of, limits, policies,
+    custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
+    gate_of, limits, listener, policies,
 };
 
 /// Why a hub cannot be opened. Each says what to do; nothing was half-created.
@@ -88,11 +85,6 @@ pub enum OpenError {
     #[error("the applied policy does not compile with this version:\n{0}")]
     Policy(String),
 }
-
-/// The hub's own certificate, in `pki/`; its key is called [`LISTENERS`].
-const CERT: &str = "server.pem";
-/// Names that [`CERT`] was issued for, one a line: tells when it must be made anew.
-const NAMES: &str = "server.names";
 
 pub(crate) fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + use<'a> {
     move |source| OpenError::Io { what, path: path.to_owned(), source }
@@ -158,7 +150,7 @@ impl Hub {
         let session_contents = session_store.load()?;
         let sources = policies::stored_sources(&registry_contents.blobs).map_err(OpenError::Policy)?;
         let policy = PolicySet::compile(&sources, Epoch(1)).map_err(|d| OpenError::Policy(policies::join(&d)))?;
-        let hub_credentials = hub_certificate(&pki, &authority, &keys, &config, now)?;
+        let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs, now);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
@@ -220,8 +212,7 @@ impl Hub {
     pub fn reconfigure(&self, config: Config, now: UnixMillis) -> Result<(), OpenError> {
         // One at a time: of two at once, one could leave its key and the other its certificate.
         let _reconfiguring = self.reconfiguring.lock();
-        let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &self.keys, &config, now)?;
-        self.tls.replace_certificate(credentials)?;
+        self.serve_certificate(&config, now)?;
         self.tls.replace_anchors(&self.authority.device_anchors())?;
         self.config.store(Arc::new(config));
         self.raise_generation();
@@ -308,8 +299,9 @@ fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<New
     Ok(new_keys)
 }
 
-/// Writes a public file in one step: readers see the old or the new content, also after a power cut.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+/// Writes a public file in one step: readers see the old or the new content, also after a power cut. Once this has
+/// returned it is the new one.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     let draft = path.with_added_extension("new");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o644);
@@ -317,60 +309,14 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&draft, path)).map_err(io_error("write", path))
+    let placed = written.and_then(|()| fs::rename(&draft, path));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    placed.and_then(|()| fs::File::open(folder)?.sync_all()).map_err(io_error("write", path))
 }
 
 fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
     Authority::open(now, keys.issuing()?, |name| fs::read(pki.join(name)).ok())
         .map_err(|source| OpenError::Pki { path: pki.to_owned(), source })
-}
-
-/// `localhost`, the loopback addresses, the host's name, and `hub.names`.
-fn hub_names(config: &Config) -> Vec<String> {
-    let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().to_lowercase();
-    if !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')) {
-        names.insert(host);
-    }
-    names.extend(config.hub.names.iter().map(|name| name.to_lowercase()));
-    names.into_iter().collect()
-}
-
-/// The hub's certificate: the one on disk while it is young, names what it must, and is that of the key; else a new one.
-fn hub_certificate(
-    pki: &Path,
-    authority: &Authority,
-    keys: &KeyRing,
-    config: &Config,
-    now: UnixMillis,
-) -> Result<HeldCredentials, OpenError> {
-    let names = hub_names(config);
-    let wanted = names.join("\n");
-    let cert = pki.join(CERT);
-    if let Some(key) = keys.listener_key()?
-        && fs::read_to_string(pki.join(NAMES)).is_ok_and(|names| names == wanted)
-        && let Some(chain) = young_chain(&cert, &key, now)
-    {
-        return Ok(HeldCredentials { chain, key: Arc::new(key) });
-    }
-    let failed = |source| OpenError::Pki { path: pki.to_owned(), source };
-    let key = keys.renew_listener_key()?;
-    let public = SubjectPublicKey::from_spki_der(key.spki_der()).map_err(failed)?;
-    let issued = authority.issue_hub(&names, &public, now, HUB_LIFETIME_MAX).map_err(failed)?;
-    write_file(&cert, issued.chain_pem.as_bytes())?;
-    write_file(&pki.join(NAMES), wanted.as_bytes())?;
-    Ok(HeldCredentials { chain: issued.chain_der, key: Arc::new(key) })
-}
-
-/// The chain in the file, if its leaf certifies the key and less than two thirds of its life are over.
-fn young_chain(cert: &Path, key: &ListenerKey, now: UnixMillis) -> Option<Vec<CertificateDer<'static>>> {
-    let chain = portreeve_tls::certificates_from_pem(CERT, &fs::read(cert).ok()?).ok()?;
-    let facts = portreeve_pki::leaf_facts(chain.first()?).ok()?;
-    let life = facts.not_after.since(facts.not_before);
-    let is_young = facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3);
-    let is_of_key = SubjectPublicKey::from_spki_der(key.spki_der()).is_ok_and(|key| key.hash() == facts.key);
-    (is_young && is_of_key).then_some(chain)
 }
 
 #[cfg(test)]
@@ -398,7 +344,7 @@ mod tests {
             }
         });
         let pki = path.join("pki");
-        hub_certificate(&pki, &hub.authority, &hub.keys, &hub.config(), now).unwrap();
+        listener::certificate(&pki, &hub.authority, &hub.keys, &hub.config(), now).unwrap();
         let left: Vec<_> = fs::read_dir(&pki)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

@@ -22,6 +22,7 @@ mod broker;
 mod custody;
 mod enrol;
 mod limits;
+mod listener;
 mod policies;
 mod registry;
 mod revocation;
@@ -124,10 +125,15 @@ struct CommitWatch {
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
+/// How often it is looked whether certificates are to be renewed.
+const CERTIFICATES_EVERY_MS: u64 = 60_000;
+
 /// When each periodic duty was last done.
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
+    certificates_ms: u64,
+    hub_certificate: listener::Retry,
     superseded_ms: u64,
     strays_ms: u64,
     warned: strays::Warned,
@@ -332,7 +338,7 @@ impl Hub {
         wakers.entry(session.id).and_modify(|old| old.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
-    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
+    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen, the hub's certificate. The shell calls this about ten times a second.
     pub fn tick(&self, now: Now) {
         self.run_timers(now.wall);
         let mut upkeep = self.upkeep.lock();
@@ -350,6 +356,9 @@ impl Hub {
         }
         if due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
+        }
+        if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
+            self.keep_certificate_young(&mut upkeep.hub_certificate, now);
         }
         if due(&mut upkeep.superseded_ms, 1000)
             && let Err(error) = self.registry.flush_superseded(now.wall)

@@ -85,6 +85,8 @@ kinds! {
     IdentityChanged = "identity_changed" Info "An operator registered or changed an identity.",
     IdentityUnused = "identity_unused" Warning "An identity was not used for long; it is disabled if that goes on.",
     CertificateIssued = "certificate_issued" Info "A certificate was issued.",
+    HubCertificateRenewed = "hub_certificate_renewed" Info "The hub's listeners show a new certificate.",
+    HubCertificateFailed = "hub_certificate_failed" Error "The hub's certificate could not be renewed; it is tried again.",
     CodeIssued = "code_issued" Info "An operator made a one-time enrolment code.",
     EnrolmentGroupChanged = "enrolment_group_changed" Info "An operator changed who may vouch for devices.",
     ApprovalAsked = "approval_asked" Info "Something waits for a second person's consent.",

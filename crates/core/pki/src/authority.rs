@@ -71,6 +71,22 @@ impl CaRole {
     }
 }
 
+/// What the one of this number is called, in a series that begins with the plain stem: `hub`, `hub-2`, `hub-3`.
+#[must_use]
+pub fn name_in_series(stem: &str, number: u32) -> String {
+    if number <= 1 { stem.to_owned() } else { format!("{stem}-{number}") }
+}
+
+/// The number of a name in a series; `None` for one of another series, or spelt otherwise.
+#[must_use]
+pub fn number_in_series(stem: &str, name: &str) -> Option<u32> {
+    let number = match name.strip_prefix(stem)? {
+        "" => 1,
+        rest => rest.strip_prefix('-')?.parse().ok()?,
+    };
+    (name_in_series(stem, number) == name).then_some(number)
+}
+
 /// A private key that signs, wherever it is kept.
 pub type CaKey = Arc<dyn SigningKey + Send + Sync>;
 
@@ -269,6 +285,12 @@ impl Authority {
     /// As [`Self::device_ca`].
     pub fn hub_ca(&self) -> Result<CaSigner<'_>, PkiError> {
         CaSigner::new(self.hub.certificate.clone(), &*self.hub.key)
+    }
+
+    /// The certificate of the issuing CA for the hub.
+    #[must_use]
+    pub fn hub_certificate(&self) -> &CertificateDer<'static> {
+        &self.hub.certificate
     }
 
     /// The root certificate.

@@ -55,7 +55,7 @@ pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefu
 pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_key};
 pub use authority::{
     Authority, CaKey, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued,
-    IssuingKeys, Purpose, to_pem,
+    IssuingKeys, Purpose, name_in_series, number_in_series, to_pem,
 };
 pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TrustBundle};
 pub use code::{CODE_CHARS, CodeHash, EnrolmentCode};

@@ -17,17 +17,18 @@ use std::{
 
 use portreeve_config::{KeyCustody, Keys};
 use portreeve_keys::{
-    Custody, FileCustody, Kdf, KeyAlgorithm, KeyError, KeyName, Passphrase, PassphraseSource, Pkcs11Custody,
+    Custody, FileCustody, Kdf, KeyAlgorithm, KeyError, KeyFacts, KeyName, Passphrase, PassphraseSource, Pkcs11Custody,
     SigningKey, TpmCustody, X509Key, tpm::TpmAddress,
 };
-use portreeve_pki::{CaKey, CaRole, IssuingKeys, PublicKeyData};
+use portreeve_pki::{CaKey, CaRole, IssuingKeys, PublicKeyData, SubjectPublicKey, name_in_series, number_in_series};
 use portreeve_tls::HeldKey;
+use portreeve_types::KeyHash;
 
 pub use offline::{ProtectionChange, RootExport, change_protection, export_root};
 
 /// The systemd credential that holds the passphrase or PIN.
 const CREDENTIAL: &str = "portreeve-keys";
-/// The key of the listeners.
+/// The first key of the listeners. Those that follow are numbered.
 pub(crate) const LISTENERS: &str = "server";
 
 /// Why keys cannot be had, and what to do about it.
@@ -195,27 +196,48 @@ impl KeyRing {
         Ok(Arc::new(SigningCaKey { key, name }))
     }
 
-    /// The key of the listeners, if there is one.
-    pub(crate) fn listener_key(&self) -> Result<Option<ListenerKey>, CustodyError> {
-        let open = || self.files.open(&LISTENERS.parse()?);
-        match open() {
-            Ok(key) => Ok(Some(ListenerKey(key))),
-            Err(KeyError::Missing { .. }) => Ok(None),
-            Err(error) => Err(self.explain(error)),
-        }
+    /// The key of the listeners that a certificate is for, if it is here.
+    pub(crate) fn listener_key(&self, certified: KeyHash) -> Result<Option<ListenerKey>, CustodyError> {
+        let open = || match self.listener_keys()?.into_iter().find(|(_, hash)| *hash == Some(certified)) {
+            Some((number, _)) => Ok(Some(ListenerKey { number, key: self.files.open(&listener_name(number)?)? })),
+            None => Ok(None),
+        };
+        open().map_err(|error| self.explain(error))
     }
 
-    /// Makes the listeners a new key, in place of the one they had.
-    pub(crate) fn renew_listener_key(&self) -> Result<ListenerKey, CustodyError> {
-        let renew = || {
-            let name: KeyName = LISTENERS.parse()?;
-            match self.files.destroy(&name) {
-                Ok(()) | Err(KeyError::Missing { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            self.files.create(&name, KeyAlgorithm::EcdsaP256)
+    /// The listeners' key that follows the one in use; made, if it was not yet. When none is in use, the newest there is.
+    pub(crate) fn following_listener_key(&self, present: Option<&ListenerKey>) -> Result<ListenerKey, CustodyError> {
+        let follow = || {
+            let newest = self.listener_keys()?.last().map(|(number, _)| *number);
+            let number = present.map_or(newest.unwrap_or(1), |present| present.number.saturating_add(1));
+            let name = listener_name(number)?;
+            let key = match newest.is_some_and(|newest| newest >= number) {
+                true => self.files.open(&name)?,
+                false => self.files.create(&name, KeyAlgorithm::EcdsaP256)?,
+            };
+            Ok(ListenerKey { number, key })
         };
-        renew().map(ListenerKey).map_err(|error| self.explain(error))
+        follow().map_err(|error| self.explain(error))
+    }
+
+    /// Ends the keys that the one in use has followed.
+    pub(crate) fn retire_listener_keys(&self, present: &ListenerKey) -> Result<(), CustodyError> {
+        let retire = || {
+            let keys = self.listener_keys()?;
+            let mut former = keys.iter().filter(|(number, _)| *number < present.number);
+            former.try_for_each(|(number, _)| self.files.destroy(&listener_name(*number)?))
+        };
+        retire().map_err(|error| self.explain(error))
+    }
+
+    /// The listeners' keys that are there, by their numbers, in ascending order.
+    fn listener_keys(&self) -> Result<Vec<(u32, Option<KeyHash>)>, KeyError> {
+        let numbered = |facts: KeyFacts| {
+            Some((number_in_series(LISTENERS, facts.name.as_str())?, key_hash(facts.public.spki_der())))
+        };
+        let mut keys: Vec<_> = self.files.list()?.into_iter().filter_map(numbered).collect();
+        keys.sort_unstable_by_key(|(number, _)| *number);
+        Ok(keys)
     }
 
     fn explain(&self, error: KeyError) -> CustodyError {
@@ -273,17 +295,28 @@ impl rcgen::SigningKey for SigningCaKey {
     }
 }
 
+fn listener_name(number: u32) -> Result<KeyName, KeyError> {
+    name_in_series(LISTENERS, number).parse()
+}
+
+fn key_hash(spki_der: &[u8]) -> Option<KeyHash> {
+    SubjectPublicKey::from_spki_der(spki_der).ok().map(|key| key.hash())
+}
+
 /// The key that listeners show who they are with.
 #[derive(Debug)]
-pub(crate) struct ListenerKey(Arc<dyn SigningKey>);
+pub(crate) struct ListenerKey {
+    number: u32,
+    key: Arc<dyn SigningKey>,
+}
 
 impl HeldKey for ListenerKey {
     fn spki_der(&self) -> &[u8] {
-        self.0.public().spki_der()
+        self.key.public().spki_der()
     }
 
     fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        self.0.sign(message).inspect_err(|error| tracing::error!(%error, "the listeners' key cannot sign")).ok()
+        self.key.sign(message).inspect_err(|error| tracing::error!(%error, "the listeners' key cannot sign")).ok()
     }
 }
 
