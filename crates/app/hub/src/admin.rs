@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Close, Fields, GroupSettings, Hub, Registry, RegistryError,
+    Close, Fields, GroupSettings, Hub, IssuingCa, Registry, RegistryError,
     broker::Session,
     registry::{By, subject_of},
 };
@@ -179,6 +179,19 @@ pub enum AdminRequest {
     },
     /// The CAs, and where their keys are.
     CaShow,
+    /// Makes key and request for an issuing CA that is to follow.
+    CaRequest {
+        /// Which.
+        ca: IssuingCa,
+    },
+    /// Takes what the root has signed upon such a request.
+    CaImport {
+        /// The certificate, PEM.
+        certificate_pem: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Reads configuration, certificates and policy again.
     Reload,
 }
@@ -306,6 +319,7 @@ impl AdminRequest {
             Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
             Self::ApprovalAnswer { .. } => Need::Keys,
             Self::CaShow => Need::Read,
+            Self::CaRequest { .. } | Self::CaImport { .. } => Need::Keys,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -316,10 +330,13 @@ impl AdminRequest {
 }
 
 impl AdminRequest {
-    /// Whether it changes whom certificates are issued to on whose word: one person alone may not do that where
-    /// `admin.two_persons` says so (CSA-SCN-08).
+    /// Whether it changes which CA issues certificates, or to whom and on whose word: one person alone may not do that where
+    /// `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03).
     fn is_of_ca(&self) -> bool {
-        matches!(self, Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. })
+        matches!(
+            self,
+            Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } | Self::CaImport { dry_run: false, .. }
+        )
     }
 
     /// What it is about, for whoever has to consent.
@@ -336,6 +353,7 @@ impl AdminRequest {
         match self {
             Self::EnrolmentGroupAdd { .. } => "add an enrolment group",
             Self::EnrolmentGroupRemove { .. } => "remove an enrolment group",
+            Self::CaImport { .. } => "take the certificate of a new issuing CA into use",
             _ => "",
         }
     }
@@ -426,6 +444,10 @@ impl Hub {
                 self.policy_explain(&identity, &action, &topic, now)
             }
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
+            AdminRequest::CaRequest { ca } => self.ca_request(ca).map(Outcome::ok),
+            AdminRequest::CaImport { certificate_pem, dry_run } => {
+                self.ca_import(actor, &certificate_pem, dry_run, now).map(Outcome::ok)
+            }
             AdminRequest::Reload => self.reload(actor),
         }
     }
@@ -514,9 +536,15 @@ impl Hub {
         let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
         let key = portreeve_pki::generate_key()?;
         let profile = Profile::new(CertificateRole::Client(row.kind)).with_lifetime(lifetime)?;
-        let issued = self.device_ca()?.issue_client(&profile, row.id, Generation::default(), &key.public, now)?;
+        let issued = self.device_ca(&self.authority.load())?.issue_client(
+            &profile,
+            row.id,
+            Generation::default(),
+            &key.public,
+            now,
+        )?;
         let bundle = Bundle {
-            ca_pem: self.authority.trust_pem(),
+            ca_pem: self.authority.load().trust_pem(),
             cert_pem: issued.chain_pem.clone(),
             key_pem: key.pkcs8_pem.to_string(),
         };
@@ -531,7 +559,7 @@ impl Hub {
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
         let made = self.make_code(actor, name, valid_s, now)?;
-        let root = digest(&SHA256, self.authority.root_certificate());
+        let root = digest(&SHA256, self.authority.load().root_certificate());
         Ok(Outcome::ok(json!({
             "name": name.as_str(),
             "code": made.text.as_str(),

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Config;
 use portreeve_events::Events;
-use portreeve_pki::{Authority, PkiError};
+use portreeve_pki::{Authority, CaName, IssuingRefusal, PkiError};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
 use portreeve_tls::{ServerTls, TlsError};
@@ -32,10 +32,10 @@ use portreeve_types::UnixMillis;
 use crate::{
     CommitWatch, Hub, Registry, Upkeep,
     custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
-    gate_of, limits, listener, policies,
+    gate_of, limits, listener, policies, succession,
 };
 
-/// Why a hub cannot be opened. Each says what to do; nothing was half-created.
+/// Why a hub cannot be opened, or its CAs not be replaced. Each says what to do; nothing was half-created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The operating system refused.
@@ -66,6 +66,38 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong.
         source: PkiError,
+    },
+    /// An issuing CA cannot be followed by another here.
+    #[error(
+        "the root's key is not here, which has to sign: copy root.key back into {}, or have {ca} signed where it is: `portreeve ca request {ca}`, then `portreeve ca import FILE`",
+        pki.display()
+    )]
+    NoRootKey {
+        /// The issuing CA.
+        ca: &'static str,
+        /// Where the key belongs.
+        pki: PathBuf,
+    },
+    /// As many CAs for devices are in use as may be.
+    #[error(
+        "{0} CAs for devices are in use, and no more may be: wait until the certificates of the oldest have ended (`portreeve ca show`)"
+    )]
+    TooManyCas(usize),
+    /// Nobody asked for this certificate of an issuing CA.
+    #[error(
+        "no key waits for this certificate: `portreeve ca request devices` (or hub) makes key and request; sign that request"
+    )]
+    NotRequested,
+    /// The certificate of a new issuing CA cannot be taken, or not be made.
+    #[error("the new issuing CA: {0}")]
+    Issuing(#[from] IssuingRefusal),
+    /// An issuing CA has ended, and nothing follows.
+    #[error("{file} has ended, and a successor could not be made: {source}")]
+    CaEnded {
+        /// Its certificate.
+        file: String,
+        /// Why nothing follows.
+        source: Box<OpenError>,
     },
     /// The private keys cannot be had.
     #[error(transparent)]
@@ -142,7 +174,7 @@ impl Hub {
         let pki = data.join("pki");
         let keys = keys.ring(&pki)?;
         // Before the store: who cannot open the keys changes nothing.
-        let authority = read_authority(&pki, &keys, now)?;
+        let authority = succession::authority(&pki, &keys, now)?;
         let store = RedbStore::open(data, config.store.cache_bytes)?;
         let (registry_store, session_store): (Arc<dyn RegistryStore>, Arc<dyn SessionStore>) =
             (Arc::new(store.registry), Arc::new(store.sessions));
@@ -166,7 +198,7 @@ impl Hub {
             config: ArcSwap::from_pointee(config),
             events: Events::default(),
             registry,
-            authority,
+            authority: ArcSwap::from_pointee(authority),
             keys,
             tls,
             policy: ArcSwap::from_pointee(policy),
@@ -213,7 +245,6 @@ impl Hub {
         // One at a time: of two at once, one could leave its key and the other its certificate.
         let _reconfiguring = self.reconfiguring.lock();
         self.serve_certificate(&config, now)?;
-        self.tls.replace_anchors(&self.authority.device_anchors())?;
         self.config.store(Arc::new(config));
         self.raise_generation();
         Ok(())
@@ -291,8 +322,8 @@ fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<New
     let (new_keys, root, issuing) = keys.ring(&pki)?.create()?;
     let authority = Authority::establish(now, &*root, issuing);
     let authority = authority.map_err(|source| OpenError::Pki { path: pki.clone(), source })?;
-    for (role, certificate) in authority.certificates() {
-        write_file(&pki.join(role.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
+    for (name, certificate) in authority.certificates() {
+        write_file(&pki.join(name.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
     }
     // All store files, so that a later start can tell a missing one from a first start.
     RedbStore::open(draft, 1 << 20).map(drop)?;
@@ -314,9 +345,29 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     placed.and_then(|()| fs::File::open(folder)?.sync_all()).map_err(io_error("write", path))
 }
 
-fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
-    Authority::open(now, keys.issuing()?, |name| fs::read(pki.join(name)).ok())
-        .map_err(|source| OpenError::Pki { path: pki.to_owned(), source })
+/// Why an authority cannot be read.
+enum ReadError {
+    Pki(PkiError),
+    Keys(CustodyError),
+}
+
+impl From<PkiError> for ReadError {
+    fn from(error: PkiError) -> Self {
+        Self::Pki(error)
+    }
+}
+
+pub(crate) fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
+    let lookup = |file: &str| fs::read(pki.join(file)).ok();
+    let key = |name: CaName| match keys.ca_key(name) {
+        // What follows is there. Without its key this one signs no lists any more, and that is all.
+        Err(error) if error.is_missing() && lookup(&name.successor().certificate_file()).is_some() => Ok(None),
+        opened => opened.map(Some).map_err(ReadError::Keys),
+    };
+    Authority::open(now, key, lookup).map_err(|error| match error {
+        ReadError::Pki(source) => OpenError::Pki { path: pki.to_owned(), source },
+        ReadError::Keys(error) => OpenError::Keys(error),
+    })
 }
 
 #[cfg(test)]
@@ -344,7 +395,7 @@ mod tests {
             }
         });
         let pki = path.join("pki");
-        listener::certificate(&pki, &hub.authority, &hub.keys, &hub.config(), now).unwrap();
+        listener::certificate(&pki, &hub.authority.load(), &hub.keys, &hub.config(), now).unwrap();
         let left: Vec<_> = fs::read_dir(&pki)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -371,12 +422,12 @@ mod tests {
         let [root, devices, hub] = keys;
         let issuing = portreeve_pki::IssuingKeys { devices: Arc::new(devices), hub: Arc::new(hub) };
         let authority = Authority::establish(now, &root, issuing).unwrap();
-        for (role, certificate) in authority.certificates() {
-            write_file(&pki.join(role.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes()).unwrap();
+        for (name, certificate) in authority.certificates() {
+            write_file(&pki.join(name.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes()).unwrap();
         }
         let before = text.clone().map(|file| fs::read(file).unwrap());
         let hub = Hub::open(&path, Config::default(), now).unwrap();
-        assert_eq!(hub.authority.certificates(), authority.certificates());
+        assert_eq!(hub.authority.load().certificates(), authority.certificates());
         assert_eq!(text.map(|file| fs::read(file).unwrap()), before, "nothing was written anew");
     }
 }

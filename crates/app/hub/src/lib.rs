@@ -27,6 +27,7 @@ mod policies;
 mod registry;
 mod revocation;
 mod strays;
+mod succession;
 
 use std::{
     collections::BTreeSet,
@@ -61,6 +62,7 @@ pub use enrol::{Claim, EnrolRefusal, EnrolRequest, GroupSettings, ProofSettings}
 pub use limits::{Admissions, LimitUse};
 pub use registry::{DeviceIdentity, Fields, Registry, RegistryError};
 pub use revocation::PublicationError;
+pub use succession::IssuingCa;
 
 use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
 
@@ -71,7 +73,7 @@ pub struct Hub {
     config: ArcSwap<Config>,
     events: Events,
     registry: Arc<Registry>,
-    authority: Authority,
+    authority: ArcSwap<Authority>,
     keys: custody::KeyRing,
     tls: ServerTls,
     policy: ArcSwap<PolicySet>,
@@ -134,6 +136,7 @@ struct Upkeep {
     seen_ms: u64,
     certificates_ms: u64,
     hub_certificate: listener::Retry,
+    cas: succession::Watch,
     superseded_ms: u64,
     strays_ms: u64,
     warned: strays::Warned,
@@ -338,7 +341,7 @@ impl Hub {
         wakers.entry(session.id).and_modify(|old| old.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
-    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen, the hub's certificate. The shell calls this about ten times a second.
+    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen, certificates. The shell calls this about ten times a second.
     pub fn tick(&self, now: Now) {
         self.run_timers(now.wall);
         let mut upkeep = self.upkeep.lock();
@@ -358,6 +361,7 @@ impl Hub {
             self.look_for_strays(&mut upkeep.warned, now.wall);
         }
         if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
+            self.keep_cas_young(&mut upkeep.cas, now);
             self.keep_certificate_young(&mut upkeep.hub_certificate, now);
         }
         if due(&mut upkeep.superseded_ms, 1000)

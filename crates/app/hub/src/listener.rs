@@ -45,10 +45,12 @@ impl Retry {
 }
 
 impl Hub {
-    /// Renews the certificate of the listeners when two thirds of its life are over (CSA-CRD-10). The next handshake gets
+    /// Renews the certificate of the listeners when two thirds of its life are over, or another CA issues (CSA-CRD-10). The next handshake gets
     /// the new one; sessions go on.
     pub(crate) fn keep_certificate_young(&self, retry: &mut Retry, now: Now) {
-        if is_young(&self.tls.certificate(), now.wall) || !retry.is_due(now.mono_ms) {
+        let chain = self.tls.certificate();
+        let is_of_ca = chain.get(1) == Some(self.authority.load().hub_certificate());
+        if is_of_ca && is_young(&chain, now.wall) || !retry.is_due(now.mono_ms) {
             return;
         }
         let _reconfiguring = self.reconfiguring.lock();
@@ -65,7 +67,7 @@ impl Hub {
     /// Serves the certificate that is right for this configuration and time. The caller holds `reconfiguring`.
     pub(crate) fn serve_certificate(&self, config: &Config, now: UnixMillis) -> Result<(), OpenError> {
         let before = self.tls.certificate();
-        let credentials = certificate(&self.data.join("pki"), &self.authority, &self.keys, config, now)?;
+        let credentials = certificate(&self.data.join("pki"), &self.authority.load(), &self.keys, config, now)?;
         self.tls.replace_certificate(credentials)?;
         let after = self.tls.certificate();
         if let Some(facts) = after.first().and_then(|leaf| leaf_facts(leaf).ok())
@@ -138,9 +140,10 @@ fn read_chain(cert: &Path) -> Option<(Vec<CertificateDer<'static>>, LeafFacts)> 
     Some((chain, facts))
 }
 
-/// Whether less than two thirds of the leaf's life are over.
+/// Whether the leaf's life has begun and less than two thirds of it are over. One from a time when the clock was ahead is of
+/// no use to anybody yet.
 fn is_young(chain: &[CertificateDer<'_>], now: UnixMillis) -> bool {
     let Some(facts) = chain.first().and_then(|leaf| leaf_facts(leaf).ok()) else { return false };
     let life = facts.not_after.since(facts.not_before);
-    facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3)
+    facts.not_before <= now && facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3)
 }

@@ -8,8 +8,8 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, time::Duration}
 
 use common::{Bench, connect};
 use portreeve_events::Kind as EventKind;
-use portreeve_hub::Bundle;
-use portreeve_pki::leaf_facts;
+use portreeve_hub::{AdminRequest, Bundle, IssuingCa, PublicationError};
+use portreeve_pki::{is_issued_by, leaf_facts};
 use portreeve_tls::{Credentials, certificates_from_pem, client_config};
 use portreeve_types::{KeyHash, Kind, UnixMillis};
 use rustls::{ClientConnection, ServerConnection};
@@ -147,32 +147,209 @@ fn a_renewal_that_fails_is_told_once_and_tried_again() {
 /// Between any two steps of a renewal: what is left opens, serves, and shows a certificate with its key.
 #[test]
 fn a_renewal_that_is_broken_off_leaves_a_hub_that_serves() {
-    let steps: [&dyn Fn(&Bench, &[u8]); 3] = [
-        // The key that follows was made, and no more.
-        &|bench, old| {
-            fs::write(bench.pki("server.pem"), old).unwrap();
-        },
-        // The certificate is there, its names are those of before.
-        &|bench, _| {
-            fs::write(bench.pki("server.names"), "old.example").unwrap();
-        },
-        // The former key was not ended.
-        &|_, _| {},
-    ];
-    for (number, step) in steps.into_iter().enumerate() {
+    for step in ["key", "certificate", "names"] {
         let mut bench = Bench::made_ago(61 * DAY, |_| {});
         let bundle = bench.bundle("lamp-1", Kind::Device);
-        let old = fs::read(bench.pki("server.pem")).unwrap();
-        let old_key = fs::read(bench.pki("server.key")).unwrap();
+        let read = |file| fs::read(bench.pki(file)).unwrap();
+        let (old, old_key) = (read("server.pem"), read("server.key"));
         bench.advance(MINUTE);
         assert!(!bench.pki("server.key").exists() && bench.pki("server-2.key").exists());
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(bench.pki("server.key")).unwrap();
+        // Whatever was done last: the former key was not ended yet.
+        let mut file = fs::OpenOptions::new();
+        let mut file = file.write(true).create_new(true).mode(0o600).open(bench.pki("server.key")).unwrap();
         file.write_all(&old_key).unwrap();
-        step(&bench, &old);
+        match step {
+            "key" => fs::write(bench.pki("server.pem"), old).unwrap(),
+            "certificate" => fs::write(bench.pki("server.names"), "old.example").unwrap(),
+            _ => {}
+        }
         let bench = bench.reopen();
         let (shown, until) = served(&bench);
-        assert!(until > bench.wall(), "{number}");
-        assert_eq!(Wire::open(&bench, &bundle).unwrap().shown(), shown, "{number}");
+        assert!(until > bench.wall(), "{step}");
+        assert_eq!(Wire::open(&bench, &bundle).unwrap().shown(), shown, "{step}");
     }
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// Whether the CA in this file has issued the bundle's certificate.
+fn is_of(bench: &Bench, bundle: &Bundle, file: &str) -> bool {
+    let ca = certificates_from_pem(file, &fs::read(bench.pki(file)).unwrap()).unwrap();
+    let chain = certificates_from_pem("cert.pem", bundle.cert_pem.as_bytes()).unwrap();
+    is_issued_by(&chain[0], &ca[0])
+}
+
+/// CSA-CRD-02, CSA-CRD-10: in time, by itself, and nobody who is enrolled notices.
+#[test]
+fn an_issuing_ca_is_followed_before_it_ends() {
+    let mut bench = Bench::made_ago(4 * YEAR + DAY, |_| {});
+    let old = bench.bundle("old", Kind::Device);
+    assert!(is_of(&bench, &old, "devices.pem"));
+    let identity = bench.device("online");
+    let mut online = bench.connect(&identity, connect("online"));
+    bench.advance(MINUTE);
+    assert_eq!(bench.count(EventKind::CaRotated), 1, "the hub's CA has time: its certificates live shorter");
+    let new = bench.bundle("new", Kind::Device);
+    assert!(is_of(&bench, &new, "devices-2.pem") && !is_of(&bench, &new, "devices.pem"));
+    for bundle in [&old, &new] {
+        assert!(Wire::open(&bench, bundle).unwrap().carries());
+    }
+    online.recv(&bench);
+    assert!(!online.is_over());
+    assert_eq!(bench.hub.enrolment_anchors().len(), 3, "the root and both");
+    let lists = ["devices", "devices-2"].map(|ca| bench.hub.crl(ca, bench.wall()).unwrap());
+    assert_ne!(lists[0], lists[1]);
+    for none in ["devices-3", "devices-1", "hub", "root", ""] {
+        assert!(matches!(bench.hub.crl(none, bench.wall()), Err(PublicationError::NoSuchCa)), "{none}");
+    }
+    // A year later the last certificate of the old one has ended: it is trusted no more, and has no list.
+    drop(online);
+    let mut bench = bench.reopen();
+    assert_eq!(bench.hub.enrolment_anchors().len(), 3);
+    bench.advance(YEAR + DAY);
+    assert_eq!(bench.hub.enrolment_anchors().len(), 2);
+    assert!(matches!(bench.hub.crl("devices", bench.wall()), Err(PublicationError::NoSuchCa)));
+    assert!(Wire::open(&bench, &old).is_err());
+    assert_eq!(bench.count(EventKind::CaRotated), 1, "the hub's CA, which was due meanwhile");
+}
+
+/// The CA of the listeners: their certificate is another at once, below the same root.
+#[test]
+fn the_ca_of_the_listeners_is_followed_too() {
+    let mut bench = Bench::made_ago(5 * YEAR - 89 * DAY, |_| {});
+    let bundle = bench.bundle("lamp-1", Kind::Device);
+    bench.advance(MINUTE);
+    let chain = bench.hub.tls().certificate();
+    let ca = certificates_from_pem("hub-2.pem", &fs::read(bench.pki("hub-2.pem")).unwrap()).unwrap();
+    assert_eq!(chain[1], ca[0]);
+    assert!(Wire::open(&bench, &bundle).unwrap().carries());
+    let bench = bench.reopen();
+    assert_eq!(bench.hub.tls().certificate(), chain);
+}
+
+/// A person has to bring the root's key, and is told in time, and again, and what to do.
+#[test]
+fn without_the_roots_key_somebody_is_told_in_time() {
+    let mut bench = Bench::made_ago(4 * YEAR - 91 * DAY, |_| {});
+    let root = fs::read(bench.pki("root.key")).unwrap();
+    fs::remove_file(bench.pki("root.key")).unwrap();
+    let (due, rotated) = (EventKind::CaRotationDue, EventKind::CaRotated);
+    bench.advance(MINUTE);
+    assert_eq!(bench.count(due), 0, "it is early");
+    bench.advance(2 * DAY);
+    assert_eq!(bench.count(due), 1);
+    bench.advance(6 * DAY);
+    assert_eq!(bench.count(due), 1, "not every minute");
+    bench.advance(2 * DAY);
+    assert_eq!(bench.count(due), 2);
+    for _ in 0..90 {
+        bench.advance(DAY);
+    }
+    assert!(bench.count(due) >= 14 && bench.count(rotated) == 0);
+    assert_eq!(bench.count(EventKind::CaRotationFailed), 0, "that nobody brought it is no failure of the hub");
+    fs::write(bench.pki("root.key"), root).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(bench.pki("root.key"), mode).unwrap();
+    bench.advance(2 * 60 * MINUTE);
+    assert_eq!(bench.count(rotated), 1);
+}
+
+/// A stop between any two steps: the hub opens, everybody gets in, and the rotation is completed with the same key.
+#[test]
+fn a_rotation_that_is_broken_off_is_completed() {
+    for step in ["key", "draft", "certificate", "former-key"] {
+        let mut bench = Bench::made_ago(4 * YEAR + DAY, |_| {});
+        let old = bench.bundle("old", Kind::Device);
+        bench.advance(MINUTE);
+        let key = fs::read(bench.pki("devices-2.key")).unwrap();
+        match step {
+            "key" => fs::remove_file(bench.pki("devices-2.pem")).unwrap(),
+            "draft" => {
+                let whole = fs::read(bench.pki("devices-2.pem")).unwrap();
+                fs::remove_file(bench.pki("devices-2.pem")).unwrap();
+                fs::write(bench.pki("devices-2.pem.new"), &whole[..100]).unwrap();
+            }
+            "former-key" => fs::remove_file(bench.pki("devices.key")).unwrap(),
+            _ => {}
+        }
+        let mut bench = bench.reopen();
+        assert!(Wire::open(&bench, &old).unwrap().carries(), "{step}");
+        bench.advance(MINUTE);
+        let new = bench.bundle("new", Kind::Device);
+        assert!(is_of(&bench, &new, "devices-2.pem"), "{step}");
+        assert!(!bench.pki("devices-3.pem").exists() && !bench.pki("devices-3.key").exists(), "{step}");
+        assert_eq!(fs::read(bench.pki("devices-2.key")).unwrap(), key, "{step}");
+        for bundle in [&old, &new] {
+            assert!(Wire::open(&bench, bundle).unwrap().carries(), "{step}");
+        }
+    }
+}
+
+/// What fails is told once and tried again; and the key that was made for it is not made anew each time.
+#[test]
+fn a_rotation_that_fails_is_told_once() {
+    let mut bench = Bench::made_ago(4 * YEAR + DAY, |_| {});
+    let obstacle = bench.pki("devices-2.pem.new");
+    fs::create_dir(&obstacle).unwrap();
+    bench.advance(MINUTE);
+    let key = fs::read(bench.pki("devices-2.key")).unwrap();
+    for _ in 0..90 {
+        bench.advance(MINUTE);
+    }
+    assert_eq!((bench.count(EventKind::CaRotationFailed), bench.count(EventKind::CaRotated)), (1, 0));
+    let old = bench.bundle("old", Kind::Device);
+    fs::remove_dir(&obstacle).unwrap();
+    bench.advance(120 * MINUTE);
+    assert_eq!((bench.count(EventKind::CaRotationFailed), bench.count(EventKind::CaRotated)), (1, 1));
+    assert_eq!(fs::read(bench.pki("devices-2.key")).unwrap(), key);
+    assert!(is_of(&bench, &old, "devices.pem"));
+}
+
+/// The hub was off for years. With the root's key it starts, and without it says what is missing.
+#[test]
+fn a_hub_whose_cas_have_ended_starts_with_the_roots_key() {
+    let bench = Bench::made_ago(5 * YEAR + DAY, |_| {});
+    let (root, kept) = (bench.pki("root.key"), bench.pki("kept"));
+    fs::rename(&root, &kept).unwrap();
+    let (closed, refused) = bench.close_and_fail_to_open();
+    let refused = refused.to_string();
+    assert!(refused.contains("devices.pem has ended") && refused.contains("copy root.key back"), "{refused}");
+    fs::rename(&kept, &root).unwrap();
+    let bench = closed.open().unwrap();
+    let bundle = bench.bundle("lamp-1", Kind::Device);
+    assert!(is_of(&bench, &bundle, "devices-2.pem") && bench.pki("hub-2.pem").exists());
+    assert!(Wire::open(&bench, &bundle).unwrap().carries());
+}
+
+/// A clock that is years ahead for a while has CAs made that nobody can use yet; they do not stand in the way.
+#[test]
+fn a_clock_that_was_ahead_leaves_a_hub_that_starts() {
+    let mut bench = Bench::with(|config| config.lifecycle.unused_days_max = 0);
+    let bundle = bench.bundle("lamp-1", Kind::Device);
+    bench.advance(6 * YEAR);
+    assert!(bench.pki("devices-2.pem").exists() && bench.pki("hub-2.pem").exists());
+    set_back(&mut bench, 6 * YEAR);
+    let bench = bench.reopen();
+    assert!(Wire::open(&bench, &bundle).unwrap().carries());
+    assert!(is_of(&bench, &bench.bundle("lamp-2", Kind::Device), "devices.pem"));
+}
+
+/// What is not the answer to a request of this hub is not taken, and changes nothing.
+#[test]
+fn only_what_was_asked_for_is_imported() {
+    let bench = Bench::new();
+    let import = |certificate_pem: String| bench.administer(AdminRequest::CaImport { certificate_pem, dry_run: false });
+    let read = |file: &str| fs::read_to_string(bench.pki(file)).unwrap();
+    for foreign in [String::new(), "hello".into(), read("root.pem"), read("devices.pem"), read("server.pem")] {
+        assert_eq!(import(foreign.clone()).unwrap_err().exit_status(), 2, "{foreign}");
+    }
+    let asked = |ca| bench.administer(AdminRequest::CaRequest { ca }).unwrap().result;
+    let first = asked(IssuingCa::Devices);
+    assert_eq!(first["name"], "devices-2");
+    assert_eq!(import(first["request_pem"].as_str().unwrap().into()).unwrap_err().exit_status(), 2);
+    assert!(!bench.pki("devices-2.pem").exists());
+    let key = fs::read(bench.pki("devices-2.key")).unwrap();
+    assert_eq!(asked(IssuingCa::Hub)["name"], "hub-2");
+    asked(IssuingCa::Devices);
+    assert_eq!(fs::read(bench.pki("devices-2.key")).unwrap(), key, "the request is for one key");
 }

@@ -1,4 +1,5 @@
-//! Revocation as relying parties ask for it: the list at `/pki/devices.crl`, OCSP at `/pki/ocsp`. Anybody may ask.
+//! Revocation as relying parties ask for it: the lists at `/pki/devices.crl`, `/pki/devices-2.crl` and so on, one for each
+//! CA that has issued to devices; OCSP at `/pki/ocsp`. Anybody may ask.
 
 use std::sync::Arc;
 
@@ -8,26 +9,32 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderValue},
 };
-use portreeve_hub::Hub;
+use portreeve_hub::{Hub, PublicationError};
 use portreeve_mqtt_server::now;
 use portreeve_pki::{
-    OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_TYPE, OCSP_RESPONSE_TYPE, OcspAnswer, ocsp_request_from_path,
+    OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_TYPE, OCSP_RESPONSE_TYPE, OcspAnswer, number_in_series, ocsp_request_from_path,
 };
 
 use crate::exchange::{Answer, content, error};
 
-const CRL_PATH: &str = "/pki/devices.crl";
 const OCSP_PATH: &str = "/pki/ocsp";
 
 /// Whether a path is one of these.
 pub(crate) fn is_meant(path: &str) -> bool {
-    path == CRL_PATH || path == OCSP_PATH || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
+    ca_of(path).is_some() || path == OCSP_PATH || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The name of the CA whose list is at this path.
+fn ca_of(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/pki/")?.strip_suffix(".crl")?;
+    number_in_series("devices", name).map(|_| name)
 }
 
 /// Answers one request.
 pub(crate) async fn answer(hub: Arc<Hub>, request: Request<Incoming>) -> Answer {
-    if request.uri().path() == CRL_PATH {
-        return if request.method() == Method::GET { list(hub).await } else { only("GET") };
+    if let Some(ca) = ca_of(request.uri().path()) {
+        let ca = ca.to_owned();
+        return if request.method() == Method::GET { list(hub, ca).await } else { only("GET") };
     }
     match *request.method() {
         // RFC 6960 §A.1
@@ -57,9 +64,10 @@ fn only(methods: &'static str) -> Answer {
 }
 
 /// Making a list takes a signature and the disk.
-async fn list(hub: Arc<Hub>) -> Answer {
-    match tokio::task::spawn_blocking(move || hub.crl(now().wall)).await {
+async fn list(hub: Arc<Hub>, ca: String) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.crl(&ca, now().wall)).await {
         Ok(Ok(der)) => content(StatusCode::OK, "application/pkix-crl", der),
+        Ok(Err(failure @ PublicationError::NoSuchCa)) => error(StatusCode::NOT_FOUND, &failure.to_string()),
         Ok(Err(failure)) => {
             tracing::error!(%failure, "no revocation list could be made");
             error(StatusCode::SERVICE_UNAVAILABLE, "try again later")
@@ -99,10 +107,18 @@ mod tests {
 
     #[test]
     fn only_these_paths_are_meant() {
-        for path in ["/pki/devices.crl", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"] {
+        for path in ["/pki/devices.crl", "/pki/devices-2.crl", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"] {
             assert!(is_meant(path), "{path}");
         }
-        for path in ["/pki", "/pki/", "/pki/devices.key", "/pki/ocspx", "/pki/devices.crl/"] {
+        for path in [
+            "/pki",
+            "/pki/",
+            "/pki/devices.key",
+            "/pki/devices-0.crl",
+            "/pki/hub.crl",
+            "/pki/ocspx",
+            "/pki/devices.crl/",
+        ] {
             assert!(!is_meant(path), "{path}");
         }
     }

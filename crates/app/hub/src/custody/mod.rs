@@ -4,7 +4,8 @@
 //!
 //! *Invariants*
 //! - Passphrase and PIN are read once, before the process confines itself, and never from an argument or the environment.
-//! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere.
+//! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere,
+//!   but for the moment in which it certifies a new issuing CA.
 //! - The listeners sign in every handshake, so their key is in memory wherever the others are; it is sealed when they are.
 
 mod offline;
@@ -20,7 +21,9 @@ use portreeve_keys::{
     Custody, FileCustody, Kdf, KeyAlgorithm, KeyError, KeyFacts, KeyName, Passphrase, PassphraseSource, Pkcs11Custody,
     SigningKey, TpmCustody, X509Key, tpm::TpmAddress,
 };
-use portreeve_pki::{CaKey, CaRole, IssuingKeys, PublicKeyData, SubjectPublicKey, name_in_series, number_in_series};
+use portreeve_pki::{
+    CaKey, CaName, CaRole, IssuingKeys, PublicKeyData, SubjectPublicKey, name_in_series, number_in_series,
+};
 use portreeve_tls::HeldKey;
 use portreeve_types::KeyHash;
 
@@ -44,6 +47,11 @@ impl CustodyError {
         let advice = advice(custody, &source);
         let advice = if advice.is_empty() { advice } else { format!("\n{advice}") };
         Self { source, advice }
+    }
+
+    /// Whether the key is simply not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self.source, KeyError::Missing { .. })
     }
 }
 
@@ -184,14 +192,33 @@ impl KeyRing {
         Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }))
     }
 
-    /// Opens the keys that a running hub issues with.
-    pub(crate) fn issuing(&self) -> Result<IssuingKeys, CustodyError> {
-        let keys = || Ok(IssuingKeys { devices: self.open_one(CaRole::Devices)?, hub: self.open_one(CaRole::Hub)? });
-        keys().map_err(|error| self.explain(error))
+    /// Opens the key of a CA.
+    pub(crate) fn ca_key(&self, ca: CaName) -> Result<CaKey, CustodyError> {
+        self.open_one(ca).map_err(|error| self.explain(error))
     }
 
-    fn open_one(&self, role: CaRole) -> Result<CaKey, KeyError> {
-        let name: KeyName = role.as_str().parse()?;
+    /// The key of a CA that has no certificate yet: the one that waits for it, or a new one.
+    pub(crate) fn waiting_ca_key(&self, ca: CaName) -> Result<CaKey, CustodyError> {
+        let key = || match self.open_one(ca) {
+            Err(KeyError::Missing { .. }) => {
+                let name: KeyName = ca.to_string().parse()?;
+                let key = X509Key::new(self.cas.create(&name, KeyAlgorithm::EcdsaP256)?);
+                Ok(Arc::new(SigningCaKey { key, name }) as CaKey)
+            }
+            opened => opened,
+        };
+        key().map_err(|error| self.explain(error))
+    }
+
+    /// Whether there is a key of this name, and which. It is not opened.
+    pub(crate) fn ca_key_hash(&self, ca: CaName) -> Result<Option<KeyHash>, CustodyError> {
+        let listed = self.cas.list().map_err(|error| self.explain(error))?;
+        let found = listed.iter().find(|facts| facts.name.as_str() == ca.to_string());
+        Ok(found.and_then(|facts| key_hash(facts.public.spki_der())))
+    }
+
+    fn open_one(&self, ca: CaName) -> Result<CaKey, KeyError> {
+        let name: KeyName = ca.to_string().parse()?;
         let key = X509Key::new(self.cas.open(&name)?);
         Ok(Arc::new(SigningCaKey { key, name }))
     }

@@ -24,13 +24,15 @@ impl Hub {
     pub(crate) fn ca_show(&self) -> Result<Value, AdminError> {
         let ring = &self.keys;
         let mut rows = Vec::new();
-        for (role, certificate) in self.authority.certificates() {
+        let authority = self.authority.load();
+        for (name, certificate) in authority.certificates() {
+            let is_former = name != authority.name_of(name.role);
             let row = Row {
-                name: role.as_str(),
-                purpose: purpose(role),
+                name: &name.to_string(),
+                purpose: if is_former { FORMER } else { purpose(name.role) },
                 certificate,
                 custody: &*ring.cas,
-                in_use: role != CaRole::Root,
+                in_use: name.role != CaRole::Root,
             };
             rows.push(self.row(&row)?);
         }
@@ -85,6 +87,8 @@ impl Hub {
         }
     }
 }
+
+const FORMER: &str = "issued to devices; signs revocation until its last certificate ends";
 
 fn purpose(role: CaRole) -> &'static str {
     match role {

@@ -33,6 +33,21 @@ pub struct Bench {
     pub now: Now,
 }
 
+/// A hub that does not run.
+pub struct Closed {
+    dir: TempDir,
+    config: Config,
+    now: Now,
+}
+
+impl Closed {
+    pub fn open(self) -> Result<Bench, portreeve_hub::OpenError> {
+        let Self { dir, config, now } = self;
+        let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall)?;
+        Ok(Bench { dir, config, hub, now })
+    }
+}
+
 /// What arrived, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
@@ -110,6 +125,14 @@ impl Bench {
         drop(hub);
         let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).unwrap();
         Self { dir, config, hub, now }
+    }
+
+    /// Stops the hub, and expects that it does not open again as things are.
+    pub fn close_and_fail_to_open(self) -> (Closed, portreeve_hub::OpenError) {
+        let Self { dir, config, hub, now } = self;
+        drop(hub);
+        let refused = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).map(drop).unwrap_err();
+        (Closed { dir, config, now }, refused)
     }
 
     /// As [`Self::reopen`], with something done to the session store in between.

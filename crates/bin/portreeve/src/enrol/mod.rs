@@ -14,7 +14,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use portreeve_pki::{RenewalWindow, leaf_facts, make_csr};
+use portreeve_pki::{RenewalWindow, is_issued_by, leaf_facts, make_csr};
 use portreeve_tls::{
     Credentials, certificates_from_pem, client_config, enrolment_client_config, unverified_client_config,
 };
@@ -251,7 +251,9 @@ fn chain(
     if leaf_facts(leaf).ok().is_none_or(|facts| facts.key != key) {
         return Err(Failure::Unreachable("the hub sent a certificate for another key than ours".into()));
     }
-    Ok([vec![leaf.clone()], issuers].concat())
+    // The hub has several while one CA follows another.
+    let issuer = issuers.into_iter().filter(|ca| is_issued_by(leaf, ca));
+    Ok([leaf.clone()].into_iter().chain(issuer).collect())
 }
 
 fn to_pem(certificates: &[CertificateDer<'_>]) -> String {

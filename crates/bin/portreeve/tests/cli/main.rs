@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod custody;
 mod http;
+mod rotation;
 mod serve;
 mod support;
 mod tokens;
