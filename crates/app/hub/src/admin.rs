@@ -179,6 +179,15 @@ pub enum AdminRequest {
     },
     /// The CAs, and where their keys are.
     CaShow,
+    /// Has issuing CAs followed by others now.
+    CaRotate {
+        /// Which; without it, both.
+        #[serde(default)]
+        ca: Option<IssuingCa>,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Makes key and request for an issuing CA that is to follow.
     CaRequest {
         /// Which.
@@ -319,7 +328,7 @@ impl AdminRequest {
             Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
             Self::ApprovalAnswer { .. } => Need::Keys,
             Self::CaShow => Need::Read,
-            Self::CaRequest { .. } | Self::CaImport { .. } => Need::Keys,
+            Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -335,7 +344,10 @@ impl AdminRequest {
     fn is_of_ca(&self) -> bool {
         matches!(
             self,
-            Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } | Self::CaImport { dry_run: false, .. }
+            Self::EnrolmentGroupAdd { .. }
+                | Self::EnrolmentGroupRemove { .. }
+                | Self::CaRotate { dry_run: false, .. }
+                | Self::CaImport { dry_run: false, .. }
         )
     }
 
@@ -344,6 +356,7 @@ impl AdminRequest {
         match self {
             Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
             Self::EnrolmentGroupRemove { name } => name.to_string(),
+            Self::CaRotate { ca, .. } => ca.map_or("devices, hub", IssuingCa::as_str).to_owned(),
             _ => String::new(),
         }
     }
@@ -353,6 +366,7 @@ impl AdminRequest {
         match self {
             Self::EnrolmentGroupAdd { .. } => "add an enrolment group",
             Self::EnrolmentGroupRemove { .. } => "remove an enrolment group",
+            Self::CaRotate { .. } => "have issuing CAs followed by others",
             Self::CaImport { .. } => "take the certificate of a new issuing CA into use",
             _ => "",
         }
@@ -444,6 +458,7 @@ impl Hub {
                 self.policy_explain(&identity, &action, &topic, now)
             }
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
+            AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
             AdminRequest::CaRequest { ca } => self.ca_request(ca).map(Outcome::ok),
             AdminRequest::CaImport { certificate_pem, dry_run } => {
                 self.ca_import(actor, &certificate_pem, dry_run, now).map(Outcome::ok)

@@ -109,6 +109,12 @@ fn introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Resu
     Ok(name)
 }
 
+/// Whether the root's key is here, and is the root's.
+fn can_introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa) -> Result<(), OpenError> {
+    let key = root_key(pki, keys, ca)?;
+    CaSigner::new(root_certificate(pki)?, &*key).map_err(|error| OpenError::Issuing(error.into())).map(drop)
+}
+
 fn root_key(pki: &Path, keys: &KeyRing, ca: IssuingCa) -> Result<CaKey, OpenError> {
     keys.ca_key(CaRole::Root.first()).map_err(|error| match error.is_missing() {
         true => OpenError::NoRootKey { ca: ca.as_str(), pki: pki.to_owned() },
@@ -249,6 +255,28 @@ impl Hub {
         self.tls.replace_anchors(&authority.device_anchors())?;
         self.authority.store(Arc::new(authority));
         Ok(())
+    }
+
+    /// Has one issuing CA, or each, followed by another now, whatever the plan says.
+    pub(crate) fn ca_rotate(
+        &self,
+        actor: &Actor,
+        ca: Option<IssuingCa>,
+        dry_run: bool,
+        now: UnixMillis,
+    ) -> Result<Value, AdminError> {
+        let wanted = ca.map_or(IssuingCa::ALL.to_vec(), |ca| vec![ca]);
+        // What would stop the second is found before the first is done.
+        for ca in &wanted {
+            self.expect_room(*ca)?;
+            can_introduce(&self.pki(), &self.keys, *ca)?;
+        }
+        let names = wanted.into_iter().map(|ca| match dry_run {
+            true => Ok(ca.newest(&self.pki()).successor()),
+            false => self.rotate(ca, &actor.name, now),
+        });
+        let names: Vec<String> = names.map(|name| Ok(name?.to_string())).collect::<Result<_, OpenError>>()?;
+        Ok(json!({ "names": names, "dry_run": dry_run }))
     }
 
     /// Makes the key of a CA that is to follow, if there is none yet, and the request that the root has to sign.

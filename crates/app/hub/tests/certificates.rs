@@ -353,3 +353,45 @@ fn only_what_was_asked_for_is_imported() {
     asked(IssuingCa::Devices);
     assert_eq!(fs::read(bench.pki("devices-2.key")).unwrap(), key, "the request is for one key");
 }
+
+/// At an operator's word, before it is due; and no more of them than may be.
+#[test]
+fn an_operator_may_replace_cas_at_any_time_and_not_without_end() {
+    let mut bench = Bench::new();
+    let old = bench.bundle("old", Kind::Device);
+    let rotate = |bench: &Bench, ca, dry_run| bench.administer(AdminRequest::CaRotate { ca, dry_run });
+    let told = rotate(&bench, None, true).unwrap().result;
+    assert_eq!(told["names"], serde_json::json!(["devices-2", "hub-2"]));
+    assert!(!bench.pki("devices-2.key").exists() && !bench.pki("devices-2.pem").exists());
+    rotate(&bench, None, false).unwrap();
+    bench.advance(MINUTE);
+    assert_eq!(bench.count(EventKind::CaRotated), 2);
+    assert_eq!(bench.count(EventKind::HubCertificateRenewed), 1, "its CA is another");
+    let new = bench.bundle("new", Kind::Device);
+    assert!(is_of(&bench, &new, "devices-2.pem"));
+    for _ in 2..8 {
+        rotate(&bench, Some(IssuingCa::Devices), false).unwrap();
+    }
+    let refused = rotate(&bench, None, false).unwrap_err();
+    assert!(refused.exit_status() == 4 && refused.to_string().contains("8 CAs"), "{refused}");
+    assert!(!bench.pki("hub-3.pem").exists(), "neither is done when one cannot be");
+    for bundle in [&old, &new] {
+        assert!(Wire::open(&bench, bundle).unwrap().carries());
+    }
+}
+
+/// Without the root's key, or with another one in its place, nothing is begun.
+#[test]
+fn no_other_root_signs() {
+    let bench = Bench::new();
+    let rotate = |dry_run| bench.administer(AdminRequest::CaRotate { ca: None, dry_run }).unwrap_err().to_string();
+    fs::copy(bench.pki("hub.key"), bench.pki("root.key")).unwrap();
+    for dry_run in [true, false] {
+        assert!(rotate(dry_run).contains("belongs to another certificate"), "{}", rotate(dry_run));
+    }
+    fs::remove_file(bench.pki("root.key")).unwrap();
+    for dry_run in [true, false] {
+        assert!(rotate(dry_run).contains("copy root.key back"), "{}", rotate(dry_run));
+    }
+    assert!(!bench.pki("devices-2.key").exists() && !bench.pki("devices-2.pem").exists());
+}

@@ -19,6 +19,10 @@ pub(crate) fn run(global: &Global, command: CaCommand) -> Result<(), Failure> {
     let hub = Administration::new(global)?;
     match command {
         CaCommand::Show => show_cas(global, &hub),
+        CaCommand::Rotate { ca, dry_run } => {
+            let request = AdminRequest::CaRotate { ca: ca.map(Into::into), dry_run };
+            show(global, &hub.request(request)?.result, followed)
+        }
         CaCommand::Request { ca } => request(global, &hub, ca.into()),
         CaCommand::Import { file, dry_run } => import(global, &hub, &file, dry_run),
         CaCommand::Custody(change) => custody(global, hub.config(), &change),
@@ -77,7 +81,11 @@ fn import(global: &Global, hub: &Administration, file: &Path, dry_run: bool) -> 
 /// Which CAs issue from now on, or would.
 fn followed(result: &Value) -> String {
     let names: Vec<_> = result["names"].as_array().into_iter().flatten().map(cell).collect();
-    let verb = if result["dry_run"] == true { "would issue" } else { "issues" };
+    let verb = match (result["dry_run"] == true, names.len()) {
+        (true, _) => "would issue",
+        (false, 1) => "issues",
+        (false, _) => "issue",
+    };
     format!("{} {verb} from now on; what was issued before stays good until it ends", names.join(" and "))
 }
 

@@ -473,6 +473,17 @@ pub(crate) enum CaCommand {
         after_help = "Examples:\n  portreeve ca custody --to sealed                                        seal, asking for a passphrase\n  portreeve ca custody --to sealed --new-passphrase-file /root/ca.pass   seal\n  portreeve ca custody --to file --set keys.custody=sealed               unseal"
     )]
     Custody(CustodyChange),
+    /// Have issuing CAs followed by others now, with the root's key, before the hub does it when they are due
+    ///
+    /// What was issued before stays good until it ends. Where admin.two_persons is set, somebody else has to consent.
+    #[command(after_help = "Examples:\n  portreeve ca rotate --dry-run\n  portreeve ca rotate devices")]
+    Rotate {
+        /// Which CA; both, if none is named
+        ca: Option<IssuingCa>,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Make the key of an issuing CA that is to follow, and the request that the root has to sign elsewhere
     ///
     /// The request goes to standard output. Asked for again, it is for the same key.
