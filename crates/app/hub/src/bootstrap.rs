@@ -186,6 +186,7 @@ impl Hub {
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs, now);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
+        let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
         let commits = Arc::new(CommitWatch::default());
@@ -224,6 +225,7 @@ impl Hub {
             groups,
             approvals,
             publication,
+            trust,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
             listeners: Mutex::default(),

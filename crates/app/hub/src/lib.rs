@@ -28,6 +28,7 @@ mod registry;
 mod revocation;
 mod strays;
 mod succession;
+mod trust;
 
 use std::{
     collections::BTreeSet,
@@ -100,6 +101,7 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     publication: revocation::Publication,
+    trust: trust::Trust,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
     listeners: Mutex<Vec<(String, String)>>,

@@ -9,7 +9,7 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, time::Duration}
 use common::{Bench, connect};
 use portreeve_events::Kind as EventKind;
 use portreeve_hub::{AdminRequest, Bundle, IssuingCa, PublicationError};
-use portreeve_pki::{is_issued_by, leaf_facts};
+use portreeve_pki::{TrustBundle, is_issued_by, leaf_facts};
 use portreeve_tls::{Credentials, certificates_from_pem, client_config};
 use portreeve_types::{KeyHash, Kind, UnixMillis};
 use rustls::{ClientConnection, ServerConnection};
@@ -394,4 +394,28 @@ fn no_other_root_signs() {
         assert!(rotate(dry_run).contains("copy root.key back"), "{}", rotate(dry_run));
     }
     assert!(!bench.pki("devices-2.key").exists() && !bench.pki("devices-2.pem").exists());
+}
+
+/// ISVS-4.1.6, CSA-CRD-07: devices know the hub's next key before it is used, and each bundle follows from the one before.
+#[test]
+fn the_key_that_follows_is_announced_before_it_is_used() {
+    let mut bench = Bench::made_ago(59 * DAY, |_| {});
+    let document = bench.hub.trust_bundle(bench.wall()).unwrap();
+    let bundle = TrustBundle::open_first(&document, Some(bench.wall())).unwrap();
+    assert_eq!(bundle.pins[0], served(&bench).0);
+    assert_eq!(bench.hub.trust_bundle(bench.wall()).unwrap(), document, "nothing changed");
+    assert_eq!(
+        bundle.successor(&document, None).map(drop).map_err(|why| why.to_string().contains("at hand")),
+        Err(true)
+    );
+    bench.advance(2 * DAY);
+    assert_eq!(served(&bench).0, bundle.pins[1]);
+    let renewed = bench.hub.trust_bundle(bench.wall()).unwrap();
+    let renewed = bundle.successor(&renewed, Some(bench.wall())).unwrap();
+    assert!(renewed.pins[0] == bundle.pins[1] && !bundle.pins.contains(&renewed.pins[1]));
+    // A restart, and an old copy of the registry with it, do not go back.
+    let bench = bench.reopen();
+    let again = bench.hub.trust_bundle(bench.wall()).unwrap();
+    let again = renewed.successor(&again, Some(bench.wall())).unwrap();
+    assert_eq!(again.pins, renewed.pins);
 }

@@ -155,8 +155,8 @@ section! {
         passphrase_file: PathBuf = PathBuf::new(), "path", restart;
         /// The PKCS #11 module of the token's vendor, an absolute path. It becomes part of the hub's process.
         pkcs11_module: PathBuf = PathBuf::new(), "path", restart;
-        /// The label of the token. The keys in it are called `root`, `devices` and `hub`, later ones `devices-2` and so on, so each
-        /// hub needs a token of its own.
+        /// The label of the token. The keys in it are called `root`, `devices` and `hub`, later ones `devices-2` and so on, and
+        /// `trust`, so each hub needs a token of its own.
         pkcs11_token: String = String::new(), "token label", restart;
         /// Files and directories that the module reads and writes while the hub runs. The hub confines itself to its data
         /// directory; without these, a module that keeps its token in files cannot reach them.

@@ -1,5 +1,6 @@
 //! Revocation as relying parties ask for it: the lists at `/pki/devices.crl`, `/pki/devices-2.crl` and so on, one for each
-//! CA that has issued to devices; OCSP at `/pki/ocsp`. Anybody may ask.
+//! CA that has issued to devices; OCSP at `/pki/ocsp`. Beside them what devices are to trust, at `/pki/trust`. Anybody may
+//! ask.
 
 use std::sync::Arc;
 
@@ -17,11 +18,15 @@ use portreeve_pki::{
 
 use crate::exchange::{Answer, content, error};
 
+const TRUST_PATH: &str = "/pki/trust";
 const OCSP_PATH: &str = "/pki/ocsp";
 
 /// Whether a path is one of these.
 pub(crate) fn is_meant(path: &str) -> bool {
-    ca_of(path).is_some() || path == OCSP_PATH || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
+    ca_of(path).is_some()
+        || path == TRUST_PATH
+        || path == OCSP_PATH
+        || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The name of the CA whose list is at this path.
@@ -35,6 +40,9 @@ pub(crate) async fn answer(hub: Arc<Hub>, request: Request<Incoming>) -> Answer 
     if let Some(ca) = ca_of(request.uri().path()) {
         let ca = ca.to_owned();
         return if request.method() == Method::GET { list(hub, ca).await } else { only("GET") };
+    }
+    if request.uri().path() == TRUST_PATH {
+        return if request.method() == Method::GET { trust(hub).await } else { only("GET") };
     }
     match *request.method() {
         // RFC 6960 §A.1
@@ -76,6 +84,17 @@ async fn list(hub: Arc<Hub>, ca: String) -> Answer {
     }
 }
 
+async fn trust(hub: Arc<Hub>) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.trust_bundle(now().wall)).await {
+        Ok(Ok(document)) => content(StatusCode::OK, "application/jose", document),
+        Ok(Err(failure)) => {
+            tracing::error!(%failure, "no trust bundle could be made");
+            error(StatusCode::SERVICE_UNAVAILABLE, "try again later")
+        }
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
+    }
+}
+
 async fn ocsp(hub: Arc<Hub>, question: Vec<u8>) -> Answer {
     match tokio::task::spawn_blocking(move || hub.ocsp(&question, now())).await {
         Ok(Ok(answer)) => answered(answer),
@@ -107,7 +126,9 @@ mod tests {
 
     #[test]
     fn only_these_paths_are_meant() {
-        for path in ["/pki/devices.crl", "/pki/devices-2.crl", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"] {
+        for path in
+            ["/pki/devices.crl", "/pki/devices-2.crl", "/pki/trust", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"]
+        {
             assert!(is_meant(path), "{path}");
         }
         for path in [

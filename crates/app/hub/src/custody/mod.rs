@@ -34,6 +34,9 @@ const CREDENTIAL: &str = "portreeve-keys";
 /// The first key of the listeners. Those that follow are numbered.
 pub(crate) const LISTENERS: &str = "server";
 
+/// The key that signs the trust bundles of devices.
+const TRUST: &str = "trust";
+
 /// Why keys cannot be had, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}{advice}")]
@@ -199,13 +202,22 @@ impl KeyRing {
 
     /// The key of a CA that has no certificate yet: the one that waits for it, or a new one.
     pub(crate) fn waiting_ca_key(&self, ca: CaName) -> Result<CaKey, CustodyError> {
-        let key = || match self.open_one(ca) {
-            Err(KeyError::Missing { .. }) => {
-                let name: KeyName = ca.to_string().parse()?;
-                let key = X509Key::new(self.cas.create(&name, KeyAlgorithm::EcdsaP256)?);
-                Ok(Arc::new(SigningCaKey { key, name }) as CaKey)
-            }
-            opened => opened,
+        self.open_or_create(&ca.to_string())
+    }
+
+    /// The key that signs what devices are to trust.
+    pub(crate) fn trust_key(&self) -> Result<CaKey, CustodyError> {
+        self.open_or_create(TRUST)
+    }
+
+    fn open_or_create(&self, name: &str) -> Result<CaKey, CustodyError> {
+        let key = || {
+            let name: KeyName = name.parse()?;
+            let key = match self.cas.open(&name) {
+                Err(KeyError::Missing { .. }) => self.cas.create(&name, KeyAlgorithm::EcdsaP256)?,
+                opened => opened?,
+            };
+            Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }) as CaKey)
         };
         key().map_err(|error| self.explain(error))
     }
@@ -319,6 +331,13 @@ impl rcgen::SigningKey for SigningCaKey {
                 tracing::error!(%error, key = %self.name, "a CA cannot sign");
             }
         })
+    }
+}
+
+impl ListenerKey {
+    /// What devices know it by.
+    pub(crate) fn pin(&self) -> Option<KeyHash> {
+        key_hash(self.spki_der())
     }
 }
 

@@ -65,3 +65,39 @@ fn a_root_that_is_elsewhere_signs_the_next_ca() {
     }
     hub.stop();
 }
+
+/// ISVS-4.1.6, CSA-CRD-07: a device keeps to the hub's announced keys, and to whoever may announce others.
+#[test]
+fn a_device_keeps_its_trust_and_renews_it() {
+    let place = Place::new();
+    let settings = ["--set", "enrolment.renew_after_percent=0"];
+    let hub = place.serve(&settings);
+    enrols(&place, &hub, "lamp");
+    let trust = || fs::read(place.path("lamp/trust.jws")).unwrap();
+    let first = trust();
+    place.ok(&["device", "renew", "lamp", "--now"]);
+    assert_eq!(trust(), first, "there is nothing new");
+    hub.stop();
+
+    // Another start, another bundle, of the same signer.
+    let hub = place.serve(&settings);
+    let at = format!("localhost:{}", hub.address("device_https").port());
+    let renew = ["device", "renew", "lamp", "--now", "--hub", &at];
+    place.ok(&renew);
+    let second = trust();
+    assert_ne!(second, first);
+
+    // The bundle of another hub: its pins are not this hub's.
+    let other = Place::new();
+    let stranger = other.serve(&settings);
+    enrols(&other, &stranger, "lamp");
+    fs::copy(other.path("lamp/trust.jws"), place.path("lamp/trust.jws")).unwrap();
+    let cert = fs::read(place.path("lamp/cert.pem")).unwrap();
+    let refused = place.run(&renew);
+    assert!(refused.status == 4 && refused.err.contains("not its key"), "{refused:?}");
+    assert_eq!(fs::read(place.path("lamp/cert.pem")).unwrap(), cert);
+    fs::write(place.path("lamp/trust.jws"), second).unwrap();
+    place.ok(&renew);
+    stranger.stop();
+    hub.stop();
+}
