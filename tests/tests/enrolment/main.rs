@@ -354,10 +354,54 @@ fn openssl_agrees_about_revocation() {
     assert_eq!(machine.curl(&[], "/pki/devices.key").status, 404);
 }
 
+/// CSA-CRD-02, CSA-CRD-07: one CA follows another while devices come and go; openssl agrees with the hub about the
+/// certificates of both.
+#[test]
+fn a_ca_follows_another_and_relying_parties_go_by_both() {
+    let hub =
+        Hub::start(&["revocation.crl_url=\"https://hub.example/pki/devices.crl\"", "enrolment.renew_after_percent=0"]);
+    let machine = Machine::new(&hub);
+    let enrol = |name: &str| {
+        let code = expected(&hub, name);
+        machine.keep(name, &machine.enrol(name, &code, &machine.good_request(name)))
+    };
+    let (old, _) = (enrol("old"), enrol("old-stolen"));
+    let mut session = Login::new(V5, "old").open_as(&hub, &old);
+    let first_list = machine.crl_of("devices");
+    assert!(hub.succeed(&["ca", "rotate"]).contains("devices-2 and hub-2 issue from now on"));
+    let (new, _) = (enrol("new"), enrol("new-stolen"));
+    session.publish("devices/old/telemetry/t", "still here", 1);
+    for (name, identity) in [("old", &old), ("new", &new)] {
+        Login::new(V5, &format!("{name}:again")).open_as(&hub, identity).disconnect();
+    }
+    let text = done(openssl(&["x509", "-noout", "-text", "-in"]).arg(machine.path("new.pem"))).stdout;
+    assert!(String::from_utf8(text).unwrap().contains("hub.example/pki/devices-2.crl"));
+    assert_eq!(machine.curl(&[], "/pki/devices-3.crl").status, 404);
+
+    for name in ["old-stolen", "new-stolen"] {
+        hub.device("revoke", name);
+    }
+    // A list is made once a second at most.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for (ca, good, stolen) in [("devices", "old", "old-stolen"), ("devices-2", "new", "new-stolen")] {
+        let list = machine.crl_of(ca);
+        assert!(machine.is_valid_by(ca, good, &list) && !machine.is_valid_by(ca, stolen, &list), "{ca}");
+        assert_eq!((machine.ocsp_by(ca, good), machine.ocsp_by(ca, stolen)), ("good".into(), "revoked".into()), "{ca}");
+        assert!(machine.number(&list) > machine.number(&first_list), "{ca}");
+    }
+    // A device whose present certificate is of the one CA gets the next from the other.
+    machine.keep("next", &machine.reenrol("old", &machine.request("next", &EMPTY_SUBJECT)));
+    assert!(machine.is_valid_by("devices-2", "next", &machine.crl_of("devices-2")));
+}
+
 impl Machine<'_> {
-    /// Fetches the list; its file, in PEM.
     fn crl(&self) -> PathBuf {
-        let reply = self.curl(&[], "/pki/devices.crl");
+        self.crl_of("devices")
+    }
+
+    /// Fetches the list of a CA; its file, in PEM.
+    fn crl_of(&self, ca: &str) -> PathBuf {
+        let reply = self.curl(&[], &format!("/pki/{ca}.crl"));
         assert_eq!(reply.status, 200);
         let (der, pem) = (self.path("crl.der"), self.path(&portreeve_tests::unique("crl")));
         fs::write(&der, reply.body).unwrap();
@@ -377,22 +421,31 @@ impl Machine<'_> {
     }
 
     fn is_valid(&self, name: &str, crl: &Path) -> bool {
-        let pki = self.hub.data().join("pki");
+        self.is_valid_by("devices", name, crl)
+    }
+
+    fn is_valid_by(&self, ca: &str, name: &str, crl: &Path) -> bool {
+        let (pki, ca) = (self.hub.data().join("pki"), format!("{ca}.pem"));
         let mut command = openssl(&["verify", "-crl_check", "-CAfile"]);
-        command.arg(pki.join("root.pem")).arg("-untrusted").arg(pki.join("devices.pem")).arg("-CRLfile").arg(crl);
+        command.arg(pki.join("root.pem")).arg("-untrusted").arg(pki.join(ca)).arg("-CRLfile").arg(crl);
         let output = command.arg(self.path(&format!("{name}.pem"))).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() || said.contains("certificate revoked"), "{said}");
         output.status.success()
     }
 
-    /// Asks about a certificate, verifies the answer, and returns its word.
     fn ocsp(&self, name: &str) -> String {
+        self.ocsp_by("devices", name)
+    }
+
+    /// Asks about a certificate of a CA, verifies the answer, and returns its word.
+    fn ocsp_by(&self, ca: &str, name: &str) -> String {
         let pki = self.hub.data().join("pki");
+        let ca = pki.join(format!("{ca}.pem"));
         let (cert, question, answer) =
             (self.path(&format!("{name}.pem")), self.path("ask.der"), self.path("answer.der"));
         let mut ask = openssl(&["ocsp", "-issuer"]);
-        done(ask.arg(pki.join("devices.pem")).arg("-cert").arg(&cert).arg("-reqout").arg(&question));
+        done(ask.arg(&ca).arg("-cert").arg(&cert).arg("-reqout").arg(&question));
         let data = format!("@{}", question.display());
         let reply =
             self.curl(&["--header", "Content-Type: application/ocsp-request", "--data-binary", &data], "/pki/ocsp");
@@ -400,8 +453,8 @@ impl Machine<'_> {
         fs::write(&answer, reply.body).unwrap();
         // (Given both, openssl would put a nonce of its own into the question that it compares with.)
         let mut read = openssl(&["ocsp", "-no_nonce", "-issuer"]);
-        read.arg(pki.join("devices.pem")).arg("-cert").arg(&cert).arg("-respin").arg(&answer);
-        read.arg("-CAfile").arg(pki.join("root.pem")).arg("-verify_other").arg(pki.join("devices.pem"));
+        read.arg(&ca).arg("-cert").arg(&cert).arg("-respin").arg(&answer);
+        read.arg("-CAfile").arg(pki.join("root.pem")).arg("-verify_other").arg(&ca);
         let output = done(&mut read);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(String::from_utf8_lossy(&output.stderr).contains("Response verify OK"), "{output:?}");

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Close, Fields, GroupSettings, Hub, Registry, RegistryError,
+    Close, Fields, GroupSettings, Hub, IssuingCa, Registry, RegistryError,
     broker::Session,
     inventory::{ListFile, Page},
     registry::By,
@@ -230,6 +230,28 @@ pub enum AdminRequest {
     },
     /// The CAs, and where their keys are.
     CaShow,
+    /// Has issuing CAs followed by others now.
+    CaRotate {
+        /// Which; without it, both.
+        #[serde(default)]
+        ca: Option<IssuingCa>,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Makes key and request for an issuing CA that is to follow.
+    CaRequest {
+        /// Which.
+        ca: IssuingCa,
+    },
+    /// Takes what the root has signed upon such a request.
+    CaImport {
+        /// The certificate, PEM.
+        certificate_pem: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Reads configuration, certificates and policy again.
     Reload,
 }
@@ -360,6 +382,7 @@ impl AdminRequest {
             // What waits knows what it needs beyond that.
             Self::ApprovalAnswer { .. } | Self::DeviceWipe { .. } | Self::DeviceDispose { .. } => Need::Operate,
             Self::CaShow => Need::Read,
+            Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -370,10 +393,15 @@ impl AdminRequest {
 }
 
 impl AdminRequest {
-    /// Whether it extends to whom certificates are issued on whose word: one person alone may not do that where
-    /// `admin.two_persons` says so (CSA-SCN-08). To withdraw trust must not wait for anybody.
+    /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
+    /// where `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03). To withdraw trust must not wait for anybody.
     fn is_of_ca(&self) -> bool {
-        matches!(self, Self::EnrolmentGroupAdd { .. })
+        matches!(
+            self,
+            Self::EnrolmentGroupAdd { .. }
+                | Self::CaRotate { dry_run: false, .. }
+                | Self::CaImport { dry_run: false, .. }
+        )
     }
 
     /// What it is about, for whoever has to consent.
@@ -381,6 +409,7 @@ impl AdminRequest {
         match self {
             Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
             Self::DeviceDispose { name, .. } => name.to_string(),
+            Self::CaRotate { ca, .. } => ca.map_or("devices, hub", IssuingCa::as_str).to_owned(),
             _ => String::new(),
         }
     }
@@ -390,6 +419,12 @@ impl AdminRequest {
         match self {
             Self::EnrolmentGroupAdd { settings } => format!("add an enrolment group: {settings}"),
             Self::DeviceDispose { statement, .. } => format!("disposal: {statement}"),
+            Self::CaRotate { .. } => "have issuing CAs followed by others".into(),
+            Self::CaImport { certificate_pem, .. } => {
+                let certificate = pem::parse(certificate_pem).map(pem::Pem::into_contents).unwrap_or_default();
+                let hash = hex::encode(digest(&SHA256, &certificate));
+                format!("take the certificate of a new issuing CA into use: SHA-256 {hash}")
+            }
             _ => String::new(),
         }
     }
@@ -492,6 +527,11 @@ impl Hub {
                 self.policy_explain(&identity, &action, &topic, now)
             }
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
+            AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
+            AdminRequest::CaRequest { ca } => self.ca_request(ca).map(Outcome::ok),
+            AdminRequest::CaImport { certificate_pem, dry_run } => {
+                self.ca_import(actor, &certificate_pem, dry_run, now).map(Outcome::ok)
+            }
             AdminRequest::Reload => self.reload(actor),
         }
     }
@@ -596,9 +636,15 @@ impl Hub {
         let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
         let key = portreeve_pki::generate_key()?;
         let profile = Profile::new(CertificateRole::Client(row.kind)).with_lifetime(lifetime)?;
-        let issued = self.device_ca()?.issue_client(&profile, row.id, Generation::default(), &key.public, now)?;
+        let issued = self.device_ca(&self.authority.load())?.issue_client(
+            &profile,
+            row.id,
+            Generation::default(),
+            &key.public,
+            now,
+        )?;
         let bundle = Bundle {
-            ca_pem: self.authority.trust_pem(),
+            ca_pem: self.authority.load().trust_pem(),
             cert_pem: issued.chain_pem.clone(),
             key_pem: key.pkcs8_pem.to_string(),
         };
@@ -613,7 +659,7 @@ impl Hub {
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
         let made = self.make_code(actor, name, valid_s, now)?;
-        let root = digest(&SHA256, self.authority.root_certificate());
+        let root = digest(&SHA256, self.authority.load().root_certificate());
         Ok(Outcome::ok(json!({
             "name": name.as_str(),
             "code": made.text.as_str(),

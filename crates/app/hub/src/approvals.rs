@@ -366,7 +366,7 @@ mod tests {
     use portreeve_types::Kind;
 
     use super::*;
-    use crate::{GroupSettings, ProofSettings};
+    use crate::{GroupSettings, IssuingCa, ProofSettings};
 
     const HOUR_S: u64 = 3600;
 
@@ -440,6 +440,30 @@ mod tests {
         let withdrawn = number(&office.ask("alice", Role::KeyManager, add("lamps")).unwrap());
         let _ = office.answer("alice", Role::KeyManager, withdrawn, false).unwrap();
         assert_eq!(office.groups(), 1);
+    }
+
+    /// CSA-CRD-03, CSA-CRD-07: another CA issues when two key managers want it so; looking at what would happen takes one.
+    #[test]
+    fn a_ca_is_replaced_by_two_persons() {
+        let office = Office::new(|config| config.admin.keys_apart = true);
+        let rotate = |dry_run| AdminRequest::CaRotate { ca: Some(IssuingCa::Devices), dry_run };
+        let issuing = || office.hub.authority.load().name_of(portreeve_pki::CaRole::Devices).to_string();
+        for role in [Role::Administrator, Role::Operator, Role::Auditor, Role::Viewer, Role::ReleaseSigner] {
+            for dry_run in [false, true] {
+                assert!(matches!(office.ask("eve", role, rotate(dry_run)), Err(AdminError::Role { .. })), "{role:?}");
+            }
+            let request = AdminRequest::CaRequest { ca: IssuingCa::Hub };
+            assert!(matches!(office.ask("eve", role, request), Err(AdminError::Role { .. })), "{role:?}");
+        }
+        let told = office.ask("alice", Role::KeyManager, rotate(true)).unwrap();
+        assert_eq!(told, json!({ "names": ["devices-2"], "dry_run": true }));
+        let asked = number(&office.ask("alice", Role::KeyManager, rotate(false)).unwrap());
+        assert!(matches!(office.answer("alice", Role::KeyManager, asked, true), Err(AdminError::Refused(_))));
+        assert_eq!(issuing(), "devices");
+        let import = AdminRequest::CaImport { certificate_pem: String::new(), dry_run: false };
+        assert!(office.ask("alice", Role::KeyManager, import).unwrap()["waits_for_approval"].is_u64());
+        let done = office.answer("bob", Role::KeyManager, asked, true).unwrap();
+        assert_eq!((&done["names"][0], issuing()), (&json!("devices-2"), "devices-2".to_owned()));
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! ```
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
@@ -18,27 +17,25 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Config;
 use portreeve_events::Events;
-use portreeve_pki::{Authority, HUB_LIFETIME_MAX, PkiError, SubjectPublicKey};
+use portreeve_pki::{Authority, CaName, IssuingRefusal, PkiError};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
-use portreeve_tls::{HeldCredentials, HeldKey as _, ServerTls, TlsError};
+use portreeve_tls::{ServerTls, TlsError};
 use portreeve_types::UnixMillis;
-use rustls_pki_types::CertificateDer;
 
 use crate::{
     CommitWatch, Hub, Registry, Upkeep,
-    custody::{CustodyError, KeyAccess, KeyRing, ListenerKey, NewKeys},
-    gate_of, limits, policies,
+    custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
+    gate_of, limits, listener, policies, succession,
 };
 
-/// Why a hub cannot be opened. Each says what to do; nothing was half-created.
+/// Why a hub cannot be opened, or its CAs not be replaced. Each says what to do; nothing was half-created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The operating system refused.
@@ -70,6 +67,38 @@ pub enum OpenError {
         /// What is wrong.
         source: PkiError,
     },
+    /// An issuing CA cannot be followed by another here.
+    #[error(
+        "the root's key is not here, which has to sign: copy root.key back into {}, or have {ca} signed where it is: `portreeve ca request {ca}`, then `portreeve ca import FILE`",
+        pki.display()
+    )]
+    NoRootKey {
+        /// The issuing CA.
+        ca: &'static str,
+        /// Where the key belongs.
+        pki: PathBuf,
+    },
+    /// As many CAs for devices are in use as may be.
+    #[error(
+        "{0} CAs for devices are in use, and no more may be: wait until the certificates of the oldest have ended (`portreeve ca show`)"
+    )]
+    TooManyCas(usize),
+    /// Nobody asked for this certificate of an issuing CA.
+    #[error(
+        "no key waits for this certificate: `portreeve ca request devices` (or hub) makes key and request; sign that request"
+    )]
+    NotRequested,
+    /// The certificate of a new issuing CA cannot be taken, or not be made.
+    #[error("the new issuing CA: {0}")]
+    Issuing(#[from] IssuingRefusal),
+    /// An issuing CA has ended, and nothing follows.
+    #[error("{file} has ended, and a successor could not be made: {source}")]
+    CaEnded {
+        /// Its certificate.
+        file: String,
+        /// Why nothing follows.
+        source: Box<OpenError>,
+    },
     /// The private keys cannot be had.
     #[error(transparent)]
     Keys(#[from] CustodyError),
@@ -88,11 +117,6 @@ pub enum OpenError {
     #[error("the applied policy does not compile with this version:\n{0}")]
     Policy(String),
 }
-
-/// The hub's own certificate, in `pki/`; its key is called [`LISTENERS`].
-const CERT: &str = "server.pem";
-/// Names that [`CERT`] was issued for, one a line: tells when it must be made anew.
-const NAMES: &str = "server.names";
 
 pub(crate) fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + use<'a> {
     move |source| OpenError::Io { what, path: path.to_owned(), source }
@@ -150,7 +174,7 @@ impl Hub {
         let pki = data.join("pki");
         let keys = keys.ring(&pki)?;
         // Before the store: who cannot open the keys changes nothing.
-        let authority = read_authority(&pki, &keys, now)?;
+        let authority = succession::authority(&pki, &keys, now)?;
         let store = RedbStore::open(data, config.store.cache_bytes)?;
         let (registry_store, session_store): (Arc<dyn RegistryStore>, Arc<dyn SessionStore>) =
             (Arc::new(store.registry), Arc::new(store.sessions));
@@ -158,10 +182,11 @@ impl Hub {
         let session_contents = session_store.load()?;
         let sources = policies::stored_sources(&registry_contents.blobs).map_err(OpenError::Policy)?;
         let policy = PolicySet::compile(&sources, Epoch(1)).map_err(|d| OpenError::Policy(policies::join(&d)))?;
-        let hub_credentials = hub_certificate(&pki, &authority, &keys, &config, now)?;
+        let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
+        let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
         let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
@@ -175,7 +200,7 @@ impl Hub {
             config: ArcSwap::from_pointee(config),
             events: Events::default(),
             registry,
-            authority,
+            authority: ArcSwap::from_pointee(authority),
             keys,
             tls,
             policy: ArcSwap::from_pointee(policy),
@@ -204,6 +229,7 @@ impl Hub {
             suspects: Mutex::default(),
             postures: crate::posture::Postures::default(),
             publication,
+            trust,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
             listeners: Mutex::default(),
@@ -224,9 +250,7 @@ impl Hub {
     pub fn reconfigure(&self, config: Config, now: UnixMillis) -> Result<(), OpenError> {
         // One at a time: of two at once, one could leave its key and the other its certificate.
         let _reconfiguring = self.reconfiguring.lock();
-        let credentials = hub_certificate(&self.data.join("pki"), &self.authority, &self.keys, &config, now)?;
-        self.tls.replace_certificate(credentials)?;
-        self.tls.replace_anchors(&self.authority.device_anchors())?;
+        self.serve_certificate(&config, now)?;
         self.registry.set_rules(&config.inventory);
         let before = self.config.swap(Arc::new(config));
         self.raise_generation();
@@ -310,16 +334,17 @@ fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<New
     let (new_keys, root, issuing) = keys.ring(&pki)?.create()?;
     let authority = Authority::establish(now, &*root, issuing);
     let authority = authority.map_err(|source| OpenError::Pki { path: pki.clone(), source })?;
-    for (role, certificate) in authority.certificates() {
-        write_file(&pki.join(role.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
+    for (name, certificate) in authority.certificates() {
+        write_file(&pki.join(name.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
     }
     // All store files, so that a later start can tell a missing one from a first start.
     RedbStore::open(draft, 1 << 20).map(drop)?;
     Ok(new_keys)
 }
 
-/// Writes a public file in one step: readers see the old or the new content, also after a power cut.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+/// Writes a public file in one step: readers see the old or the new content, also after a power cut. Once this has
+/// returned it is the new one.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     let draft = path.with_added_extension("new");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o644);
@@ -327,60 +352,34 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&draft, path)).map_err(io_error("write", path))
+    let placed = written.and_then(|()| fs::rename(&draft, path));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    placed.and_then(|()| fs::File::open(folder)?.sync_all()).map_err(io_error("write", path))
 }
 
-fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
-    Authority::open(now, keys.issuing()?, |name| fs::read(pki.join(name)).ok())
-        .map_err(|source| OpenError::Pki { path: pki.to_owned(), source })
+/// Why an authority cannot be read.
+enum ReadError {
+    Pki(PkiError),
+    Keys(CustodyError),
 }
 
-/// `localhost`, the loopback addresses, the host's name, and `hub.names`.
-fn hub_names(config: &Config) -> Vec<String> {
-    let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().to_lowercase();
-    if !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')) {
-        names.insert(host);
+impl From<PkiError> for ReadError {
+    fn from(error: PkiError) -> Self {
+        Self::Pki(error)
     }
-    names.extend(config.hub.names.iter().map(|name| name.to_lowercase()));
-    names.into_iter().collect()
 }
 
-/// The hub's certificate: the one on disk while it is young, names what it must, and is that of the key; else a new one.
-fn hub_certificate(
-    pki: &Path,
-    authority: &Authority,
-    keys: &KeyRing,
-    config: &Config,
-    now: UnixMillis,
-) -> Result<HeldCredentials, OpenError> {
-    let names = hub_names(config);
-    let wanted = names.join("\n");
-    let cert = pki.join(CERT);
-    if let Some(key) = keys.listener_key()?
-        && fs::read_to_string(pki.join(NAMES)).is_ok_and(|names| names == wanted)
-        && let Some(chain) = young_chain(&cert, &key, now)
-    {
-        return Ok(HeldCredentials { chain, key: Arc::new(key) });
-    }
-    let failed = |source| OpenError::Pki { path: pki.to_owned(), source };
-    let key = keys.renew_listener_key()?;
-    let public = SubjectPublicKey::from_spki_der(key.spki_der()).map_err(failed)?;
-    let issued = authority.issue_hub(&names, &public, now, HUB_LIFETIME_MAX).map_err(failed)?;
-    write_file(&cert, issued.chain_pem.as_bytes())?;
-    write_file(&pki.join(NAMES), wanted.as_bytes())?;
-    Ok(HeldCredentials { chain: issued.chain_der, key: Arc::new(key) })
-}
-
-/// The chain in the file, if its leaf certifies the key and less than two thirds of its life are over.
-fn young_chain(cert: &Path, key: &ListenerKey, now: UnixMillis) -> Option<Vec<CertificateDer<'static>>> {
-    let chain = portreeve_tls::certificates_from_pem(CERT, &fs::read(cert).ok()?).ok()?;
-    let facts = portreeve_pki::leaf_facts(chain.first()?).ok()?;
-    let life = facts.not_after.since(facts.not_before);
-    let is_young = facts.not_after.since(now) > Duration::from_secs(life.as_secs() / 3);
-    let is_of_key = SubjectPublicKey::from_spki_der(key.spki_der()).is_ok_and(|key| key.hash() == facts.key);
-    (is_young && is_of_key).then_some(chain)
+pub(crate) fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
+    let lookup = |file: &str| fs::read(pki.join(file)).ok();
+    let key = |name: CaName| match keys.ca_key(name) {
+        // What follows is there. Without its key this one signs no lists any more, and that is all.
+        Err(error) if error.is_missing() && lookup(&name.successor().certificate_file()).is_some() => Ok(None),
+        opened => opened.map(Some).map_err(ReadError::Keys),
+    };
+    Authority::open(now, key, lookup).map_err(|error| match error {
+        ReadError::Pki(source) => OpenError::Pki { path: pki.to_owned(), source },
+        ReadError::Keys(error) => OpenError::Keys(error),
+    })
 }
 
 #[cfg(test)]
@@ -408,7 +407,7 @@ mod tests {
             }
         });
         let pki = path.join("pki");
-        hub_certificate(&pki, &hub.authority, &hub.keys, &hub.config(), now).unwrap();
+        listener::certificate(&pki, &hub.authority.load(), &hub.keys, &hub.config(), now).unwrap();
         let left: Vec<_> = fs::read_dir(&pki)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -435,12 +434,12 @@ mod tests {
         let [root, devices, hub] = keys;
         let issuing = portreeve_pki::IssuingKeys { devices: Arc::new(devices), hub: Arc::new(hub) };
         let authority = Authority::establish(now, &root, issuing).unwrap();
-        for (role, certificate) in authority.certificates() {
-            write_file(&pki.join(role.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes()).unwrap();
+        for (name, certificate) in authority.certificates() {
+            write_file(&pki.join(name.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes()).unwrap();
         }
         let before = text.clone().map(|file| fs::read(file).unwrap());
         let hub = Hub::open(&path, Config::default(), now).unwrap();
-        assert_eq!(hub.authority.certificates(), authority.certificates());
+        assert_eq!(hub.authority.load().certificates(), authority.certificates());
         assert_eq!(text.map(|file| fs::read(file).unwrap()), before, "nothing was written anew");
     }
 }

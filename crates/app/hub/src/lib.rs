@@ -24,12 +24,15 @@ mod disposal;
 mod enrol;
 pub mod inventory;
 mod limits;
+mod listener;
 mod policies;
 mod posture;
 mod registry;
 mod reports;
 mod revocation;
 mod strays;
+mod succession;
+mod trust;
 
 use std::{
     collections::BTreeSet,
@@ -65,6 +68,7 @@ pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
 pub use revocation::PublicationError;
+pub use succession::IssuingCa;
 
 use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
 
@@ -75,7 +79,7 @@ pub struct Hub {
     config: ArcSwap<Config>,
     events: Events,
     registry: Arc<Registry>,
-    authority: Authority,
+    authority: ArcSwap<Authority>,
     keys: custody::KeyRing,
     tls: ServerTls,
     policy: ArcSwap<PolicySet>,
@@ -106,6 +110,7 @@ pub struct Hub {
     suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
     publication: revocation::Publication,
+    trust: trust::Trust,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
     listeners: Mutex<Vec<(String, String)>>,
@@ -138,10 +143,16 @@ const STRAYS_EVERY_MS: u64 = 3_600_000;
 /// How often all identities are looked at for what is out of date or silent.
 const POSTURES_EVERY_MS: u64 = 60_000;
 
+/// How often it is looked whether certificates are to be renewed.
+const CERTIFICATES_EVERY_MS: u64 = 60_000;
+
 /// When each periodic duty was last done.
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
+    certificates_ms: u64,
+    hub_certificate: listener::Retry,
+    cas: succession::Watch,
     superseded_ms: u64,
     reports_ms: u64,
     arrivals_ms: u64,
@@ -351,7 +362,7 @@ impl Hub {
         wakers.entry(session.id).and_modify(|old| old.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
-    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
+    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen, certificates. The shell calls this about ten times a second.
     pub fn tick(&self, now: Now) {
         self.run_timers(now.wall);
         let mut upkeep = self.upkeep.lock();
@@ -372,6 +383,10 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
+        }
+        if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
+            self.keep_cas_young(&mut upkeep.cas, now);
+            self.keep_certificate_young(&mut upkeep.hub_certificate, now);
         }
         if is_idle
             && due(&mut upkeep.superseded_ms, 1000)

@@ -1,11 +1,17 @@
 //! Revocation, published: a list (RFC 5280 §5) and answers to single questions (RFC 6960) for relying parties other than
 //! this hub, which asks its registry.
+//!
+//! Each CA that issues or has issued to devices has a list of its own, under its own name, and answers for itself. The
+//! lists hold the serial numbers of all of them: these are random, so that none stands for two certificates.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use portreeve_pki::{CaSigner, CrlDraft, OcspAnswer, OcspResponder, PkiError};
+use portreeve_pki::{
+    Authority, CaName, CaRole, CaSigner, CrlDraft, OcspAnswer, OcspRefusal, OcspResponder, PkiError, name_in_series,
+    number_in_series,
+};
 use portreeve_store::{RegistryOp, StoreError};
 use portreeve_types::{Bucket, UnixMillis};
 
@@ -19,6 +25,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
+    /// No CA of this name has certificates that live.
+    #[error("there is no such CA, or its last certificate has ended")]
+    NoSuchCa,
     /// It cannot be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -41,7 +50,8 @@ struct Made {
 /// What was published so far.
 #[derive(Default)]
 pub(crate) struct Publication {
-    list: Mutex<(u64, Option<Made>)>,
+    /// The number of the newest list, and the newest list of each CA.
+    lists: Mutex<(u64, BTreeMap<CaName, Made>)>,
     answers: Mutex<Option<Bucket>>,
 }
 
@@ -50,7 +60,7 @@ impl Publication {
     pub(crate) fn resume(blobs: &[(String, Vec<u8>)]) -> Self {
         let number = blobs.iter().find(|(name, _)| name == NUMBER_BLOB);
         let number = number.and_then(|(_, bytes)| bytes.as_slice().try_into().ok()).map_or(0, u64::from_be_bytes);
-        Self { list: Mutex::new((number, None)), answers: Mutex::default() }
+        Self { lists: Mutex::new((number, BTreeMap::new())), answers: Mutex::default() }
     }
 
     /// Answers that were given and not yet made up for by the rate.
@@ -61,25 +71,32 @@ impl Publication {
 
 impl Hub {
     /// The CA that issues to devices, which writes into its certificates where revocation is published.
-    pub(crate) fn device_ca(&self) -> Result<CaSigner<'_>, PkiError> {
+    pub(crate) fn device_ca<'a>(&self, authority: &'a Authority) -> Result<CaSigner<'a>, PkiError> {
         let config = self.config();
-        let [crl, ocsp] = [&config.revocation.crl_url, &config.revocation.ocsp_url]
-            .map(|url| Some(url.as_str()).filter(|url| !url.is_empty()));
-        self.authority.device_ca()?.publishing(crl, ocsp)
+        let crl = url_of(&config.revocation.crl_url, authority.name_of(CaRole::Devices).number);
+        let [crl, ocsp] =
+            [&crl, &config.revocation.ocsp_url].map(|url| Some(url.as_str()).filter(|url| !url.is_empty()));
+        authority.device_ca()?.publishing(crl, ocsp)
     }
 
-    /// The list of the certificates of devices that are not to be relied on, in DER. What was changed a second ago is in
-    /// it.
+    /// A list of the certificates of devices that are not to be relied on, in DER, signed by the CA of this name: `devices`,
+    /// `devices-2` and so on. What was changed a second ago is in it.
     ///
     /// # Errors
     /// [`PublicationError`]; it is tried again after a second. Lists that were fetched before are good until their time is
     /// over.
-    pub fn crl(&self, now: UnixMillis) -> Result<Bytes, PublicationError> {
+    pub fn crl(&self, ca: &str, now: UnixMillis) -> Result<Bytes, PublicationError> {
         let lifetime = Duration::from_secs(self.config().revocation.crl_valid_s);
-        let (number, made) = &mut *self.publication.list.lock();
+        let authority = self.authority.load();
+        let cas = authority.device_cas()?;
+        let wanted = number_in_series(CaRole::Devices.as_str(), ca);
+        let signer = cas.iter().find(|(name, _)| Some(name.number) == wanted);
+        let (name, signer) = signer.ok_or(PublicationError::NoSuchCa)?;
+        let (number, lists) = &mut *self.publication.lists.lock();
+        lists.retain(|name, _| cas.iter().any(|(live, _)| live == name));
         // Before the registry is read: a change in between makes another list necessary.
         let revision = self.registry.revision();
-        if let Some(made) = made {
+        if let Some(made) = lists.get(name) {
             let age = now.since(made.at);
             let is_good = made.der.is_some() && made.revision == revision && age < lifetime / 2;
             let is_fresh = age < PAUSE || is_good;
@@ -91,18 +108,18 @@ impl Hub {
         // Ascending across restarts, and also when the clock was set back.
         let next = (*number + 1).max(now.seconds());
         // Looking at all certificates is not done again and again for nothing.
-        *made = Some(Made { der: None, revision, at: now });
+        lists.insert(*name, Made { der: None, revision, at: now });
         let revoked = self.registry.revoked();
         let draft = CrlDraft { number: next, this_update: now, lifetime, revoked: &revoked };
-        let der = Bytes::from(self.authority.device_ca()?.crl(&draft)?.der);
+        let der = Bytes::from(signer.crl(&draft)?.der);
         let blob = RegistryOp::PutBlob { name: NUMBER_BLOB.into(), bytes: next.to_be_bytes().to_vec() };
         self.registry.put_blobs(&[blob])?;
         *number = next;
-        *made = Some(Made { der: Some(der.clone()), revision, at: now });
+        lists.insert(*name, Made { der: Some(der.clone()), revision, at: now });
         Ok(der)
     }
 
-    /// Answers an OCSP request, in DER. What the registry says now is what is answered.
+    /// Answers an OCSP request, in DER, as the CA that it is about. What the registry says now is what is answered.
     ///
     /// # Errors
     /// [`PkiError`] should the CA not be usable.
@@ -112,8 +129,19 @@ impl Hub {
             return Ok(OcspAnswer::try_later());
         }
         let validity = Duration::from_secs(config.revocation.ocsp_valid_s);
-        let responder = OcspResponder::direct(&self.authority.device_ca()?)?;
-        Ok(responder.answer(request_der, now.wall, validity, |serial| self.registry.certificate_status(serial)))
+        let authority = self.authority.load();
+        let answer = |ca: &CaSigner<'_>| {
+            let status = |serial: &[u8]| self.registry.certificate_status(serial);
+            Ok::<_, PkiError>(OcspResponder::direct(ca)?.answer(request_der, now.wall, validity, status))
+        };
+        let mut answered = answer(&authority.device_ca()?)?;
+        for (_, ca) in authority.device_cas()?.iter().skip(1) {
+            if !matches!(answered.outcome, Err(OcspRefusal::OtherIssuer)) {
+                break;
+            }
+            answered = answer(ca)?;
+        }
+        Ok(answered)
     }
 
     fn may_answer(&self, rate_per_s: u64, mono_ms: u64) -> bool {
@@ -121,5 +149,31 @@ impl Hub {
         let bucket = answers.get_or_insert_with(|| Bucket::new(rate_per_s, rate_per_s, mono_ms));
         bucket.adjust(rate_per_s, rate_per_s);
         bucket.take(1, mono_ms)
+    }
+}
+
+/// Where the list of the CA of this number is, if that of the first is here: its number stands before the ending of the last
+/// part of the path.
+fn url_of(first: &str, number: u32) -> String {
+    let path = first.rfind('/').map_or(0, |slash| slash + 1);
+    let name = &first[path..];
+    let (stem, ending) = name.split_at(name.rfind('.').unwrap_or(name.len()));
+    if first.is_empty() { String::new() } else { format!("{}{}{ending}", &first[..path], name_in_series(stem, number)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url_of;
+
+    #[test]
+    fn each_ca_has_an_address_of_its_own_for_its_list() {
+        for (first, second) in [
+            ("https://hub.example:8444/pki/devices.crl", "https://hub.example:8444/pki/devices-2.crl"),
+            ("http://crl.example/list", "http://crl.example/list-2"),
+            ("http://crl.example/v1.0/list", "http://crl.example/v1.0/list-2"),
+            ("", ""),
+        ] {
+            assert_eq!((url_of(first, 1).as_str(), url_of(first, 2).as_str()), (first, second));
+        }
     }
 }

@@ -150,14 +150,16 @@ section! {
 
 section! {
     /// What others, who are to rely on the hub's certificates, are told of revocation. The hub itself asks its registry in
-    /// every handshake. List and answers are on the device HTTPS listener, at `/pki/devices.crl` and `/pki/ocsp`.
+    /// every handshake. List and answers are on the device HTTPS listener, at `/pki/devices.crl` and `/pki/ocsp`. A CA that
+    /// follows has a list of its own: `/pki/devices-2.crl`, and so on.
     Revocation as "revocation" {
         /// How long a revocation list is good. A new one is made when something changed, and when half of this is over.
         crl_valid_s: u64 = 86_400, in 600..=2_592_000, "seconds", reload;
         /// How long an OCSP answer is good.
         ocsp_valid_s: u64 = 300, in 1..=604_800, "seconds", reload;
         /// The address of the list as it stands in certificates issued from now on, such as
-        /// `https://hub.example.org:8444/pki/devices.crl`. Empty: none stands there.
+        /// `https://hub.example.org:8444/pki/devices.crl`. The CA that follows writes `devices-2.crl` in its place, and so on.
+        /// Empty: none stands there.
         crl_url: String = String::new(), "http or https address", reload;
         /// The same for OCSP, such as `https://hub.example.org:8444/pki/ocsp`.
         ocsp_url: String = String::new(), "http or https address", reload;
@@ -178,7 +180,8 @@ section! {
         passphrase_file: PathBuf = PathBuf::new(), "path", restart;
         /// The PKCS #11 module of the token's vendor, an absolute path. It becomes part of the hub's process.
         pkcs11_module: PathBuf = PathBuf::new(), "path", restart;
-        /// The label of the token. The keys in it are called `root`, `devices` and `hub`, so each hub needs a token of its own.
+        /// The label of the token. The keys in it are called `root`, `devices` and `hub`, later ones `devices-2` and so on, and
+        /// `trust`, so each hub needs a token of its own.
         pkcs11_token: String = String::new(), "token label", restart;
         /// Files and directories that the module reads and writes while the hub runs. The hub confines itself to its data
         /// directory; without these, a module that keeps its token in files cannot reach them.

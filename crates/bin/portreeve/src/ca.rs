@@ -10,15 +10,21 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::Administration,
-    cli::{CaCommand, CustodyChange, Global, KeyFiles, Output, RootCommand},
+    cli::{CaCommand, CustodyChange, Global, IssuingCa, KeyFiles, Output, RootCommand},
     failure::{Failure, is_locked},
-    output::{cell, instant, say, say_json, table},
+    output::{cell, instant, remark, say, say_json, show, table},
 };
 
 pub(crate) fn run(global: &Global, command: CaCommand) -> Result<(), Failure> {
     let hub = Administration::new(global)?;
     match command {
-        CaCommand::Show => show(global, &hub),
+        CaCommand::Show => show_cas(global, &hub),
+        CaCommand::Rotate { ca, dry_run } => {
+            let request = AdminRequest::CaRotate { ca: ca.map(Into::into), dry_run };
+            show(global, &hub.request(request)?.result, followed)
+        }
+        CaCommand::Request { ca } => request(global, &hub, ca.into()),
+        CaCommand::Import { file, dry_run } => import(global, &hub, &file, dry_run),
         CaCommand::Custody(change) => custody(global, hub.config(), &change),
         CaCommand::Root { command: RootCommand::Export { dir, remove, dry_run } } => {
             export(global, hub.config(), &dir, remove, dry_run)
@@ -26,12 +32,9 @@ pub(crate) fn run(global: &Global, command: CaCommand) -> Result<(), Failure> {
     }
 }
 
-fn show(global: &Global, hub: &Administration) -> Result<(), Failure> {
+fn show_cas(global: &Global, hub: &Administration) -> Result<(), Failure> {
     let result = hub.request(AdminRequest::CaShow)?.result;
-    match global.output {
-        Output::Json => say_json(&result),
-        Output::Table => say(&render(&result)),
-    }
+    show(global, &result, render)
 }
 
 fn render(result: &Value) -> String {
@@ -45,6 +48,45 @@ fn render(result: &Value) -> String {
     };
     let rows: Vec<_> = result["certificates"].as_array().into_iter().flatten().map(row).collect();
     table(&["NAME", "PURPOSE", "VALID UNTIL", "KEY", "PLACE"], &rows)
+}
+
+impl From<IssuingCa> for portreeve_hub::IssuingCa {
+    fn from(ca: IssuingCa) -> Self {
+        match ca {
+            IssuingCa::Devices => Self::Devices,
+            IssuingCa::Hub => Self::Hub,
+        }
+    }
+}
+
+fn request(global: &Global, hub: &Administration, ca: portreeve_hub::IssuingCa) -> Result<(), Failure> {
+    let result = hub.request(AdminRequest::CaRequest { ca })?.result;
+    if global.output == Output::Table {
+        remark(&format!(
+            "Have the root sign this within 30 days, as OPERATIONS.md shows; then `portreeve ca import FILE` takes {} into use.",
+            cell(&result["name"])
+        ));
+    }
+    show(global, &result, |result| cell(&result["request_pem"]))
+}
+
+fn import(global: &Global, hub: &Administration, file: &Path, dry_run: bool) -> Result<(), Failure> {
+    let read = std::fs::read_to_string(file);
+    let certificate_pem =
+        read.map_err(|error| Failure::Usage(format!("cannot read {} as PEM: {error}", file.display())))?;
+    let result = hub.request(AdminRequest::CaImport { certificate_pem, dry_run })?.result;
+    show(global, &result, followed)
+}
+
+/// Which CAs issue from now on, or would.
+fn followed(result: &Value) -> String {
+    let names: Vec<_> = result["names"].as_array().into_iter().flatten().map(cell).collect();
+    let verb = match (result["dry_run"] == true, names.len()) {
+        (true, _) => "would issue",
+        (false, 1) => "issues",
+        (false, _) => "issue",
+    };
+    format!("{} {verb} from now on; what was issued before stays good until it ends", names.join(" and "))
 }
 
 fn custody(global: &Global, config: &Config, change: &CustodyChange) -> Result<(), Failure> {

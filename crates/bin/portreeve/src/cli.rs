@@ -515,6 +515,34 @@ pub(crate) enum CaCommand {
         after_help = "Examples:\n  portreeve ca custody --to sealed                                        seal, asking for a passphrase\n  portreeve ca custody --to sealed --new-passphrase-file /root/ca.pass   seal\n  portreeve ca custody --to file --set keys.custody=sealed               unseal"
     )]
     Custody(CustodyChange),
+    /// Have issuing CAs followed by others now, with the root's key, before the hub does it when they are due
+    ///
+    /// What was issued before stays good until it ends. Where admin.two_persons is set, somebody else has to consent.
+    #[command(after_help = "Examples:\n  portreeve ca rotate --dry-run\n  portreeve ca rotate devices")]
+    Rotate {
+        /// Which CA; both, if none is named
+        ca: Option<IssuingCa>,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make the key of an issuing CA that is to follow, and the request that the root has to sign elsewhere
+    ///
+    /// The request goes to standard output. Asked for again, it is for the same key.
+    #[command(after_help = "Example:\n  portreeve ca request devices > devices-2.csr")]
+    Request {
+        /// Which CA is to be followed
+        ca: IssuingCa,
+    },
+    /// Take what the root has signed upon such a request; the new CA issues from now on
+    #[command(after_help = "Example:\n  portreeve ca import devices-2.pem --dry-run")]
+    Import {
+        /// The certificate, PEM
+        file: PathBuf,
+        /// Only check it
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// The root, which nothing needs day by day
     Root {
         #[command(subcommand)]
@@ -533,6 +561,15 @@ pub(crate) struct CustodyChange {
     /// Only say what would happen
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// A CA that is followed by another in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IssuingCa {
+    /// The one that issues to devices, gateways and applications
+    Devices,
+    /// The one that issues to the hub's listeners
+    Hub,
 }
 
 /// How keys in files are protected.

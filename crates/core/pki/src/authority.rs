@@ -13,7 +13,10 @@ use x509_parser::{
     prelude::FromDer,
 };
 
-use crate::{CaSigner, PkiError, SignWith, SubjectPublicKey, leaf::IDENTITY_URN, signer::signature_algorithm};
+use crate::{
+    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, issuing::IMPORT_WITHIN,
+    leaf::IDENTITY_URN, signer::signature_algorithm,
+};
 
 /// Lifetime of a device certificate unless the operator says otherwise.
 pub const DEVICE_LIFETIME_DEFAULT: Duration = DEVICE_LIFETIME_MAX;
@@ -35,7 +38,7 @@ const fn days(count: u64) -> Duration {
     Duration::from_secs(count * 24 * 60 * 60)
 }
 
-/// The three CAs. What a CA is called is also the name of its key, and the stem of its certificate's file.
+/// What a CA does. The issuing ones are followed by others of the same role in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CaRole {
     /// What devices trust. It certifies the other two.
@@ -60,21 +63,83 @@ impl CaRole {
         }
     }
 
-    /// The file of its certificate.
+    /// Its first one.
     #[must_use]
-    pub fn certificate_file(self) -> &'static str {
+    pub fn first(self) -> CaName {
+        CaName { role: self, number: 1 }
+    }
+
+    /// What its leaves are good for; `None` for the root, which has none.
+    #[must_use]
+    pub fn purpose(self) -> Option<Purpose> {
         match self {
-            Self::Root => "root.pem",
-            Self::Devices => "devices.pem",
-            Self::Hub => "hub.pem",
+            Self::Root => None,
+            Self::Devices => Some(Purpose::Client),
+            Self::Hub => Some(Purpose::Server),
         }
     }
+}
+
+/// One CA of those that follow one another in a role. Written out it is the name of its key and the stem of its
+/// certificate's file: `devices`, `devices-2`, `devices-3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CaName {
+    /// What it does.
+    pub role: CaRole,
+    /// The how many-th it is, from 1.
+    pub number: u32,
+}
+
+impl CaName {
+    /// The one that follows.
+    #[must_use]
+    pub fn successor(self) -> Self {
+        Self { number: self.number.saturating_add(1), ..self }
+    }
+
+    /// The file of its certificate.
+    #[must_use]
+    pub fn certificate_file(self) -> String {
+        format!("{self}.pem")
+    }
+}
+
+impl fmt::Display for CaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&name_in_series(self.role.as_str(), self.number))
+    }
+}
+
+/// The newest CA of a role that has a certificate: the one that issues. All before it have one as well. `lookup` finds
+/// certificates by their files' names.
+pub fn newest_ca(role: CaRole, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> CaName {
+    let mut newest = role.first();
+    while lookup(&newest.successor().certificate_file()).is_some() {
+        newest = newest.successor();
+    }
+    newest
+}
+
+/// What the one of this number is called, in a series that begins with the plain stem: `hub`, `hub-2`, `hub-3`.
+#[must_use]
+pub fn name_in_series(stem: &str, number: u32) -> String {
+    if number <= 1 { stem.to_owned() } else { format!("{stem}-{number}") }
+}
+
+/// The number of a name in a series; `None` for one of another series, or spelt otherwise.
+#[must_use]
+pub fn number_in_series(stem: &str, name: &str) -> Option<u32> {
+    let number = match name.strip_prefix(stem)? {
+        "" => 1,
+        rest => rest.strip_prefix('-')?.parse().ok()?,
+    };
+    (name_in_series(stem, number) == name).then_some(number)
 }
 
 /// A private key that signs, wherever it is kept.
 pub type CaKey = Arc<dyn SigningKey + Send + Sync>;
 
-/// The keys that a running hub issues with.
+/// The keys that a new authority issues with.
 #[derive(Clone)]
 pub struct IssuingKeys {
     /// That of [`CaRole::Devices`].
@@ -167,19 +232,26 @@ impl Issued {
 #[derive(Debug)]
 pub struct Authority {
     root: CertificateDer<'static>,
-    devices: Ca,
-    hub: Ca,
+    root_not_after: UnixMillis,
+    devices: Ca<CaKey>,
+    hub: Ca<CaKey>,
+    /// Those that issued to devices before, while leaves of theirs live; the newest first. Without a key for one that was
+    /// ended, whose leaves are good and whose lists nobody signs any more.
+    former: Vec<Ca<Option<CaKey>>>,
 }
 
-struct Ca {
+struct Ca<K> {
+    name: CaName,
     certificate: CertificateDer<'static>,
+    not_before: UnixMillis,
     not_after: UnixMillis,
-    key: CaKey,
+    key: K,
 }
 
-impl fmt::Debug for Ca {
+impl<K> fmt::Debug for Ca<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ca").field("not_after", &self.not_after).finish_non_exhaustive()
+        let Self { name, not_after, .. } = self;
+        f.debug_struct("Ca").field("name", name).field("not_after", not_after).finish_non_exhaustive()
     }
 }
 
@@ -193,12 +265,13 @@ impl Authority {
         for key in [root_key, &*keys.devices, &*keys.hub] {
             signature_algorithm(key)?;
         }
-        let params = ca_params(CaRole::Root, &root_key, Validity::from(now, ROOT_LIFETIME), None)?;
+        let validity = Validity::from(now, ROOT_LIFETIME);
+        let params = ca_params(CaRole::Root, &root_key, validity, None)?;
         let root = CertificateDer::from(params.self_signed(&root_key)?);
         let issuer = Issuer::from_params(&params, root_key);
         let devices = Ca::create(Purpose::Client, keys.devices, now, &issuer)?;
         let hub = Ca::create(Purpose::Server, keys.hub, now, &issuer)?;
-        Ok(Self { root, devices, hub })
+        Ok(Self { root, root_not_after: validity.not_after(), devices, hub, former: Vec::new() })
     }
 
     /// The same with keys that are in memory and nowhere else: for a test, or a tool that needs a CA for an hour.
@@ -212,28 +285,61 @@ impl Authority {
         Self::establish(now, &root, keys)
     }
 
-    /// The certificates, to be kept under their files' names.
+    /// The certificates in use, to be kept under their files' names: the root's, those of the issuing CAs, and those of
+    /// their predecessors whose leaves live.
     #[must_use]
-    pub fn certificates(&self) -> [(CaRole, &CertificateDer<'static>); 3] {
-        [(CaRole::Root, &self.root), (CaRole::Devices, &self.devices.certificate), (CaRole::Hub, &self.hub.certificate)]
+    pub fn certificates(&self) -> Vec<(CaName, &CertificateDer<'static>)> {
+        let root = (CaRole::Root.first(), &self.root);
+        let issuing = [&self.devices, &self.hub].map(|ca| (ca.name, &ca.certificate));
+        let former = self.former.iter().map(|ca| (ca.name, &ca.certificate));
+        [root].into_iter().chain(issuing).chain(former).collect()
     }
 
-    /// Takes an authority up again, and checks it: both issuing CAs are signed by the root, keep to their purpose, are in
-    /// their time, and each key belongs to its certificate. `lookup` finds certificates by their files' names.
+    /// Takes an authority up again, and checks it: the newest CA of each role, and of those that issued to devices before,
+    /// the ones that still have leaves. All are signed by the root, keep to their purpose, and each key belongs to its
+    /// certificate; those that issue are in their time. `lookup` finds certificates by their files' names, `keys` the key
+    /// of a CA, if there is one.
     ///
     /// # Errors
-    /// Each names the file to look at.
-    pub fn open(
+    /// Each names the file to look at; or what `keys` fails with.
+    pub fn open<E: From<PkiError>>(
         now: UnixMillis,
-        keys: IssuingKeys,
+        mut keys: impl FnMut(CaName) -> Result<Option<CaKey>, E>,
         mut lookup: impl FnMut(&str) -> Option<Vec<u8>>,
-    ) -> Result<Self, PkiError> {
-        let root = read_certificate(CaRole::Root, &mut lookup)?;
-        let parsed_root = parse_ca(CaRole::Root, &root, now)?;
-        signed_by(CaRole::Root, &parsed_root, &parsed_root)?;
-        let devices = Ca::read(Purpose::Client, keys.devices, now, &parsed_root, &mut lookup)?;
-        let hub = Ca::read(Purpose::Server, keys.hub, now, &parsed_root, &mut lookup)?;
-        Ok(Self { root: root.clone(), devices, hub })
+    ) -> Result<Self, E> {
+        let name = CaRole::Root.first();
+        let root = read_certificate(name, &mut lookup)?;
+        let parsed_root = parse_ca(name, &root)?;
+        signed_by(name, &parsed_root, &parsed_root)?;
+        let (not_before, root_not_after) = span(&parsed_root);
+        in_time(name, (not_before, root_not_after), now)?;
+        let mut issuing = |role| {
+            let mut name = newest_ca(role, &mut lookup);
+            let mut ca = Ca::read(name, &parsed_root, &mut lookup)?;
+            // One that was made while the clock was ahead waits for its time.
+            while now < ca.not_before && name.number > 1 {
+                name.number -= 1;
+                ca = Ca::read(name, &parsed_root, &mut lookup)?;
+            }
+            in_time(name, (ca.not_before, ca.not_after), now)?;
+            let missing = PkiError::KeyMismatch { key: name.to_string(), certificate: name.certificate_file() };
+            let key = keys(name)?.ok_or(missing)?;
+            Ok::<_, E>(ca.with_key(key)?)
+        };
+        let (devices, hub) = (issuing(CaRole::Devices)?, issuing(CaRole::Hub)?);
+        let mut former = Vec::new();
+        let mut successor_from = devices.not_before;
+        for number in (1..devices.name.number).rev() {
+            let ca = Ca::read(CaName { number, ..devices.name }, &parsed_root, &mut lookup)?;
+            let not_before = ca.not_before;
+            if ca.has_leaves(successor_from, now) {
+                let key = keys(ca.name)?;
+                former.push(ca.with_key_or_none(key)?);
+            }
+            successor_from = not_before;
+        }
+        drop(parsed_root);
+        Ok(Self { root, root_not_after, devices, hub, former })
     }
 
     /// What clients trust, as `ca.pem` holds it: the root certificate.
@@ -242,11 +348,53 @@ impl Authority {
         to_pem(&self.root)
     }
 
-    /// What the hub trusts client certificates to be signed by: the issuing CA itself. So one signature check is
-    /// enough whether or not the client sends the chain, and a server certificate of the same root has no way in.
+    /// What the hub trusts client certificates to be signed by: the issuing CAs themselves, the present one first. So one
+    /// signature check is enough whether or not the client sends the chain, and a server certificate of the same root has
+    /// no way in.
     #[must_use]
     pub fn device_anchors(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.devices.certificate.clone()]
+        let former = self.former.iter().map(|ca| &ca.certificate);
+        [&self.devices.certificate].into_iter().chain(former).cloned().collect()
+    }
+
+    /// The name of the issuing CA of a role, or of the root.
+    #[must_use]
+    pub fn name_of(&self, role: CaRole) -> CaName {
+        self.issuing(role).map_or(role.first(), |ca| ca.name)
+    }
+
+    /// What is to be done about the issuing CA of a role: its successor follows the moment it has a certificate, because
+    /// nobody but the hub has to hear of it first. `None` where no successor would help: of the root, and of an issuing CA
+    /// that lasts as long as the root.
+    #[must_use]
+    pub fn rotation(&self, role: CaRole, now: UnixMillis) -> Option<RotationStep> {
+        let ca = self.issuing(role).filter(|ca| ca.not_after < self.root_not_after)?;
+        // One that lives shorter than two of its leaves would otherwise be followed at once, and so would the next.
+        let half_life = ca.not_after.since(ca.not_before) / 2;
+        let leaf_lifetime = leaf_lifetime_max(role).min(half_life);
+        let terms = RotationTerms { not_after: ca.not_after, leaf_lifetime, overlap: Duration::ZERO };
+        Some(RotationPlan::new(terms).step(now, None))
+    }
+
+    /// When the issuing CA of a role ends, or the root.
+    #[must_use]
+    pub fn end_of(&self, role: CaRole) -> UnixMillis {
+        self.issuing(role).map_or(self.root_not_after, |ca| ca.not_after)
+    }
+
+    /// Whether the last leaf of a CA that issued to devices before is over, so that the authority is to be opened anew.
+    #[must_use]
+    pub fn has_outlived(&self, now: UnixMillis) -> bool {
+        let mut successor_from = self.devices.not_before;
+        self.former.iter().any(|ca| !ca.has_leaves(std::mem::replace(&mut successor_from, ca.not_before), now))
+    }
+
+    fn issuing(&self, role: CaRole) -> Option<&Ca<CaKey>> {
+        match role {
+            CaRole::Root => None,
+            CaRole::Devices => Some(&self.devices),
+            CaRole::Hub => Some(&self.hub),
+        }
     }
 
     /// When the first of the issuing CAs comes to its end.
@@ -263,12 +411,29 @@ impl Authority {
         CaSigner::new(self.devices.certificate.clone(), &*self.devices.key)
     }
 
+    /// All that sign revocation for devices, with their names: the issuing CA first, then its predecessors.
+    ///
+    /// # Errors
+    /// As [`Self::device_ca`].
+    pub fn device_cas(&self) -> Result<Vec<(CaName, CaSigner<'_>)>, PkiError> {
+        let present = (self.devices.name, &self.devices.certificate, &self.devices.key);
+        let former = self.former.iter().filter_map(|ca| Some((ca.name, &ca.certificate, ca.key.as_ref()?)));
+        let signers = [present].into_iter().chain(former);
+        signers.map(|(name, certificate, key)| Ok((name, CaSigner::new(certificate.clone(), &**key)?))).collect()
+    }
+
     /// The issuing CA for the hub's own certificates.
     ///
     /// # Errors
     /// As [`Self::device_ca`].
     pub fn hub_ca(&self) -> Result<CaSigner<'_>, PkiError> {
         CaSigner::new(self.hub.certificate.clone(), &*self.hub.key)
+    }
+
+    /// The certificate of the issuing CA for the hub.
+    #[must_use]
+    pub fn hub_certificate(&self) -> &CertificateDer<'static> {
+        &self.hub.certificate
     }
 
     /// The root certificate.
@@ -293,7 +458,7 @@ impl Authority {
         check_lifetime(lifetime, DEVICE_LIFETIME_MAX)?;
         let urn = SanType::URI(format!("{IDENTITY_URN}{id}").try_into()?);
         let params = leaf_params(&id.to_string(), vec![urn], Purpose::Client);
-        self.devices.issue(CaRole::Devices, params, public_key, now, lifetime)
+        self.devices.issue(params, public_key, now, lifetime)
     }
 
     /// Certifies a key for the hub's own listeners under these DNS names and IP addresses (CSA-CLS-01).
@@ -312,11 +477,11 @@ impl Authority {
             return Err(PkiError::NameCount { given: names.len(), max: HUB_NAMES_MAX });
         }
         let names = names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
-        self.hub.issue(CaRole::Hub, leaf_params("Portreeve hub", names, Purpose::Server), public_key, now, lifetime)
+        self.hub.issue(leaf_params("Portreeve hub", names, Purpose::Server), public_key, now, lifetime)
     }
 }
 
-impl Ca {
+impl Ca<CaKey> {
     fn create(
         purpose: Purpose,
         key: CaKey,
@@ -324,46 +489,21 @@ impl Ca {
         root: &Issuer<'_, impl SigningKey>,
     ) -> Result<Self, PkiError> {
         let validity = Validity::from(now, ISSUING_LIFETIME);
-        let params = ca_params(purpose.issuer(), &&*key, validity, Some(purpose))?;
+        let name = purpose.issuer().first();
+        let params = ca_params(name.role, &&*key, validity, Some(purpose))?;
         let certificate = params.signed_by(&&*key, root)?.into();
-        Ok(Self { certificate, not_after: validity.not_after(), key })
-    }
-
-    fn read(
-        purpose: Purpose,
-        key: CaKey,
-        now: UnixMillis,
-        root: &X509Certificate<'_>,
-        lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
-    ) -> Result<Self, PkiError> {
-        let role = purpose.issuer();
-        let certificate = read_certificate(role, lookup)?;
-        let parsed = parse_ca(role, &certificate, now)?;
-        signed_by(role, &parsed, root)?;
-        let usage = parsed.extended_key_usage().ok().flatten();
-        if !usage.is_some_and(|usage| purpose.is_exactly(usage.value)) {
-            return Err(PkiError::BadFile {
-                file: role.certificate_file(),
-                reason: "it is an issuing CA for another purpose",
-            });
-        }
-        if key.subject_public_key_info() != parsed.public_key().raw {
-            return Err(PkiError::KeyMismatch { key: role.as_str(), certificate: role.certificate_file() });
-        }
-        let not_after = UnixMillis(timestamp(parsed.validity().not_after.timestamp()).saturating_mul(1000));
-        Ok(Self { not_after, key, certificate: certificate.clone() })
+        Ok(Self { name, certificate, not_before: validity.not_before(), not_after: validity.not_after(), key })
     }
 
     fn issue(
         &self,
-        role: CaRole,
         mut params: CertificateParams,
         public_key: &SubjectPublicKey,
         now: UnixMillis,
         lifetime: Duration,
     ) -> Result<Issued, PkiError> {
         if now >= self.not_after {
-            return Err(PkiError::Expired { file: role.certificate_file() });
+            return Err(PkiError::Expired { file: self.name.certificate_file() });
         }
         let validity = Validity::from(now, lifetime).at_most(self.not_after);
         let serial = validity.stamp(&mut params)?;
@@ -371,6 +511,59 @@ impl Ca {
         let leaf = CertificateDer::from(params.signed_by(public_key, &issuer)?);
         Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, public_key, validity))
     }
+}
+
+impl Ca<()> {
+    fn read(
+        name: CaName,
+        root: &X509Certificate<'_>,
+        lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self, PkiError> {
+        let certificate = read_certificate(name, lookup)?;
+        let parsed = parse_ca(name, &certificate)?;
+        signed_by(name, &parsed, root)?;
+        let usage = parsed.extended_key_usage().ok().flatten();
+        let is_for = |purpose: Purpose| usage.as_ref().is_some_and(|usage| purpose.is_exactly(usage.value));
+        if !name.role.purpose().is_some_and(is_for) {
+            return Err(bad_file(name, "it is an issuing CA for another purpose"));
+        }
+        let (not_before, not_after) = span(&parsed);
+        drop(parsed);
+        Ok(Self { name, certificate, not_before, not_after, key: () })
+    }
+
+    fn with_key(self, key: CaKey) -> Result<Ca<CaKey>, PkiError> {
+        let Self { name, certificate, not_before, not_after, .. } = self;
+        if key.subject_public_key_info() != parse_ca(name, &certificate)?.public_key().raw {
+            return Err(PkiError::KeyMismatch { key: name.to_string(), certificate: name.certificate_file() });
+        }
+        Ok(Ca { name, certificate, not_before, not_after, key })
+    }
+
+    fn with_key_or_none(self, key: Option<CaKey>) -> Result<Ca<Option<CaKey>>, PkiError> {
+        let Some(key) = key else {
+            let Self { name, certificate, not_before, not_after, .. } = self;
+            return Ok(Ca { name, certificate, not_before, not_after, key: None });
+        };
+        let Ca { name, certificate, not_before, not_after, key } = self.with_key(key)?;
+        Ok(Ca { name, certificate, not_before, not_after, key: Some(key) })
+    }
+}
+
+impl<K> Ca<K> {
+    /// Whether leaves of it may live, given from when its successor is valid: that one took over at once, or was signed
+    /// elsewhere and taken not much later.
+    fn has_leaves(&self, successor_from: UnixMillis, now: UnixMillis) -> bool {
+        let leaf_lifetime = leaf_lifetime_max(self.name.role);
+        let plan =
+            RotationPlan::new(RotationTerms { not_after: self.not_after, leaf_lifetime, overlap: Duration::ZERO });
+        plan.step(now, Some(successor_from.plus(IMPORT_WITHIN))).old_is_trusted()
+    }
+}
+
+/// How long leaves of an issuing CA live at most.
+fn leaf_lifetime_max(role: CaRole) -> Duration {
+    if role == CaRole::Hub { HUB_LIFETIME_MAX } else { DEVICE_LIFETIME_MAX }
 }
 
 /// The span of a certificate, in whole seconds as X.509 has them.
@@ -494,23 +687,26 @@ pub fn to_pem(der: &CertificateDer<'_>) -> String {
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
 }
 
+fn bad_file(name: CaName, reason: &'static str) -> PkiError {
+    PkiError::BadFile { file: name.certificate_file(), reason }
+}
+
 fn read_certificate(
-    role: CaRole,
+    name: CaName,
     lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
 ) -> Result<CertificateDer<'static>, PkiError> {
-    let file = role.certificate_file();
-    let bytes = lookup(file).ok_or(PkiError::Missing { file })?;
-    let pem = pem::parse(&bytes).map_err(|_| PkiError::BadFile { file, reason: "it is not valid PEM" })?;
+    let file = name.certificate_file();
+    let Some(bytes) = lookup(&file) else { return Err(PkiError::Missing { file }) };
+    let pem = pem::parse(&bytes).map_err(|_| bad_file(name, "it is not valid PEM"))?;
     if pem.tag() != "CERTIFICATE" {
-        return Err(PkiError::BadFile { file, reason: "its PEM block is not a certificate" });
+        return Err(bad_file(name, "its PEM block is not a certificate"));
     }
     Ok(pem.into_contents().into())
 }
 
-/// Parses one of our CA certificates, which must be one, with an acceptable key, in its time.
-fn parse_ca<'a>(role: CaRole, der: &'a [u8], now: UnixMillis) -> Result<X509Certificate<'a>, PkiError> {
-    let file = role.certificate_file();
-    let bad = |reason| PkiError::BadFile { file, reason };
+/// Parses one of our CA certificates, which must be one, with an acceptable key.
+fn parse_ca(name: CaName, der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
+    let bad = |reason| bad_file(name, reason);
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|_| bad("it does not hold an X.509 certificate"))?;
     let may_sign = certificate.key_usage().ok().flatten().is_some_and(|usage| KeyUsage::key_cert_sign(usage.value));
@@ -518,21 +714,28 @@ fn parse_ca<'a>(role: CaRole, der: &'a [u8], now: UnixMillis) -> Result<X509Cert
         return Err(bad("it is not the certificate of a CA"));
     }
     SubjectPublicKey::from_spki_der(certificate.public_key().raw).map_err(|_| bad("its key is not acceptable"))?;
-    let validity = certificate.validity();
-    if now.seconds() < timestamp(validity.not_before.timestamp()) {
-        return Err(PkiError::NotYetValid { file });
-    }
-    if now.seconds() >= timestamp(validity.not_after.timestamp()) {
-        return Err(PkiError::Expired { file });
-    }
     Ok(certificate)
 }
 
-fn signed_by(role: CaRole, child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> Result<(), PkiError> {
-    let signed =
-        child.issuer().as_raw() == root.subject().as_raw() && child.verify_signature(Some(root.public_key())).is_ok();
-    if !signed {
-        return Err(PkiError::BadFile { file: role.certificate_file(), reason: "it is not signed by root.pem" });
+/// From when until when a certificate is valid.
+fn span(certificate: &X509Certificate<'_>) -> (UnixMillis, UnixMillis) {
+    let at = |seconds: i64| UnixMillis(timestamp(seconds).saturating_mul(1000));
+    let validity = certificate.validity();
+    (at(validity.not_before.timestamp()), at(validity.not_after.timestamp()))
+}
+
+fn in_time(name: CaName, (not_before, not_after): (UnixMillis, UnixMillis), now: UnixMillis) -> Result<(), PkiError> {
+    if now < not_before {
+        return Err(PkiError::NotYetValid { file: name.certificate_file() });
+    }
+    if now >= not_after {
+        return Err(PkiError::Expired { file: name.certificate_file() });
     }
     Ok(())
+}
+
+fn signed_by(name: CaName, child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> Result<(), PkiError> {
+    let signed =
+        child.issuer().as_raw() == root.subject().as_raw() && child.verify_signature(Some(root.public_key())).is_ok();
+    if signed { Ok(()) } else { Err(bad_file(name, "it is not signed by root.pem")) }
 }

@@ -8,7 +8,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{
     DocumentRefusal, PkiError, SignWith, SubjectPublicKey, audit_key,
-    document::{DocumentKind, Span, open, seal},
+    document::{DocumentKind, Span, open, peek, seal},
 };
 
 /// Longest trust bundle, as it is sent.
@@ -84,8 +84,19 @@ impl TrustBundle {
         seal(&KIND, &content, key)
     }
 
-    /// Reads the first bundle of a device, which came with its certificate or at provisioning. `now` is absent on a
-    /// device without a clock, which then relies on the version alone.
+    /// Reads a bundle by the signers that it names itself: the first one of a device, from a hub that has shown by other
+    /// means who it is; and the one that the device keeps.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_first(document: &[u8], now: Option<UnixMillis>) -> Result<Self, DocumentRefusal> {
+        let content: Content = peek(&KIND, document)?;
+        let named = Self::from_content(&content).map_err(|reason| DocumentRefusal::Content(reason.to_owned()))?;
+        Self::open(document, &named.signers, now)
+    }
+
+    /// Reads a bundle that one of these keys has to have signed. `now` is absent on a device without a clock, which then
+    /// relies on the version alone.
     ///
     /// # Errors
     /// The precise reason.

@@ -140,6 +140,16 @@ pub(crate) fn open<T: DeserializeOwned>(
     serde_json::from_slice(&content).map_err(|error| DocumentRefusal::Content(error.to_string()))
 }
 
+/// What a document says, whoever signed it: to find out by whose key it claims to be signed.
+pub(crate) fn peek<T: DeserializeOwned>(kind: &DocumentKind, document: &[u8]) -> Result<T, DocumentRefusal> {
+    if document.len() > kind.bytes_max {
+        return Err(DocumentRefusal::Oversized { max_bytes: kind.bytes_max });
+    }
+    let content = document.split(|byte| *byte == b'.').nth(1).ok_or(DocumentRefusal::Malformed)?;
+    let content = URL_SAFE_NO_PAD.decode(content).map_err(|_| DocumentRefusal::Malformed)?;
+    serde_json::from_slice(&content).map_err(|error| DocumentRefusal::Content(error.to_string()))
+}
+
 /// RFC 7518 §3.4: the curve decides the hash.
 fn algorithm_name(algorithm: &SignatureAlgorithm) -> &'static str {
     if *algorithm == PKCS_ECDSA_P256_SHA256 { "ES256" } else { "ES384" }

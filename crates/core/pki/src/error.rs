@@ -7,13 +7,13 @@ pub enum PkiError {
     #[error("{file} is missing from the certificate authority")]
     Missing {
         /// Which one.
-        file: &'static str,
+        file: String,
     },
     /// A file of the certificate authority is not what its name says.
     #[error("{file}: {reason}")]
     BadFile {
         /// Which one.
-        file: &'static str,
+        file: String,
         /// What is wrong with it.
         reason: &'static str,
     },
@@ -21,15 +21,15 @@ pub enum PkiError {
     #[error("the key `{key}` is not the private key of {certificate}")]
     KeyMismatch {
         /// Name of the key.
-        key: &'static str,
+        key: String,
         /// File with the certificate.
-        certificate: &'static str,
+        certificate: String,
     },
     /// A CA certificate whose time is over.
     #[error("{file}: the certificate has expired")]
     Expired {
         /// Which one.
-        file: &'static str,
+        file: String,
     },
     /// A CA, or a responder, whose time is over.
     #[error("the certificate to sign with has expired")]
@@ -49,7 +49,7 @@ pub enum PkiError {
     #[error("{file}: the certificate is not valid yet; is the clock of this machine right?")]
     NotYetValid {
         /// Which one.
-        file: &'static str,
+        file: String,
     },
     /// A certificate signing request that cannot be used.
     #[error("certificate signing request: {0}")]

@@ -21,6 +21,9 @@ use crate::{
 
 /// How long an issuing CA may live at most, and lives unless said otherwise.
 pub const ISSUING_LIFETIME_MAX: Duration = ISSUING_LIFETIME;
+/// How long after its certificate was signed an issuing CA has to be taken: from the begin of its validity it follows
+/// when the last leaves of its predecessor end.
+pub const IMPORT_WITHIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why the certificate of an issuing CA was not accepted, or not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +49,9 @@ pub enum IssuingRefusal {
     /// Not valid now.
     #[error("it is not valid at this time")]
     OutOfTime,
+    /// It was signed too long ago.
+    #[error("it was signed more than {} days ago: have the request signed once more", IMPORT_WITHIN.as_secs() / 86_400)]
+    Stale,
     /// It would outlive its root.
     #[error("it ends after its root")]
     OutlivesRoot,
@@ -130,6 +136,9 @@ pub fn import_issuing_ca(
     let (not_before, not_after) = (ca.validity().not_before.timestamp(), ca.validity().not_after.timestamp());
     if now.seconds() < timestamp(not_before) || now.seconds() >= timestamp(not_after) {
         return Err(IssuingRefusal::OutOfTime);
+    }
+    if now.seconds() >= timestamp(not_before).saturating_add(IMPORT_WITHIN.as_secs()) {
+        return Err(IssuingRefusal::Stale);
     }
     if not_after > root.validity().not_after.timestamp() {
         return Err(IssuingRefusal::OutlivesRoot);

@@ -52,6 +52,13 @@ pub fn leaf_facts(der: &[u8]) -> Result<LeafFacts, PkiError> {
     })
 }
 
+/// Whether a certificate names a CA as its issuer and bears its signature.
+#[must_use]
+pub fn is_issued_by(leaf_der: &[u8], ca_der: &[u8]) -> bool {
+    let (Ok(leaf), Ok(ca)) = (parse(leaf_der), parse(ca_der)) else { return false };
+    leaf.issuer().as_raw() == ca.subject().as_raw() && leaf.verify_signature(Some(ca.public_key())).is_ok()
+}
+
 /// The certificate, its extensions left as bytes: only one of them is of interest, so the others cost nothing.
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     let (rest, leaf) = X509CertificateParser::new()

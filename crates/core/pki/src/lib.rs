@@ -54,8 +54,8 @@ mod verify;
 pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
 pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_key};
 pub use authority::{
-    Authority, CaKey, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX, Issued,
-    IssuingKeys, Purpose, to_pem,
+    Authority, CaKey, CaName, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
+    Issued, IssuingKeys, Purpose, name_in_series, newest_ca, number_in_series, to_pem,
 };
 pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TrustBundle};
 pub use code::{CODE_CHARS, CodeHash, EnrolmentCode};
@@ -67,11 +67,11 @@ pub use est::{
     EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, WantedKey,
     read_enrol_body, read_est_certificates,
 };
-pub use issuing::{ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
+pub use issuing::{IMPORT_WITHIN, ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
 pub use key::{
     CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, make_csr, public_key_from_csr, signing_key,
 };
-pub use leaf::{LeafFacts, leaf_facts};
+pub use leaf::{LeafFacts, is_issued_by, leaf_facts};
 pub use manufacturer::{
     MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX, MAKER_CHAIN_MAX, MAKER_CRL_BYTES_MAX, Maker, MakerError,
     MakerIdentity, MakerRefusal, RevocationListFacts, revocation_list_facts,

@@ -16,8 +16,8 @@ pub struct RotationTerms {
     pub overlap: Duration,
 }
 
-/// When a CA is replaced: it issues to the last moment at which its leaves still live their full life, it signs lists
-/// until the last of them is gone, and its successor is known for the overlap before.
+/// When a CA is replaced, unless somebody replaces it sooner: it issues to the last moment at which its leaves still live
+/// their full life, it signs lists until the last of them is gone, and its successor is known for the overlap before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotationPlan {
     terms: RotationTerms,
@@ -37,7 +37,7 @@ pub enum RotationStep {
     },
     /// Make a successor and have it trusted, now.
     Introduce,
-    /// Both are trusted, the old one issues. If the successor came late, until later than planned.
+    /// Both are trusted, the old one issues.
     Distribute {
         /// When the successor starts to issue.
         until: UnixMillis,
@@ -80,8 +80,9 @@ impl RotationPlan {
             let early = now < self.introduce_at;
             return if early { RotationStep::Wait { until: self.introduce_at } } else { RotationStep::Introduce };
         };
-        // A late successor gets its overlap, but not beyond the end of the old one, whose last leaves then live shorter.
-        let switch_at = self.switch_at.max(introduced.plus(self.terms.overlap)).min(self.terms.not_after);
+        // A successor gets its overlap whenever it came, but not beyond the end of the old one, whose last leaves then live
+        // shorter. One that came before its time was wanted then.
+        let switch_at = introduced.plus(self.terms.overlap).min(self.terms.not_after);
         let last_leaf_ends = switch_at.plus(self.terms.leaf_lifetime).min(self.terms.not_after);
         if now < switch_at {
             RotationStep::Distribute { until: switch_at }
@@ -177,7 +178,10 @@ mod tests {
             (963, None, Introduce),
             (1001, None, Introduce),
             (963, Some(963), Distribute { until: day(993) }),
-            (100, Some(100), Distribute { until: day(993) }),
+            // One that somebody wanted early is early all the way.
+            (100, Some(100), Distribute { until: day(130) }),
+            (130, Some(100), RevokeOnly { until: day(137) }),
+            (137, Some(100), Retire),
             (992, Some(963), Distribute { until: day(993) }),
             (993, Some(963), RevokeOnly { until: day(1000) }),
             (999, Some(963), RevokeOnly { until: day(1000) }),

@@ -5,8 +5,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use portreeve_pki::{
-    Authority, CSR_BYTES_MAX, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
-    Issued, IssuingKeys, PkiError, SubjectPublicKey, generate_key, leaf_facts, public_key_from_csr, to_pem,
+    Authority, CSR_BYTES_MAX, CaKey, CaName, CaRole, CaSigner, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX,
+    HUB_LIFETIME_MAX, HUB_NAMES_MAX, ISSUING_LIFETIME_MAX, Issued, IssuingKeys, PkiError, Purpose, RotationStep,
+    SubjectPublicKey, generate_key, is_issued_by, leaf_facts, name_in_series, newest_ca, number_in_series,
+    public_key_from_csr, request_issuing_ca, to_pem,
 };
 use portreeve_types::{IdentityId, UnixMillis};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKeyData};
@@ -23,7 +25,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is kept of an authority: certificates by the names of their files, and keys.
 #[derive(Clone)]
 struct Kept {
-    certificates: HashMap<&'static str, Vec<u8>>,
+    certificates: HashMap<String, Vec<u8>>,
     keys: IssuingKeys,
 }
 
@@ -33,12 +35,17 @@ impl Kept {
         let keys = IssuingKeys { devices: key(), hub: key() };
         let root = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let authority = Authority::establish(NOW, &root, keys.clone()).unwrap();
-        let file = |(role, der): (CaRole, &_)| (role.certificate_file(), to_pem(der).into_bytes());
-        Self { certificates: authority.certificates().map(file).into(), keys }
+        let file = |(name, der): (CaName, &_)| (name.certificate_file(), to_pem(der).into_bytes());
+        Self { certificates: authority.certificates().into_iter().map(file).collect(), keys }
     }
 
     fn open(&self, now: UnixMillis) -> Result<Authority, PkiError> {
-        Authority::open(now, self.keys.clone(), |name| self.certificates.get(name).cloned())
+        let key = |name: CaName| match name.role {
+            CaRole::Devices => Ok(Some(self.keys.devices.clone())),
+            CaRole::Hub => Ok(Some(self.keys.hub.clone())),
+            CaRole::Root => Ok(None),
+        };
+        Authority::open(now, key, |name| self.certificates.get(name).cloned())
     }
 }
 
@@ -75,16 +82,16 @@ fn an_authority_survives_its_files() {
 #[test]
 fn missing_and_broken_files_are_named() {
     let whole = Kept::new();
-    for name in CaRole::ALL.map(CaRole::certificate_file) {
+    for name in CaRole::ALL.map(|role| role.first().certificate_file()) {
         let mut kept = whole.clone();
-        kept.certificates.remove(name);
-        assert_eq!(kept.open(NOW).unwrap_err(), PkiError::Missing { file: name });
+        kept.certificates.remove(&name);
+        assert_eq!(kept.open(NOW).unwrap_err(), PkiError::Missing { file: name.clone() });
         for garbage in
             [&b""[..], b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe"]
         {
-            kept.certificates.insert(name, garbage.to_vec());
+            kept.certificates.insert(name.clone(), garbage.to_vec());
             let error = kept.open(NOW).unwrap_err();
-            assert!(matches!(error, PkiError::BadFile { file, .. } if file == name), "{name}: {error}");
+            assert!(matches!(&error, PkiError::BadFile { file, .. } if *file == name), "{name}: {error}");
         }
     }
 }
@@ -92,7 +99,8 @@ fn missing_and_broken_files_are_named() {
 #[test]
 fn keys_and_certificates_that_do_not_belong_together_are_refused() {
     let (ours, theirs) = (Kept::new(), Kept::new());
-    let mismatch = |key: CaRole| PkiError::KeyMismatch { key: key.as_str(), certificate: key.certificate_file() };
+    let mismatch =
+        |key: CaRole| PkiError::KeyMismatch { key: key.as_str().into(), certificate: key.first().certificate_file() };
     let keys = IssuingKeys { devices: theirs.keys.devices.clone(), ..ours.keys.clone() };
     assert_eq!(Kept { keys, ..ours.clone() }.open(NOW).unwrap_err(), mismatch(CaRole::Devices));
     let keys = IssuingKeys { hub: theirs.keys.hub.clone(), ..ours.keys.clone() };
@@ -100,10 +108,10 @@ fn keys_and_certificates_that_do_not_belong_together_are_refused() {
     // Each issuing CA of another root.
     let mut kept =
         Kept { keys: IssuingKeys { devices: theirs.keys.devices.clone(), ..ours.keys.clone() }, ..ours.clone() };
-    kept.certificates.insert("devices.pem", theirs.certificates["devices.pem"].clone());
+    kept.certificates.insert("devices.pem".into(), theirs.certificates["devices.pem"].clone());
     assert!(kept.open(NOW).unwrap_err().to_string().starts_with("devices.pem: it is not signed by root.pem"));
     let mut kept = Kept { keys: IssuingKeys { hub: theirs.keys.hub.clone(), ..ours.keys.clone() }, ..ours.clone() };
-    kept.certificates.insert("hub.pem", theirs.certificates["hub.pem"].clone());
+    kept.certificates.insert("hub.pem".into(), theirs.certificates["hub.pem"].clone());
     assert!(kept.open(NOW).unwrap_err().to_string().starts_with("hub.pem: it is not signed by root.pem"));
 }
 
@@ -111,7 +119,7 @@ fn keys_and_certificates_that_do_not_belong_together_are_refused() {
 fn issuing_cas_cannot_change_places() {
     let Kept { mut certificates, keys } = Kept::new();
     let (devices, hub) = (certificates["devices.pem"].clone(), certificates["hub.pem"].clone());
-    certificates.extend([("devices.pem", hub), ("hub.pem", devices)]);
+    certificates.extend([("devices.pem".into(), hub), ("hub.pem".into(), devices)]);
     let keys = IssuingKeys { devices: keys.hub, hub: keys.devices };
     let error = Kept { certificates, keys }.open(NOW).unwrap_err();
     assert!(error.to_string().contains("another purpose"), "{error}");
@@ -121,7 +129,7 @@ fn issuing_cas_cannot_change_places() {
 fn a_leaf_is_no_ca() {
     let mut kept = Kept::new();
     let leaf = device(&kept.open(NOW).unwrap()).1.chain_pem;
-    kept.certificates.insert("devices.pem", leaf.into_bytes());
+    kept.certificates.insert("devices.pem".into(), leaf.into_bytes());
     assert!(kept.open(NOW).unwrap_err().to_string().contains("not the certificate of a CA"));
 }
 
@@ -129,10 +137,10 @@ fn a_leaf_is_no_ca() {
 fn an_authority_out_of_its_time_is_refused() {
     let kept = Kept::new();
     let early = UnixMillis(NOW.0 - 6 * 60 * 1000);
-    assert_eq!(kept.open(early).unwrap_err(), PkiError::NotYetValid { file: "root.pem" });
+    assert_eq!(kept.open(early).unwrap_err(), PkiError::NotYetValid { file: "root.pem".into() });
     let after_issuing = NOW.plus(5 * 365 * DAY);
-    assert_eq!(kept.open(after_issuing).unwrap_err(), PkiError::Expired { file: "devices.pem" });
-    assert_eq!(kept.open(NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem" });
+    assert_eq!(kept.open(after_issuing).unwrap_err(), PkiError::Expired { file: "devices.pem".into() });
+    assert_eq!(kept.open(NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem".into() });
 }
 
 /// ISVS-4.1.2: a key off the list does not become a CA, wherever it is kept.
@@ -164,8 +172,8 @@ fn lifetimes_are_limited() {
     let issued = made.issue_device(id, &key(), last_days, DEVICE_LIFETIME_MAX).unwrap();
     assert_eq!(issued.not_after, made.not_after());
     let end = made.not_after();
-    assert_eq!(made.issue_device(id, &key(), end, DAY).unwrap_err(), PkiError::Expired { file: "devices.pem" });
-    assert_eq!(made.issue_hub(&names, &key(), end, DAY).unwrap_err(), PkiError::Expired { file: "hub.pem" });
+    assert_eq!(made.issue_device(id, &key(), end, DAY).unwrap_err(), PkiError::Expired { file: "devices.pem".into() });
+    assert_eq!(made.issue_hub(&names, &key(), end, DAY).unwrap_err(), PkiError::Expired { file: "hub.pem".into() });
     assert_eq!(Authority::create(UnixMillis(u64::MAX)).unwrap_err(), PkiError::Time);
 }
 
@@ -379,4 +387,147 @@ fn hostile_leaves_never_panic() {
     }
     // Bytes of the key, the names and the signature are free; the structure is not.
     assert!((1..40_000).contains(&accepted), "{accepted}");
+}
+
+/// An authority whose CA for devices is followed by others, all under one root.
+struct Line {
+    root: KeyPair,
+    certificates: HashMap<String, Vec<u8>>,
+    keys: HashMap<CaName, Arc<KeyPair>>,
+}
+
+impl Line {
+    fn new() -> Self {
+        let root = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let [devices, hub] = [(); 2].map(|()| Arc::new(KeyPair::generate().unwrap()));
+        let issuing = IssuingKeys { devices: devices.clone(), hub: hub.clone() };
+        let authority = Authority::establish(NOW, &root, issuing).unwrap();
+        let file = |(name, der): (CaName, &_)| (name.certificate_file(), to_pem(der).into_bytes());
+        let certificates = authority.certificates().into_iter().map(file).collect();
+        let keys = HashMap::from([(CaRole::Devices.first(), devices), (CaRole::Hub.first(), hub)]);
+        Self { root, certificates, keys }
+    }
+
+    fn follow(&mut self, at: UnixMillis) -> CaName {
+        self.follow_in(CaRole::Devices, Purpose::Client, at)
+    }
+
+    fn follow_in(&mut self, role: CaRole, purpose: Purpose, at: UnixMillis) -> CaName {
+        let name = newest_ca(role, |file| self.certificates.get(file).cloned()).successor();
+        let key = Arc::new(KeyPair::generate().unwrap());
+        let root = pem::parse(&self.certificates["root.pem"]).unwrap().into_contents();
+        let signer = CaSigner::new(root.into(), &self.root).unwrap();
+        let request = request_issuing_ca(purpose, &*key).unwrap();
+        let signed = signer.sign_issuing_ca(request.as_bytes(), purpose, at, ISSUING_LIFETIME_MAX).unwrap();
+        self.certificates.insert(name.certificate_file(), to_pem(&signed).into_bytes());
+        self.keys.insert(name, key);
+        name
+    }
+
+    fn open(&self, now: UnixMillis) -> Result<Authority, PkiError> {
+        let key = |name: CaName| Ok(self.keys.get(&name).map(|key| key.clone() as CaKey));
+        Authority::open(now, key, |file| self.certificates.get(file).cloned())
+    }
+}
+
+/// CSA-CRD-02, CSA-CRD-07: the successor issues; what its predecessor issued counts until it ends, and no longer.
+#[test]
+fn a_ca_is_trusted_until_its_last_leaf_is_over() {
+    let mut line = Line::new();
+    let first = device(&line.open(NOW).unwrap()).1;
+    let at = NOW.plus(100 * DAY);
+    let second = line.follow(at);
+    let both = line.open(at).unwrap();
+    assert_eq!(both.name_of(CaRole::Devices), second);
+    let anchors = both.device_anchors();
+    assert_eq!(anchors.len(), 2);
+    let issued = both.issue_device(IdentityId(Uuid::nil()), &key(), at, DAY).unwrap();
+    assert!(is_issued_by(&issued.chain_der[0], &anchors[0]) && !is_issued_by(&issued.chain_der[0], &anchors[1]));
+    assert!(is_issued_by(&first.chain_der[0], &anchors[1]) && !is_issued_by(&first.chain_der[0], &anchors[0]));
+    let signers: Vec<CaName> = both.device_cas().unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(signers, [second, CaRole::Devices.first()], "both sign lists");
+
+    // It may have taken over a month after it was signed, and the last leaf a year from then.
+    let last = at.plus(30 * DAY).plus(DEVICE_LIFETIME_MAX);
+    let before = UnixMillis(last.0 - 10 * 60 * 1000);
+    assert!(line.open(before).unwrap().device_anchors().len() == 2 && !both.has_outlived(before));
+    assert!(line.open(last).unwrap().device_anchors().len() == 1 && both.has_outlived(last));
+
+    // Three in a row, of which the first goes first.
+    let third = line.follow(at.plus(10 * DAY));
+    let all = line.open(at.plus(11 * DAY)).unwrap();
+    assert_eq!((all.name_of(CaRole::Devices), all.device_anchors().len()), (third, 3));
+    let (anchors, outlived) = (line.open(last).unwrap().device_anchors(), all.has_outlived(last));
+    assert!(anchors.len() == 2 && outlived, "{}", anchors.len());
+}
+
+/// The key of a predecessor may be gone, that of the one that issues may not; and a file in the line must not be.
+#[test]
+fn what_is_missing_of_a_line_is_told() {
+    let mut line = Line::new();
+    let (first, second) = (CaRole::Devices.first(), line.follow(NOW));
+    line.keys.remove(&first);
+    let opened = line.open(NOW).unwrap();
+    assert_eq!((opened.device_anchors().len(), opened.device_cas().unwrap().len()), (2, 1));
+    let swapped = line.keys.insert(first, Arc::new(KeyPair::generate().unwrap()));
+    assert!(swapped.is_none());
+    let mismatch = |name: CaName| PkiError::KeyMismatch { key: name.to_string(), certificate: name.certificate_file() };
+    assert_eq!(line.open(NOW).unwrap_err(), mismatch(first));
+    line.keys.remove(&second);
+    assert_eq!(line.open(NOW).unwrap_err(), mismatch(second));
+    line.certificates.remove("devices.pem");
+    line.keys.insert(second, Arc::new(KeyPair::generate().unwrap()));
+    assert!(line.open(NOW).is_err(), "devices-2.pem without devices.pem");
+}
+
+#[test]
+fn a_ca_is_followed_in_time_and_not_again_and_again() {
+    let mut line = Line::new();
+    let made = line.open(NOW).unwrap();
+    let end = made.end_of(CaRole::Devices);
+    let due = UnixMillis(end.0 - u64::try_from(DEVICE_LIFETIME_MAX.as_millis()).unwrap());
+    assert_eq!(made.rotation(CaRole::Devices, NOW), Some(RotationStep::Wait { until: due }));
+    assert_eq!(made.rotation(CaRole::Devices, due), Some(RotationStep::Introduce));
+    assert!(matches!(made.rotation(CaRole::Hub, due), Some(RotationStep::Wait { .. })), "its leaves live 90 days");
+    assert_eq!(made.rotation(CaRole::Root, end), None);
+    let mut at = due;
+    for _ in 0..4 {
+        line.follow(at);
+        line.follow_in(CaRole::Hub, Purpose::Server, at);
+        let opened = line.open(at).unwrap();
+        match opened.rotation(CaRole::Devices, at) {
+            Some(RotationStep::Wait { until }) => at = until,
+            // It lasts as long as the root: another one would not last longer.
+            None => return assert_eq!(opened.end_of(CaRole::Devices), opened.end_of(CaRole::Root)),
+            other => panic!("{other:?} right after a rotation"),
+        }
+    }
+    panic!("a fifth issuing CA in twenty years");
+}
+
+/// A clock that was years ahead for a while had a CA made that nobody needs yet.
+#[test]
+fn a_ca_from_the_future_waits() {
+    let mut line = Line::new();
+    let second = line.follow(NOW.plus(1000 * DAY));
+    let opened = line.open(NOW).unwrap();
+    assert_eq!((opened.name_of(CaRole::Devices).number, opened.device_anchors().len()), (1, 1));
+    let third = line.follow(NOW.plus(DAY));
+    assert_eq!(line.open(NOW.plus(DAY)).unwrap().name_of(CaRole::Devices), third);
+    assert_ne!(second, third);
+}
+
+#[test]
+fn names_in_a_series_are_read_back() {
+    for (number, name) in [(1, "devices"), (2, "devices-2"), (u32::MAX, "devices-4294967295")] {
+        assert_eq!(
+            (name_in_series("devices", number).as_str(), number_in_series("devices", name)),
+            (name, Some(number))
+        );
+    }
+    for other in
+        ["", "device", "devices-", "devices-0", "devices-1", "devices-02", "devices-+2", "devices-2.crl", "hub"]
+    {
+        assert_eq!(number_in_series("devices", other), None, "{other}");
+    }
 }

@@ -1,4 +1,6 @@
-//! Revocation as relying parties ask for it: the list at `/pki/devices.crl`, OCSP at `/pki/ocsp`. Anybody may ask.
+//! Revocation as relying parties ask for it: the lists at `/pki/devices.crl`, `/pki/devices-2.crl` and so on, one for each
+//! CA that has issued to devices; OCSP at `/pki/ocsp`. Beside them what devices are to trust, at `/pki/trust`. Anybody may
+//! ask.
 
 use std::sync::Arc;
 
@@ -8,26 +10,39 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderValue},
 };
-use portreeve_hub::Hub;
+use portreeve_hub::{Hub, PublicationError};
 use portreeve_mqtt_server::now;
 use portreeve_pki::{
-    OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_TYPE, OCSP_RESPONSE_TYPE, OcspAnswer, ocsp_request_from_path,
+    OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_TYPE, OCSP_RESPONSE_TYPE, OcspAnswer, number_in_series, ocsp_request_from_path,
 };
 
 use crate::exchange::{Answer, content, error};
 
-const CRL_PATH: &str = "/pki/devices.crl";
+const TRUST_PATH: &str = "/pki/trust";
 const OCSP_PATH: &str = "/pki/ocsp";
 
 /// Whether a path is one of these.
 pub(crate) fn is_meant(path: &str) -> bool {
-    path == CRL_PATH || path == OCSP_PATH || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
+    ca_of(path).is_some()
+        || path == TRUST_PATH
+        || path == OCSP_PATH
+        || path.strip_prefix(OCSP_PATH).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The name of the CA whose list is at this path.
+fn ca_of(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/pki/")?.strip_suffix(".crl")?;
+    number_in_series("devices", name).map(|_| name)
 }
 
 /// Answers one request.
 pub(crate) async fn answer(hub: Arc<Hub>, request: Request<Incoming>) -> Answer {
-    if request.uri().path() == CRL_PATH {
-        return if request.method() == Method::GET { list(hub).await } else { only("GET") };
+    if let Some(ca) = ca_of(request.uri().path()) {
+        let ca = ca.to_owned();
+        return if request.method() == Method::GET { list(hub, ca).await } else { only("GET") };
+    }
+    if request.uri().path() == TRUST_PATH {
+        return if request.method() == Method::GET { trust(hub).await } else { only("GET") };
     }
     match *request.method() {
         // RFC 6960 §A.1
@@ -57,11 +72,23 @@ fn only(methods: &'static str) -> Answer {
 }
 
 /// Making a list takes a signature and the disk.
-async fn list(hub: Arc<Hub>) -> Answer {
-    match tokio::task::spawn_blocking(move || hub.crl(now().wall)).await {
+async fn list(hub: Arc<Hub>, ca: String) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.crl(&ca, now().wall)).await {
         Ok(Ok(der)) => content(StatusCode::OK, "application/pkix-crl", der),
+        Ok(Err(failure @ PublicationError::NoSuchCa)) => error(StatusCode::NOT_FOUND, &failure.to_string()),
         Ok(Err(failure)) => {
             tracing::error!(%failure, "no revocation list could be made");
+            error(StatusCode::SERVICE_UNAVAILABLE, "try again later")
+        }
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
+    }
+}
+
+async fn trust(hub: Arc<Hub>) -> Answer {
+    match tokio::task::spawn_blocking(move || hub.trust_bundle(now().wall)).await {
+        Ok(Ok(document)) => content(StatusCode::OK, "application/jose", document),
+        Ok(Err(failure)) => {
+            tracing::error!(%failure, "no trust bundle could be made");
             error(StatusCode::SERVICE_UNAVAILABLE, "try again later")
         }
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub"),
@@ -99,10 +126,20 @@ mod tests {
 
     #[test]
     fn only_these_paths_are_meant() {
-        for path in ["/pki/devices.crl", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"] {
+        for path in
+            ["/pki/devices.crl", "/pki/devices-2.crl", "/pki/trust", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"]
+        {
             assert!(is_meant(path), "{path}");
         }
-        for path in ["/pki", "/pki/", "/pki/devices.key", "/pki/ocspx", "/pki/devices.crl/"] {
+        for path in [
+            "/pki",
+            "/pki/",
+            "/pki/devices.key",
+            "/pki/devices-0.crl",
+            "/pki/hub.crl",
+            "/pki/ocspx",
+            "/pki/devices.crl/",
+        ] {
             assert!(!is_meant(path), "{path}");
         }
     }

@@ -546,7 +546,7 @@ mod tests {
         let now = std::time::SystemTime::now().into();
         let hub = Hub::open(&data.path().join("hub"), Config::default(), now).unwrap();
         let (fields, by) = (Fields::default(), By { actor: "test", reason: "", at: now });
-        let authority = &hub.authority;
+        let authority = hub.authority.load();
         let key = portreeve_pki::generate_key().unwrap();
         let mut leaf = None;
         hub.registry

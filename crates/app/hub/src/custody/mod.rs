@@ -4,7 +4,8 @@
 //!
 //! *Invariants*
 //! - Passphrase and PIN are read once, before the process confines itself, and never from an argument or the environment.
-//! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere.
+//! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere,
+//!   but for the moment in which it certifies a new issuing CA.
 //! - The listeners sign in every handshake, so their key is in memory wherever the others are; it is sealed when they are.
 
 mod offline;
@@ -17,18 +18,24 @@ use std::{
 
 use portreeve_config::{KeyCustody, Keys};
 use portreeve_keys::{
-    Custody, FileCustody, Kdf, KeyAlgorithm, KeyError, KeyName, Passphrase, PassphraseSource, Pkcs11Custody,
+    Custody, FileCustody, Kdf, KeyAlgorithm, KeyError, KeyFacts, KeyName, Passphrase, PassphraseSource, Pkcs11Custody,
     SigningKey, TpmCustody, X509Key, tpm::TpmAddress,
 };
-use portreeve_pki::{CaKey, CaRole, IssuingKeys, PublicKeyData};
+use portreeve_pki::{
+    CaKey, CaName, CaRole, IssuingKeys, PublicKeyData, SubjectPublicKey, name_in_series, number_in_series,
+};
 use portreeve_tls::HeldKey;
+use portreeve_types::KeyHash;
 
 pub use offline::{ProtectionChange, RootExport, change_protection, export_root};
 
 /// The systemd credential that holds the passphrase or PIN.
 const CREDENTIAL: &str = "portreeve-keys";
-/// The key of the listeners.
+/// The first key of the listeners. Those that follow are numbered.
 pub(crate) const LISTENERS: &str = "server";
+
+/// The key that signs the trust bundles of devices.
+const TRUST: &str = "trust";
 
 /// Why keys cannot be had, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +50,11 @@ impl CustodyError {
         let advice = advice(custody, &source);
         let advice = if advice.is_empty() { advice } else { format!("\n{advice}") };
         Self { source, advice }
+    }
+
+    /// Whether the key is simply not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self.source, KeyError::Missing { .. })
     }
 }
 
@@ -183,39 +195,88 @@ impl KeyRing {
         Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }))
     }
 
-    /// Opens the keys that a running hub issues with.
-    pub(crate) fn issuing(&self) -> Result<IssuingKeys, CustodyError> {
-        let keys = || Ok(IssuingKeys { devices: self.open_one(CaRole::Devices)?, hub: self.open_one(CaRole::Hub)? });
-        keys().map_err(|error| self.explain(error))
+    /// Opens the key of a CA.
+    pub(crate) fn ca_key(&self, ca: CaName) -> Result<CaKey, CustodyError> {
+        self.open_one(ca).map_err(|error| self.explain(error))
     }
 
-    fn open_one(&self, role: CaRole) -> Result<CaKey, KeyError> {
-        let name: KeyName = role.as_str().parse()?;
+    /// The key of a CA that has no certificate yet: the one that waits for it, or a new one.
+    pub(crate) fn waiting_ca_key(&self, ca: CaName) -> Result<CaKey, CustodyError> {
+        self.open_or_create(&ca.to_string())
+    }
+
+    /// The key that signs what devices are to trust.
+    pub(crate) fn trust_key(&self) -> Result<CaKey, CustodyError> {
+        self.open_or_create(TRUST)
+    }
+
+    fn open_or_create(&self, name: &str) -> Result<CaKey, CustodyError> {
+        let key = || {
+            let name: KeyName = name.parse()?;
+            let key = match self.cas.open(&name) {
+                Err(KeyError::Missing { .. }) => self.cas.create(&name, KeyAlgorithm::EcdsaP256)?,
+                opened => opened?,
+            };
+            Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }) as CaKey)
+        };
+        key().map_err(|error| self.explain(error))
+    }
+
+    /// Whether there is a key of this name, and which. It is not opened.
+    pub(crate) fn ca_key_hash(&self, ca: CaName) -> Result<Option<KeyHash>, CustodyError> {
+        let listed = self.cas.list().map_err(|error| self.explain(error))?;
+        let found = listed.iter().find(|facts| facts.name.as_str() == ca.to_string());
+        Ok(found.and_then(|facts| key_hash(facts.public.spki_der())))
+    }
+
+    fn open_one(&self, ca: CaName) -> Result<CaKey, KeyError> {
+        let name: KeyName = ca.to_string().parse()?;
         let key = X509Key::new(self.cas.open(&name)?);
         Ok(Arc::new(SigningCaKey { key, name }))
     }
 
-    /// The key of the listeners, if there is one.
-    pub(crate) fn listener_key(&self) -> Result<Option<ListenerKey>, CustodyError> {
-        let open = || self.files.open(&LISTENERS.parse()?);
-        match open() {
-            Ok(key) => Ok(Some(ListenerKey(key))),
-            Err(KeyError::Missing { .. }) => Ok(None),
-            Err(error) => Err(self.explain(error)),
-        }
+    /// The key of the listeners that a certificate is for, if it is here.
+    pub(crate) fn listener_key(&self, certified: KeyHash) -> Result<Option<ListenerKey>, CustodyError> {
+        let open = || match self.listener_keys()?.into_iter().find(|(_, hash)| *hash == Some(certified)) {
+            Some((number, _)) => Ok(Some(ListenerKey { number, key: self.files.open(&listener_name(number)?)? })),
+            None => Ok(None),
+        };
+        open().map_err(|error| self.explain(error))
     }
 
-    /// Makes the listeners a new key, in place of the one they had.
-    pub(crate) fn renew_listener_key(&self) -> Result<ListenerKey, CustodyError> {
-        let renew = || {
-            let name: KeyName = LISTENERS.parse()?;
-            match self.files.destroy(&name) {
-                Ok(()) | Err(KeyError::Missing { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            self.files.create(&name, KeyAlgorithm::EcdsaP256)
+    /// The listeners' key that follows the one in use; made, if it was not yet. When none is in use, the newest there is.
+    pub(crate) fn following_listener_key(&self, present: Option<&ListenerKey>) -> Result<ListenerKey, CustodyError> {
+        let follow = || {
+            let newest = self.listener_keys()?.last().map(|(number, _)| *number);
+            let number = present.map_or(newest.unwrap_or(1), |present| present.number.saturating_add(1));
+            let name = listener_name(number)?;
+            let key = match newest.is_some_and(|newest| newest >= number) {
+                true => self.files.open(&name)?,
+                false => self.files.create(&name, KeyAlgorithm::EcdsaP256)?,
+            };
+            Ok(ListenerKey { number, key })
         };
-        renew().map(ListenerKey).map_err(|error| self.explain(error))
+        follow().map_err(|error| self.explain(error))
+    }
+
+    /// Ends the keys that the one in use has followed.
+    pub(crate) fn retire_listener_keys(&self, present: &ListenerKey) -> Result<(), CustodyError> {
+        let retire = || {
+            let keys = self.listener_keys()?;
+            let mut former = keys.iter().filter(|(number, _)| *number < present.number);
+            former.try_for_each(|(number, _)| self.files.destroy(&listener_name(*number)?))
+        };
+        retire().map_err(|error| self.explain(error))
+    }
+
+    /// The listeners' keys that are there, by their numbers, in ascending order.
+    fn listener_keys(&self) -> Result<Vec<(u32, Option<KeyHash>)>, KeyError> {
+        let numbered = |facts: KeyFacts| {
+            Some((number_in_series(LISTENERS, facts.name.as_str())?, key_hash(facts.public.spki_der())))
+        };
+        let mut keys: Vec<_> = self.files.list()?.into_iter().filter_map(numbered).collect();
+        keys.sort_unstable_by_key(|(number, _)| *number);
+        Ok(keys)
     }
 
     fn explain(&self, error: KeyError) -> CustodyError {
@@ -273,17 +334,35 @@ impl rcgen::SigningKey for SigningCaKey {
     }
 }
 
+impl ListenerKey {
+    /// What devices know it by.
+    pub(crate) fn pin(&self) -> Option<KeyHash> {
+        key_hash(self.spki_der())
+    }
+}
+
+fn listener_name(number: u32) -> Result<KeyName, KeyError> {
+    name_in_series(LISTENERS, number).parse()
+}
+
+fn key_hash(spki_der: &[u8]) -> Option<KeyHash> {
+    SubjectPublicKey::from_spki_der(spki_der).ok().map(|key| key.hash())
+}
+
 /// The key that listeners show who they are with.
 #[derive(Debug)]
-pub(crate) struct ListenerKey(Arc<dyn SigningKey>);
+pub(crate) struct ListenerKey {
+    number: u32,
+    key: Arc<dyn SigningKey>,
+}
 
 impl HeldKey for ListenerKey {
     fn spki_der(&self) -> &[u8] {
-        self.0.public().spki_der()
+        self.key.public().spki_der()
     }
 
     fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        self.0.sign(message).inspect_err(|error| tracing::error!(%error, "the listeners' key cannot sign")).ok()
+        self.key.sign(message).inspect_err(|error| tracing::error!(%error, "the listeners' key cannot sign")).ok()
     }
 }
 

@@ -45,7 +45,7 @@ pub fn export_root(
     let pki = data.join("pki");
     let files = key_files(&pki, config)?;
     let failed = refusal(config);
-    let file = CaRole::Root.certificate_file();
+    let file = &CaRole::Root.first().certificate_file();
     let name: KeyName = CaRole::Root.as_str().parse().map_err(&failed)?;
     let pem = read(&pki.join(file))?;
     check_pair(&files.open(&name).map_err(&failed)?, &pem, &pki)?;
@@ -66,8 +66,8 @@ pub fn export_root(
 
 /// Whether the root's certificate is that of the key.
 fn check_pair(key: &Arc<dyn SigningKey>, pem: &[u8], place: &Path) -> Result<(), OpenError> {
-    let (name, file) = (CaRole::Root.as_str(), CaRole::Root.certificate_file());
-    let certificates = portreeve_tls::certificates_from_pem(file, pem)?;
+    let (name, file) = (CaRole::Root.as_str().to_owned(), CaRole::Root.first().certificate_file());
+    let certificates = portreeve_tls::certificates_from_pem(&file, pem)?;
     let bad = |source| OpenError::Pki { path: place.to_owned(), source };
     let certified = certificates.first().map(|der| leaf_facts(der)).transpose().map_err(bad)?;
     let held = SubjectPublicKey::from_spki_der(key.public().spki_der()).map_err(bad)?;

@@ -230,11 +230,12 @@ enum Next {
 }
 
 impl Hub {
-    /// What a device has to trust, for `cacerts`: the root, and the CA that issues to devices.
+    /// What a device has to trust, for `cacerts`: the root, the CA that issues to devices, and those that did before.
     #[must_use]
     pub fn enrolment_anchors(&self) -> Vec<CertificateDer<'static>> {
-        let mut anchors = vec![self.authority.root_certificate().clone()];
-        anchors.extend(self.authority.device_anchors());
+        let authority = self.authority.load();
+        let mut anchors = vec![authority.root_certificate().clone()];
+        anchors.extend(authority.device_anchors());
         anchors
     }
 
@@ -327,13 +328,20 @@ impl Hub {
                     // Honest devices seldom need that; whoever asks for it all the time is slowed down.
                     self.enrolment.failed(request.rated(), &config.limits, now.mono_ms);
                     let validity = (row.not_before, row.not_after);
-                    return Ok(self.device_ca()?.repeat_client(id, &row.serial, &csr.key, validity)?);
+                    return Ok(self.device_ca(&self.authority.load())?.repeat_client(
+                        id,
+                        &row.serial,
+                        &csr.key,
+                        validity,
+                    )?);
                 }
             };
             let role = Role::Client(standing.row.kind);
             let lifetime = Duration::from_secs(config.enrolment.lifetime_s);
             let profile = Profile::new(role).with_lifetime(lifetime)?;
-            Ok::<_, Why>(self.device_ca()?.issue_client(&profile, id, generation, &csr.key, now.wall)?)
+            Ok::<_, Why>(
+                self.device_ca(&self.authority.load())?.issue_client(&profile, id, generation, &csr.key, now.wall)?,
+            )
         })?;
         wish.iter().for_each(|wish| self.consent_used(wish));
         Ok((issued, applicant.by))

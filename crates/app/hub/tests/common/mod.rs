@@ -33,6 +33,21 @@ pub struct Bench {
     pub now: Now,
 }
 
+/// A hub that does not run.
+pub struct Closed {
+    dir: TempDir,
+    config: Config,
+    now: Now,
+}
+
+impl Closed {
+    pub fn open(self) -> Result<Bench, portreeve_hub::OpenError> {
+        let Self { dir, config, now } = self;
+        let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall)?;
+        Ok(Bench { dir, config, hub, now })
+    }
+}
+
 /// What arrived, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
@@ -79,13 +94,29 @@ impl Bench {
     }
 
     pub fn with(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::made_ago(Duration::ZERO, adjust)
+    }
+
+    /// A hub whose first start was so long ago: for what the machine's own clock has a part in, such as handshakes.
+    pub fn made_ago(age: Duration, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.mqtt.sys_interval_s = 0;
         adjust(&mut config);
         let dir = tempfile::tempdir().unwrap();
         let now = start();
-        let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).unwrap();
+        let made = UnixMillis(now.wall.0 - u64::try_from(age.as_millis()).unwrap());
+        let hub = Hub::open(&dir.path().join("hub"), config.clone(), made).unwrap();
         Self { dir, config, hub, now }
+    }
+
+    /// A file of the folder that holds certificates and keys.
+    pub fn pki(&self, file: &str) -> std::path::PathBuf {
+        self.hub.data().join("pki").join(file)
+    }
+
+    /// How often something happened since the hub was opened.
+    pub fn count(&self, kind: portreeve_events::Kind) -> u64 {
+        self.hub.events().count(kind)
     }
 
     /// Stops the hub as a crash would after its last commit, and opens it again.
@@ -96,6 +127,14 @@ impl Bench {
         drop(hub);
         let hub = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).unwrap();
         Self { dir, config, hub, now }
+    }
+
+    /// Stops the hub, and expects that it does not open again as things are.
+    pub fn close_and_fail_to_open(self) -> (Closed, portreeve_hub::OpenError) {
+        let Self { dir, config, hub, now } = self;
+        drop(hub);
+        let refused = Hub::open(&dir.path().join("hub"), config.clone(), now.wall).map(drop).unwrap_err();
+        (Closed { dir, config, now }, refused)
     }
 
     /// As [`Self::reopen`], with something done to the session store in between.
@@ -126,6 +165,11 @@ impl Bench {
 
     /// Registers an identity; its leaf certificate in DER.
     pub fn add(&self, name: &str, kind: Kind) -> Vec<u8> {
+        pem::parse_many(self.bundle(name, kind).cert_pem).unwrap()[0].contents().to_vec()
+    }
+
+    /// Registers an identity, with key and certificate.
+    pub fn bundle(&self, name: &str, kind: Kind) -> Bundle {
         let request = AdminRequest::DeviceAdd {
             name: name.parse().unwrap(),
             kind,
@@ -134,8 +178,7 @@ impl Bench {
             days: None,
         };
         let outcome = self.administer(request).unwrap();
-        let bundle: Bundle = serde_json::from_value(outcome.result["bundle"].clone()).unwrap();
-        pem::parse_many(bundle.cert_pem).unwrap()[0].contents().to_vec()
+        serde_json::from_value(outcome.result["bundle"].clone()).unwrap()
     }
 
     pub fn identity(&self, leaf: &[u8]) -> DeviceIdentity {

@@ -25,6 +25,7 @@ use crate::failure::Failure;
 pub(super) const CA: &str = "ca.pem";
 pub(super) const CERT: &str = "cert.pem";
 pub(super) const KEY: &str = "key.pem";
+pub(super) const TRUST: &str = "trust.jws";
 const ORIGIN: &str = "enrolment.json";
 const NEXT: &str = "next";
 
@@ -74,6 +75,18 @@ impl Folder {
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, Failure> {
         let path = self.0.join(file);
         fs::read(&path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+    }
+
+    /// The trust bundle that was accepted last.
+    pub(super) fn trust(&self) -> Result<Option<Vec<u8>>, Failure> {
+        if self.0.join(TRUST).symlink_metadata().is_err() { Ok(None) } else { self.read(TRUST).map(Some) }
+    }
+
+    /// Keeps a trust bundle, and what it has to say about the CAs. The bundle last: while it is the old one, this is not
+    /// done.
+    pub(super) fn trusts(&self, ca_pem: &str, document: &[u8]) -> Result<(), Failure> {
+        write(&self.0.join(CA), ca_pem.as_bytes(), 0o644)?;
+        write(&self.0.join(TRUST), document, 0o644)
     }
 
     pub(super) fn origin(&self) -> Option<Origin> {

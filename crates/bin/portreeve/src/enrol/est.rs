@@ -10,7 +10,8 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
-use portreeve_pki::{EST_ANSWER_BYTES_MAX, EST_NAME_HEADER, read_est_certificates};
+use portreeve_pki::{EST_ANSWER_BYTES_MAX, EST_NAME_HEADER, leaf_facts, read_est_certificates};
+use portreeve_types::KeyHash;
 use rustls::{AlertDescription, ClientConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{net::TcpStream, time::timeout};
@@ -25,11 +26,13 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 const PORT: u16 = 8444;
 
-/// Where the hub's device HTTPS listener is.
+/// Where the hub's device HTTPS listener is, and who has to answer there.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     host: String,
     port: u16,
+    /// The keys that it may show; empty while none are known.
+    pins: Vec<KeyHash>,
 }
 
 impl Address {
@@ -47,13 +50,31 @@ impl Address {
             },
         };
         let port = port.map_or(Ok(PORT), str::parse).map_err(|_| wrong())?;
-        if host.is_empty() { Err(wrong()) } else { Ok(Self { host: host.to_owned(), port }) }
+        if host.is_empty() { Err(wrong()) } else { Ok(Self { host: host.to_owned(), port, pins: Vec::new() }) }
+    }
+}
+
+impl Address {
+    /// The same, answered by one of these keys only (ISVS-4.1.6).
+    pub(super) fn pinned(self, pins: Vec<KeyHash>) -> Self {
+        Self { pins, ..self }
+    }
+
+    fn expect_pin(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), Failure> {
+        let shown = chain.and_then(|chain| leaf_facts(chain.first()?).ok()).map(|facts| facts.key);
+        if self.pins.is_empty() || shown.is_some_and(|shown| self.pins.contains(&shown)) {
+            return Ok(());
+        }
+        Err(Failure::Refused(format!(
+            "what answers at {self} has a certificate of the hub, and not its key; nothing was asked of it. If the hub's keys were \
+             lost, begin anew with a code: `portreeve device code NAME` on the hub, and `device enrol` into another directory"
+        )))
     }
 }
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port } = self;
+        let Self { host, port, .. } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
@@ -80,6 +101,16 @@ pub(super) fn ca_certificates(
         )));
     }
     read_est_certificates(&body).map_err(|error| strange(hub, &error))
+}
+
+/// Asks what to trust. Nothing, if this hub does not say.
+pub(super) fn trust_bundle(hub: &Address, config: Arc<ClientConfig>) -> Result<Option<Bytes>, Failure> {
+    let Whole { status, body, .. } = ask_at(hub, config, Method::GET, "/pki/trust", None, Vec::new())?;
+    match status {
+        StatusCode::OK => Ok(Some(body)),
+        StatusCode::NOT_FOUND => Ok(None),
+        other => Err(strange(hub, &other)),
+    }
 }
 
 /// Asks for a first certificate, or a new one, by what the connection and the request show.
@@ -160,8 +191,18 @@ fn ask(
     authorization: Option<&str>,
     body: Vec<u8>,
 ) -> Result<Whole, Failure> {
-    let mut request =
-        Request::builder().method(method).uri(format!("/.well-known/est/{operation}")).header(HOST, hub.to_string());
+    ask_at(hub, config, method, &format!("/.well-known/est/{operation}"), authorization, body)
+}
+
+fn ask_at(
+    hub: &Address,
+    config: Arc<ClientConfig>,
+    method: Method,
+    path: &str,
+    authorization: Option<&str>,
+    body: Vec<u8>,
+) -> Result<Whole, Failure> {
+    let mut request = Request::builder().method(method).uri(path).header(HOST, hub.to_string());
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/pkcs10").header("content-transfer-encoding", "base64");
     }
@@ -185,6 +226,7 @@ async fn exchange(hub: &Address, config: Arc<ClientConfig>, request: Request<Ful
         TlsConnector::from(config).connect(name, tcp).await.map_err(|error| not_trusted(hub, &error))
     };
     let stream = timeout(CONNECT_PATIENCE, connect).await.map_err(|_| unreachable(&"no answer"))??;
+    hub.expect_pin(stream.get_ref().1.peer_certificates())?;
     let answer = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the runtime.

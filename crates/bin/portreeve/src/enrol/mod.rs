@@ -2,6 +2,7 @@
 
 mod bundle;
 mod est;
+mod trust;
 
 use std::{
     fs,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use portreeve_pki::{RenewalWindow, leaf_facts, make_csr};
+use portreeve_pki::{RenewalWindow, is_issued_by, leaf_facts, make_csr};
 use portreeve_tls::{
     Credentials, certificates_from_pem, client_config, enrolment_client_config, unverified_client_config,
 };
@@ -56,6 +57,8 @@ pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
         make_csr(&folder.next_key()?, args.serial.as_deref()).map_err(|error| unusable(&folder, &error))?;
     // First what can be asked for again: behind the certificate nothing may fail but the disk.
     let issuers = issuers(&hub, &config, &trusted)?;
+    let offered = est::trust_bundle(&hub, Arc::clone(&config))?;
+    let bundle = trust::next(None, offered.as_deref(), now())?;
     let (leaf, told) = match &args.name {
         Some(name) => {
             let code = code(args.code)?;
@@ -67,6 +70,9 @@ pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
     let name = args.name.map(|name| name.to_string()).or(told);
     let name = name.ok_or_else(|| Failure::Unreachable(format!("{hub} did not tell the name of this device")))?;
     let origin = Origin { hub: hub.to_string(), name: name.clone() };
+    if let Some((bundle, document)) = bundle.zip(offered) {
+        folder.trusts(&to_pem(&bundle.anchors), &document)?;
+    }
     folder.enrolled(&to_pem(&trusted), &to_pem(&chain), &origin)?;
     tell(global, &folder, &name, &leaf, "is enrolled")
 }
@@ -124,12 +130,16 @@ type Renewed = (Folder, String, CertificateDer<'static>);
 fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure> {
     let folder = Folder::open(&args.bundle)?;
     let (window, present) = window(&folder)?;
-    if !at_once && now() < window.renew_at {
+    let document = folder.trust()?;
+    let held = trust::held(document.as_deref())?;
+    let is_due = at_once || now() >= window.renew_at;
+    if !is_due && !held.as_ref().is_some_and(|bundle| trust::is_due(bundle, now())) {
         return Ok(None);
     }
     let origin = folder.origin();
     let hub = args.hub.clone().or_else(|| origin.as_ref().map(|origin| origin.hub.clone()));
     let hub = Address::parse(&hub.ok_or_else(|| Failure::Usage("which hub? (--hub HOST)".into()))?)?;
+    let hub = hub.pinned(held.as_ref().map(|bundle| bundle.pins.clone()).unwrap_or_default());
     let trusted = anchors(&folder.path().join(CA))?;
     let config = {
         let key = Zeroizing::new(folder.read(KEY)?);
@@ -138,6 +148,14 @@ fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure>
             .and_then(|credentials| client_config(&trusted, credentials))
             .map_err(|error| unusable(&folder, &error))?
     };
+    let offered = est::trust_bundle(&hub, Arc::clone(&config))?;
+    let known = held.as_ref().zip(document.as_deref());
+    if let Some((bundle, document)) = trust::next(known, offered.as_deref(), now())?.zip(offered) {
+        folder.trusts(&to_pem(&bundle.anchors), &document)?;
+    }
+    if !is_due {
+        return Ok(None);
+    }
     let (csr, key) = make_csr(&folder.next_key()?, None).map_err(|error| unusable(&folder, &error))?;
     let issuers = issuers(&hub, &config, &trusted)?;
     let (leaf, _) = patiently(RENEWAL_PATIENCE, || est::renew(&hub, Arc::clone(&config), &csr))?;
@@ -239,7 +257,9 @@ fn chain(
     if leaf_facts(leaf).ok().is_none_or(|facts| facts.key != key) {
         return Err(Failure::Unreachable("the hub sent a certificate for another key than ours".into()));
     }
-    Ok([vec![leaf.clone()], issuers].concat())
+    // The hub has several while one CA follows another.
+    let issuer = issuers.into_iter().filter(|ca| is_issued_by(leaf, ca));
+    Ok([leaf.clone()].into_iter().chain(issuer).collect())
 }
 
 fn to_pem(certificates: &[CertificateDer<'_>]) -> String {

@@ -15,7 +15,7 @@ pub(crate) fn publishes(place: &Place, hub: &Running<'_>, name: &str) {
 }
 
 /// A device makes its own key and gets a certificate by a code.
-fn enrols(place: &Place, hub: &Running<'_>, name: &str) {
+pub(crate) fn enrols(place: &Place, hub: &Running<'_>, name: &str) {
     place.ok(&["device", "add", name]);
     let told = place.json(&["device", "code", name]);
     let (code, root) = (told["code"].as_str().unwrap(), told["ca_sha256"].as_str().unwrap());

@@ -8,6 +8,7 @@ mod config;
 mod custody;
 mod http;
 mod inventory;
+mod rotation;
 mod serve;
 mod support;
 mod tokens;

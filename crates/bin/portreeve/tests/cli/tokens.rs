@@ -82,6 +82,21 @@ fn issues(place: &Place, args: &[&str], protection: &str) {
     place.ok(&["device", "add", "lamp-2", "--out", "lamp-2"]);
     publishes(place, &hub, "lamp-2");
     place.openssl("verify -purpose sslclient -CAfile lamp-1/ca.pem -untrusted lamp-2/cert.pem lamp-2/cert.pem");
+
+    // A CA that follows has its key there too; the root's, which signs it, never leaves.
+    place.ok(&["ca", "rotate"]);
+    place.ok(&["device", "add", "lamp-3", "--out", "lamp-3"]);
+    place.openssl("verify -partial_chain -CAfile data/pki/devices-2.pem lamp-3/cert.pem");
+    for device in ["lamp-1", "lamp-3"] {
+        publishes(place, &hub, device);
+    }
+    for entry in &place.json(&["ca", "show"])["certificates"].as_array().unwrap()[..4] {
+        assert_eq!(entry["key"]["protection"], protection, "{entry}");
+    }
+    hub.stop();
+    assert_eq!(open_keys(place), ["server.key"]);
+    let hub = place.serve(args);
+    publishes(place, &hub, "lamp-3");
     hub.stop();
     let refused = place.run(&[&["ca", "root", "export", "safe"], args].concat());
     assert_eq!(refused.status, 4, "{refused:?}");
@@ -114,8 +129,8 @@ fn a_token_holds_the_keys_of_the_ca() {
     fs::rename(place.path("tokens"), place.path("taken")).unwrap();
     fs::create_dir(place.path("tokens")).unwrap();
     init_token(&place, "hub");
-    fails(&place, &args, &["there is no key devices in token \"hub\"", "keys.pkcs11_paths"]);
-    fails(&place, &[], &["there is no key devices in", "keys.custody is \"file\""]);
+    fails(&place, &args, &["there is no key devices-2 in token \"hub\"", "keys.pkcs11_paths"]);
+    fails(&place, &[], &["there is no key devices-2 in", "keys.custody is \"file\""]);
 }
 
 /// What a first start made in a token goes when the start fails; what it found there stays.
@@ -149,16 +164,16 @@ fn a_tpm_holds_the_keys_of_the_ca() {
         place.secret("pass", "correct horse");
         let args = tpm(&own.socket(), with_passphrase);
         issues(&place, &as_str(&args), "TPM 2.0");
-        fails(&place, &tpm(&other.socket(), with_passphrase), &["devices.tpm", "made for another one"]);
+        fails(&place, &tpm(&other.socket(), with_passphrase), &["devices-2.tpm", "made for another one"]);
         fails(
             &place,
             &tpm(Path::new("/nowhere/socket"), with_passphrase),
             &["TPM at /nowhere/socket", "keys.tpm_tcti"],
         );
         if with_passphrase {
-            fails(&place, &tpm(&own.socket(), false), &["devices.tpm", "a passphrase is needed"]);
+            fails(&place, &tpm(&own.socket(), false), &["devices-2.tpm", "a passphrase is needed"]);
             place.secret("pass", "wrong horse");
-            fails(&place, &args, &["wrong passphrase for", "devices.tpm"]);
+            fails(&place, &args, &["wrong passphrase for", "devices-2.tpm"]);
         }
     }
 }

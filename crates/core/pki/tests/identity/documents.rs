@@ -369,3 +369,18 @@ fn lists_have_a_largest_size_that_fits_its_bytes() {
     let too_many = AllowList::new(1, NOW, NOW.plus(DAY), devices(ALLOW_LIST_DEVICES_MAX + 1));
     assert!(matches!(too_many, Err(PkiError::BadDocument(_))));
 }
+
+/// The first bundle of a device is whole in itself: who is not named in it has not made it.
+#[test]
+fn a_first_bundle_is_signed_by_a_key_that_it_names() {
+    let (own, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let made = bundle(1, &[&own]);
+    let sealed = made.seal(&own).unwrap();
+    assert_eq!(TrustBundle::open_first(sealed.as_bytes(), Some(NOW)).unwrap(), made);
+    let foreign = made.seal(&other).unwrap();
+    assert_eq!(TrustBundle::open_first(foreign.as_bytes(), Some(NOW)), Err(DocumentRefusal::Signature));
+    assert_eq!(TrustBundle::open_first(sealed.as_bytes(), Some(NOW.plus(366 * DAY))), Err(DocumentRefusal::Expired));
+    for garbage in [&b""[..], b"a.b", b"...", &[b'a'; TRUST_BUNDLE_BYTES_MAX + 1]] {
+        assert!(TrustBundle::open_first(garbage, None).is_err());
+    }
+}

@@ -106,6 +106,9 @@ fn what_comes_back_is_checked() {
     for outside in [UnixMillis(0), now().plus(2 * DAY)] {
         assert_eq!(import(&good, &public(&key), root_der, outside), Err(IssuingRefusal::OutOfTime));
     }
+    let long = root.sign_issuing_ca(request.as_bytes(), Purpose::Client, now(), 100 * DAY).unwrap();
+    assert_eq!(import(&long, &public(&key), root_der, now().plus(29 * DAY)), Ok(()));
+    assert_eq!(import(&long, &public(&key), root_der, now().plus(30 * DAY)), Err(IssuingRefusal::Stale));
     let mut forged = good.to_vec();
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(import(&forged, &public(&key), root_der, now()), Err(IssuingRefusal::OtherRoot));

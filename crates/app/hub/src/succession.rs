@@ -1,0 +1,320 @@
+//! Issuing CAs that follow one another, planned or at an operator's word.
+//!
+//! A key without a certificate waits: for the root, if its key is here, or for the answer to a request that was carried
+//! to it. The certificate's file is what makes a CA the one that issues, and it is written in one step. So whatever stops
+//! in between leaves a hub that opens, issues with the one before, and goes on from there.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use portreeve_events::Kind as EventKind;
+use portreeve_pki::{
+    Authority, CaKey, CaName, CaRole, CaSigner, ISSUING_LIFETIME_MAX, IssuingRefusal, PkiError, Purpose, RotationStep,
+    SubjectPublicKey, import_issuing_ca, leaf_facts, newest_ca, request_issuing_ca, to_pem,
+};
+use portreeve_types::UnixMillis;
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Actor, AdminError, Hub, Now, OpenError,
+    bootstrap::{read_authority, write_file},
+    custody::KeyRing,
+    listener::Retry,
+};
+
+/// How long before an issuing CA is due somebody is told who has to bring the root's key.
+const WARNING: Duration = Duration::from_secs(90 * 86_400);
+/// The same before the root itself ends, which no rotation mends.
+const ROOT_WARNING: Duration = Duration::from_secs(2 * 365 * 86_400);
+/// How often that is said.
+const REMINDER_EVERY_MS: u64 = 7 * 86_400_000;
+
+/// How many CAs for devices may be in use at a time: the one that issues, and those whose certificates live.
+const DEVICE_CAS_MAX: usize = 8;
+
+/// A CA that is followed by another of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IssuingCa {
+    /// Issues to devices, gateways and applications.
+    Devices,
+    /// Issues to the hub's listeners.
+    Hub,
+}
+
+impl IssuingCa {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Devices, Self::Hub];
+
+    /// What it is called.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.role().as_str()
+    }
+
+    fn role(self) -> CaRole {
+        match self {
+            Self::Devices => CaRole::Devices,
+            Self::Hub => CaRole::Hub,
+        }
+    }
+
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Devices => Purpose::Client,
+            Self::Hub => Purpose::Server,
+        }
+    }
+
+    /// The one that has a certificate on disk and no successor.
+    fn newest(self, pki: &Path) -> CaName {
+        newest_ca(self.role(), |file| fs::read(pki.join(file)).ok())
+    }
+}
+
+/// What was said and tried about each issuing CA.
+#[derive(Debug, Default)]
+pub(crate) struct Watch([(Retry, Option<u64>); 2]);
+
+/// The authority in `pki`. An issuing CA that has ended while no hub ran is followed by another first, if the root's key is
+/// there.
+pub(crate) fn authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
+    for ca in IssuingCa::ALL {
+        let ended = ca.newest(pki).certificate_file();
+        match read_authority(pki, keys, now) {
+            Err(OpenError::Pki { source: PkiError::Expired { file }, .. }) if file == ended => {
+                let made = introduce(pki, keys, ca, now);
+                let name = made.map_err(|source| OpenError::CaEnded { file, source: Box::new(source) })?;
+                tracing::warn!(%name, "an issuing CA had ended; another was made");
+            }
+            // The other one may have ended.
+            Err(OpenError::Pki { source: PkiError::Expired { .. }, .. }) => {}
+            read => return read,
+        }
+    }
+    read_authority(pki, keys, now)
+}
+
+/// Makes the successor of an issuing CA, with the root's key.
+fn introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Result<CaName, OpenError> {
+    let name = ca.newest(pki).successor();
+    let root_key = root_key(pki, keys, ca)?;
+    let key = keys.waiting_ca_key(name)?;
+    let refused = |error: PkiError| OpenError::Issuing(error.into());
+    let root = CaSigner::new(root_certificate(pki)?, &*root_key).map_err(refused)?;
+    let request = request_issuing_ca(ca.purpose(), &*key).map_err(refused)?;
+    let certificate = root.sign_issuing_ca(request.as_bytes(), ca.purpose(), now, ISSUING_LIFETIME_MAX)?;
+    write_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
+    Ok(name)
+}
+
+/// Whether the root's key is here, and is the root's.
+fn can_introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa) -> Result<(), OpenError> {
+    let key = root_key(pki, keys, ca)?;
+    CaSigner::new(root_certificate(pki)?, &*key).map_err(|error| OpenError::Issuing(error.into())).map(drop)
+}
+
+fn root_key(pki: &Path, keys: &KeyRing, ca: IssuingCa) -> Result<CaKey, OpenError> {
+    keys.ca_key(CaRole::Root.first()).map_err(|error| match error.is_missing() {
+        true => OpenError::NoRootKey { ca: ca.as_str(), pki: pki.to_owned() },
+        false => error.into(),
+    })
+}
+
+fn root_certificate(pki: &Path) -> Result<CertificateDer<'static>, OpenError> {
+    let file = CaRole::Root.first().certificate_file();
+    let read = fs::read(pki.join(&file)).ok();
+    let certificates = read.map(|bytes| portreeve_tls::certificates_from_pem(&file, &bytes)).transpose()?;
+    let root = certificates.and_then(|certificates| certificates.into_iter().next());
+    root.ok_or_else(|| OpenError::Pki { path: pki.to_owned(), source: PkiError::Missing { file } })
+}
+
+/// Whose certificate this is, of the keys that wait for one; it is checked, and not yet taken.
+fn examine(
+    pki: &Path,
+    keys: &KeyRing,
+    pem_or_der: &[u8],
+    now: UnixMillis,
+) -> Result<(CaName, CertificateDer<'static>), OpenError> {
+    let certified = match pem::parse(pem_or_der) {
+        Ok(block) => leaf_facts(block.contents()),
+        Err(_) => leaf_facts(pem_or_der),
+    };
+    let certified = certified.map_err(|_| IssuingRefusal::Malformed)?.key;
+    for ca in IssuingCa::ALL {
+        let name = ca.newest(pki).successor();
+        if keys.ca_key_hash(name)? != Some(certified) {
+            continue;
+        }
+        let key = keys.ca_key(name)?;
+        let public = SubjectPublicKey::from_spki_der(&key.subject_public_key_info()).map_err(IssuingRefusal::Pki)?;
+        let certificate = import_issuing_ca(pem_or_der, ca.purpose(), &public, &root_certificate(pki)?, now)?;
+        return Ok((name, certificate));
+    }
+    Err(OpenError::NotRequested)
+}
+
+impl Hub {
+    fn pki(&self) -> std::path::PathBuf {
+        self.data.join("pki")
+    }
+
+    /// Replaces issuing CAs when they are due, and says in time what that needs (CSA-CRD-02, CSA-CRD-10).
+    pub(crate) fn keep_cas_young(&self, watch: &mut Watch, now: Now) {
+        for (ca, (retry, told_ms)) in IssuingCa::ALL.into_iter().zip(&mut watch.0) {
+            let Some(reminder) = self.look_after(ca, retry, now) else { continue };
+            if told_ms.is_none_or(|told_ms| now.mono_ms.saturating_sub(told_ms) >= REMINDER_EVERY_MS) {
+                *told_ms = Some(now.mono_ms);
+                self.emit(EventKind::CaRotationDue, None, None, None, format_args!("{reminder}"));
+            }
+        }
+        if self.authority.load().has_outlived(now.wall) {
+            let _reconfiguring = self.reconfiguring.lock();
+            if let Err(error) = self.adopt(now.wall) {
+                tracing::warn!(%error, "a CA whose last certificate has ended could not be let go; it is tried again");
+            }
+        }
+    }
+
+    /// Does what is due about one of them. What is to be said, if a person has to do something.
+    fn look_after(&self, ca: IssuingCa, retry: &mut Retry, now: Now) -> Option<String> {
+        let authority = self.authority.load();
+        let (name, end) = (authority.name_of(ca.role()), authority.end_of(ca.role()));
+        let days = |until: UnixMillis| until.since(now.wall).as_secs() / 86_400;
+        match authority.rotation(ca.role(), now.wall) {
+            None if end.since(now.wall) > ROOT_WARNING => None,
+            None => Some(format!(
+                "{name} ends in {} days, and the root with it: begin a new hub with a root of its own, and enrol the devices there",
+                days(end)
+            )),
+            Some(RotationStep::Wait { until }) if until.since(now.wall) > WARNING || self.has_root_key() => None,
+            Some(RotationStep::Wait { until }) => {
+                let what = OpenError::NoRootKey { ca: ca.as_str(), pki: self.pki() };
+                Some(format!("{name} is due to be followed in {} days, and ends in {}: {what}", days(until), days(end)))
+            }
+            Some(_) if !retry.is_due(now.mono_ms) => None,
+            Some(_) => match self.rotate(ca, "the hub", now.wall) {
+                Ok(_) => {
+                    *retry = Retry::default();
+                    None
+                }
+                Err(error) => {
+                    let is_first = retry.failed(now.mono_ms);
+                    if !matches!(error, OpenError::NoRootKey { .. }) {
+                        if is_first {
+                            let detail = format_args!("{name}: {error}");
+                            self.emit(EventKind::CaRotationFailed, None, None, None, detail);
+                        }
+                        return None;
+                    }
+                    Some(format!("{name} is due to be followed and ends in {} days: {error}", days(end)))
+                }
+            },
+        }
+    }
+
+    fn has_root_key(&self) -> bool {
+        self.keys.ca_key_hash(CaRole::Root.first()).is_ok_and(|hash| hash.is_some())
+    }
+
+    /// Has an issuing CA followed by another, which issues from now on.
+    fn rotate(&self, ca: IssuingCa, actor: &str, now: UnixMillis) -> Result<CaName, OpenError> {
+        let _reconfiguring = self.reconfiguring.lock();
+        let pki = self.pki();
+        self.expect_room(ca)?;
+        let present = self.authority.load().name_of(ca.role());
+        // One that is on disk and could not be taken into use is the one that is wanted, unless its time is still to come.
+        let waits = ca.newest(&pki).number > present.number;
+        if !waits {
+            introduce(&pki, &self.keys, ca, now)?;
+        }
+        self.adopt(now)?;
+        if waits && self.authority.load().name_of(ca.role()) == present {
+            introduce(&pki, &self.keys, ca, now)?;
+            self.adopt(now)?;
+        }
+        let name = self.authority.load().name_of(ca.role());
+        self.tell_rotation(name, actor);
+        Ok(name)
+    }
+
+    /// Every CA that is trusted costs something in each handshake and answer.
+    fn expect_room(&self, ca: IssuingCa) -> Result<(), OpenError> {
+        let in_use = self.authority.load().device_anchors().len();
+        if ca == IssuingCa::Devices && in_use >= DEVICE_CAS_MAX { Err(OpenError::TooManyCas(in_use)) } else { Ok(()) }
+    }
+
+    fn tell_rotation(&self, name: CaName, actor: &str) {
+        self.emit(EventKind::CaRotated, None, None, None, format_args!("{name} issues from now on, by {actor}"));
+    }
+
+    /// Takes the CAs on disk into use. The new one is trusted before it issues; what was issued before stays good.
+    fn adopt(&self, now: UnixMillis) -> Result<(), OpenError> {
+        let authority = authority(&self.pki(), &self.keys, now)?;
+        self.tls.replace_anchors(&authority.device_anchors())?;
+        self.authority.store(Arc::new(authority));
+        Ok(())
+    }
+
+    /// Has one issuing CA, or each, followed by another now, whatever the plan says.
+    pub(crate) fn ca_rotate(
+        &self,
+        actor: &Actor,
+        ca: Option<IssuingCa>,
+        dry_run: bool,
+        now: UnixMillis,
+    ) -> Result<Value, AdminError> {
+        let wanted = ca.map_or(IssuingCa::ALL.to_vec(), |ca| vec![ca]);
+        // What would stop the second is found before the first is done.
+        for ca in &wanted {
+            self.expect_room(*ca)?;
+            can_introduce(&self.pki(), &self.keys, *ca)?;
+        }
+        let names = wanted.into_iter().map(|ca| match dry_run {
+            true => Ok(ca.newest(&self.pki()).successor()),
+            false => self.rotate(ca, &actor.name, now),
+        });
+        let names: Vec<String> = names.map(|name| Ok(name?.to_string())).collect::<Result<_, OpenError>>()?;
+        Ok(json!({ "names": names, "dry_run": dry_run }))
+    }
+
+    /// Makes the key of a CA that is to follow, if there is none yet, and the request that the root has to sign.
+    pub(crate) fn ca_request(&self, ca: IssuingCa) -> Result<Value, AdminError> {
+        let _reconfiguring = self.reconfiguring.lock();
+        self.expect_room(ca)?;
+        let name = ca.newest(&self.pki()).successor();
+        let key = self.keys.waiting_ca_key(name).map_err(OpenError::from)?;
+        let request = request_issuing_ca(ca.purpose(), &*key)?;
+        Ok(json!({ "name": name.to_string(), "request_pem": request }))
+    }
+
+    /// Takes the certificate that answers such a request. The new CA issues from now on.
+    pub(crate) fn ca_import(
+        &self,
+        actor: &Actor,
+        certificate: &str,
+        dry_run: bool,
+        now: UnixMillis,
+    ) -> Result<Value, AdminError> {
+        let _reconfiguring = self.reconfiguring.lock();
+        let pki = self.pki();
+        let (name, certificate) = examine(&pki, &self.keys, certificate.as_bytes(), now)?;
+        if !dry_run {
+            write_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
+            self.adopt(now)?;
+            self.tell_rotation(name, &actor.name);
+        }
+        let until = leaf_facts(&certificate)?.not_after;
+        Ok(json!({ "names": [name.to_string()], "not_after_ms": until.0, "dry_run": dry_run }))
+    }
+}
+
+impl From<OpenError> for AdminError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Issuing(_) | OpenError::NotRequested => Self::Invalid(error.to_string()),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
