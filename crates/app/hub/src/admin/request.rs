@@ -1,0 +1,341 @@
+//! Every request that an operator can make, what it needs of a role, and which need a second person.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use portreeve_config::Role;
+use portreeve_policy::PolicySource;
+use portreeve_types::{IdentityName, Kind, LifecycleState};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Fields, GroupSettings, IssuingCa,
+    inventory::{ListFile, Page},
+};
+
+/// A request. The wire form is this, as JSON, tagged by `do`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminRequest {
+    /// Ready? What listens, how full are the limits.
+    Status,
+    /// Registers an identity; with `bundle` also makes a key and certificate for it.
+    DeviceAdd {
+        /// Its name.
+        name: IdentityName,
+        /// What it is.
+        kind: Kind,
+        /// What is known of it.
+        #[serde(default)]
+        fields: Fields,
+        /// Whether to make a bundle.
+        #[serde(default)]
+        bundle: bool,
+        /// Days the bundle's certificate is valid; the default and the cap are 365.
+        #[serde(default)]
+        days: Option<u32>,
+    },
+    /// Makes a one-time enrolment code.
+    DeviceCode {
+        /// For whom.
+        name: IdentityName,
+        /// Seconds it is valid; without it `enrolment.code_valid_s`.
+        #[serde(default)]
+        valid_s: Option<u64>,
+    },
+    /// Changes descriptive fields.
+    DeviceEdit {
+        /// Whose.
+        name: IdentityName,
+        /// The new values.
+        fields: Fields,
+    },
+    /// Identities, by name, a page at a time.
+    DeviceList {
+        /// Which, and behind whom.
+        #[serde(default)]
+        page: Page,
+    },
+    /// The same, as they are written to files.
+    DeviceExport {
+        /// Which, and behind whom.
+        #[serde(default)]
+        page: Page,
+    },
+    /// Registers and edits what a file says, all of it or nothing.
+    DeviceImport {
+        /// The file.
+        file: ListFile,
+        /// Whether it may change those that are registered already.
+        #[serde(default)]
+        update: bool,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// One identity with its certificates and sessions.
+    DeviceShow {
+        /// Whose.
+        name: IdentityName,
+    },
+    /// What changed of an identity, when, by whom and why.
+    DeviceHistory {
+        /// Whose.
+        name: IdentityName,
+    },
+    /// Moves an identity along its life.
+    DeviceState {
+        /// Whose.
+        name: IdentityName,
+        /// The new state.
+        to: LifecycleState,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Confines a device and has it told to wipe itself.
+    DeviceWipe {
+        /// Which.
+        name: IdentityName,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// States what became of a retired device; a second person has to state the same.
+    DeviceDispose {
+        /// Which.
+        name: IdentityName,
+        /// What became of it.
+        statement: String,
+    },
+    /// By which rules certificates are issued.
+    EnrolmentRules,
+    /// All enrolment groups.
+    EnrolmentGroups,
+    /// Trusts a maker to vouch for its devices.
+    EnrolmentGroupAdd {
+        /// The group.
+        settings: Box<GroupSettings>,
+    },
+    /// Replaces what a maker has revoked.
+    EnrolmentGroupCrls {
+        /// Which group.
+        name: IdentityName,
+        /// The lists, PEM.
+        crls_pem: String,
+    },
+    /// Takes a newer edition of a group's allow-list.
+    EnrolmentGroupList {
+        /// Which group.
+        name: IdentityName,
+        /// The list, a JWS.
+        document: String,
+    },
+    /// Trusts a maker no more; the devices that it brought stay.
+    EnrolmentGroupRemove {
+        /// Which group.
+        name: IdentityName,
+    },
+    /// What waits for a second person.
+    ApprovalList,
+    /// Consents to what waits, or refuses it.
+    ApprovalAnswer {
+        /// Which.
+        number: u64,
+        /// Whether it may be.
+        granted: bool,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Compiles policies without applying them.
+    PolicyCheck {
+        /// File names and texts.
+        sources: Vec<Source>,
+    },
+    /// Replaces the applied policies.
+    PolicyApply {
+        /// File names and texts; none restores the built-in policy alone.
+        sources: Vec<Source>,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// The policy in force.
+    PolicyShow,
+    /// Runs a file of expected decisions.
+    PolicyTest {
+        /// Name of the test file.
+        file: String,
+        /// Its text.
+        tests: String,
+        /// Policies to test instead of the applied ones.
+        #[serde(default)]
+        sources: Option<Vec<Source>>,
+    },
+    /// Why a decision falls as it does.
+    PolicyExplain {
+        /// Who.
+        identity: IdentityName,
+        /// `connect`, `publish`, `subscribe` or `receive`.
+        action: String,
+        /// Topic or filter.
+        #[serde(default)]
+        topic: String,
+    },
+    /// The CAs, and where their keys are.
+    CaShow,
+    /// Has issuing CAs followed by others now.
+    CaRotate {
+        /// Which; without it, both.
+        #[serde(default)]
+        ca: Option<IssuingCa>,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Makes key and request for an issuing CA that is to follow.
+    CaRequest {
+        /// Which.
+        ca: IssuingCa,
+    },
+    /// Takes what the root has signed upon such a request.
+    CaImport {
+        /// The certificate, PEM.
+        certificate_pem: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Reads configuration, certificates and policy again.
+    Reload,
+}
+
+/// A policy file, by value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl From<Source> for PolicySource {
+    fn from(source: Source) -> Self {
+        Self { file: source.file, text: source.text }
+    }
+}
+
+/// What a request needs of a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Looks, changes nothing.
+    Read,
+    /// Runs the fleet: registers, disables, quarantines.
+    Operate,
+    /// Handles keys and certificates: issues, revokes.
+    Keys,
+    /// Decides who may do what.
+    Govern,
+}
+
+impl AdminRequest {
+    pub(super) fn need(&self) -> Need {
+        match self {
+            Self::DeviceList { .. } | Self::DeviceExport { .. } => Need::Read,
+            Self::DeviceImport { .. } => Need::Operate,
+            Self::Status | Self::DeviceShow { .. } => Need::Read,
+            Self::DeviceHistory { .. } | Self::PolicyCheck { .. } => Need::Read,
+            Self::EnrolmentRules | Self::EnrolmentGroups | Self::ApprovalList => Need::Read,
+            Self::EnrolmentGroupAdd { .. } | Self::EnrolmentGroupRemove { .. } => Need::Keys,
+            Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
+            // What waits knows what it needs beyond that.
+            Self::ApprovalAnswer { .. } | Self::DeviceWipe { .. } | Self::DeviceDispose { .. } => Need::Operate,
+            Self::CaShow => Need::Read,
+            Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
+            Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
+            Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
+            Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
+            Self::DeviceAdd { .. } | Self::DeviceEdit { .. } | Self::DeviceState { .. } => Need::Operate,
+            Self::PolicyApply { .. } | Self::Reload => Need::Govern,
+        }
+    }
+}
+
+impl AdminRequest {
+    /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
+    /// where `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03). To withdraw trust must not wait for anybody.
+    pub(super) fn is_of_ca(&self) -> bool {
+        matches!(
+            self,
+            Self::EnrolmentGroupAdd { .. }
+                | Self::CaRotate { dry_run: false, .. }
+                | Self::CaImport { dry_run: false, .. }
+        )
+    }
+
+    /// What it is about, for whoever has to consent.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
+            Self::DeviceDispose { name, .. } => name.to_string(),
+            Self::CaRotate { ca, .. } => ca.map_or("devices, hub", IssuingCa::as_str).to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// What it does, for whoever has to consent.
+    pub(crate) fn title(&self) -> String {
+        match self {
+            Self::EnrolmentGroupAdd { settings } => format!("add an enrolment group: {settings}"),
+            Self::DeviceDispose { statement, .. } => format!("disposal: {statement}"),
+            Self::CaRotate { .. } => "have issuing CAs followed by others".into(),
+            Self::CaImport { certificate_pem, .. } => {
+                let certificate = pem::parse(certificate_pem).map(pem::Pem::into_contents).unwrap_or_default();
+                let hash = hex::encode(digest(&SHA256, &certificate));
+                format!("take the certificate of a new issuing CA into use: SHA-256 {hash}")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
+/// (CSA-CRD-03).
+pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
+    match role {
+        Role::Administrator => need != Need::Keys || !keys_apart,
+        Role::Operator => matches!(need, Need::Read | Need::Operate),
+        Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys),
+        Role::ReleaseSigner | Role::Auditor | Role::Viewer => need == Need::Read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table, so that a change of it shows in a diff.
+    #[test]
+    fn role_by_need() {
+        let row = |role: Role, keys_apart| {
+            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
+            let cells = cells.map(|need| if permits(role, need, keys_apart) { '✔' } else { '✘' });
+            format!("{role} {}", cells.iter().collect::<String>())
+        };
+        let table = |keys_apart| Role::ALL.iter().map(|&role| row(role, keys_apart)).collect::<Vec<_>>();
+        let expected = [
+            "administrator ✔✔✔✔",
+            "operator ✔✔✘✘",
+            "key-manager ✔✔✔✘",
+            "release-signer ✔✘✘✘",
+            "auditor ✔✘✘✘",
+            "viewer ✔✘✘✘",
+        ];
+        assert_eq!(table(false), expected);
+        // CSA-CRD-03.
+        let apart = table(true);
+        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔", &expected.map(String::from)[1..]));
+    }
+}
