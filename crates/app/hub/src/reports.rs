@@ -31,12 +31,12 @@ pub(crate) enum Report {
 impl Report {
     /// What a publication of this session on `topic` reports, if anything.
     pub(crate) fn of(session: &Session, topic: &str) -> Option<Self> {
-        let (name, rest) = topic.strip_prefix("devices/")?.split_once('/')?;
-        match rest {
-            "report/inventory" if name == session.name.as_str() => Some(Self::Inventory),
-            "remediation/wiped" if name == session.name.as_str() => Some(Self::Wiped),
-            _ => None,
-        }
+        // The end first: it rules out nearly every topic, at the price of two comparisons.
+        let (whose, report) = match topic.strip_suffix("/report/inventory") {
+            Some(whose) => (whose, Self::Inventory),
+            None => (topic.strip_suffix("/remediation/wiped")?, Self::Wiped),
+        };
+        (whose.strip_prefix("devices/")? == session.name.as_str()).then_some(report)
     }
 }
 
