@@ -298,7 +298,7 @@ section! {
         /// Sessions begun a second, by all clients, and as many at once. Half of what may begin at once is for identities that
         /// began no more in ten seconds than they may hold. One more is answered with CONNACK 0x89 and, in the user property
         /// `retry-after-ms`, when to come again (MQTT 3.1.1: return code 3). Its place is kept until two minutes after that.
-        connects_per_s: u32 = 1000, in 1..=1_000_000, "sessions a second", reload, metered;
+        connects_per_s: u32 = 10_000, in 1..=1_000_000, "sessions a second", reload, metered;
         /// Clients that have such a place and did not come yet; an identity has no more of them than it may hold sessions. A
         /// further client is told when to come again as well, but has no place then.
         connects_waiting: usize = 100_000, in 0..=10_000_000, "clients", reload, metered;
