@@ -276,7 +276,7 @@ fn enrol(hub: &Hub, out: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_signed_list_lets_in_whom_it_names_with_the_key_it_names() {
-    let hub = Hub::start(&["limits.enrolment_failures_per_source_per_min=1000"]);
+    let mut hub = Hub::start(&["limits.enrolment_failures_per_source_per_min=1000"]);
     let machine = Machine::new(&hub);
     let signer = Signer::new(&hub, "signer");
     let (one, two, other) = (signer.key("SN-1"), signer.key("SN-2"), signer.key("other"));
@@ -314,6 +314,39 @@ fn a_signed_list_lets_in_whom_it_names_with_the_key_it_names() {
     assert_eq!(by("SN-2", &two).0, Some(0), "{}", hub.log());
     let rules = hub.succeed(&["enrolment", "rules"]);
     assert!(rules.contains("group lamps") && rules.contains("signed allow-list"), "{rules}");
+    // Which edition was taken outlives a restart.
+    let older = signer.list(1, &["SN-1"]);
+    assert!(hub.terminate().success());
+    hub.launch();
+    assert_eq!(hub.run(&["enrolment", "group", "allow", "lamps", &older]).status.code(), Some(2));
+}
+
+/// Who cannot wait is not registered either: nobody fills the registry by asking (CSA-COM-04).
+#[test]
+fn who_finds_the_queue_full_leaves_nothing_behind() {
+    let hub = Hub::start(&["limits.approvals_waiting=1"]);
+    let (machine, acme) = (Machine::new(&hub), Acme::new(&hub, "acme"));
+    let ca = acme.shown("ca.pem");
+    let _ = hub.succeed(&["enrolment", "group", "add", "pumps", "--maker-ca", &ca, "--approval"]);
+    let (one, wish) = (acme.make("SN-1"), request(&machine, "wish"));
+    assert_eq!(present(&machine, &one, &wish).status, ACCEPTED);
+    assert_eq!(present(&machine, &acme.make("SN-2"), &request(&machine, "other")).status, 503);
+    assert_eq!(hub.run(&["device", "show", "SN-2"]).status.code(), Some(4));
+    assert_eq!(hub.metric("portreeve_approvals_waiting_used"), Some(1.0));
+    assert_eq!(present(&machine, &one, &wish).status, ACCEPTED, "whoever waits waits on");
+}
+
+/// A namespace belongs to its group, whoever vouches (CSA-ACT-04).
+#[test]
+fn a_maker_names_nobody_in_anothers_namespace() {
+    let hub = Hub::start(&["inventory.namespaces={ plant7 = \"plant-7\" }"]);
+    let (machine, acme) = (Machine::new(&hub), Acme::new(&hub, "acme"));
+    let ca = acme.shown("ca.pem");
+    let names = ["--names", "plant7.{serial}", "--group", "others"];
+    let _ = hub.succeed(&[&["enrolment", "group", "add", "pumps", "--maker-ca", &ca][..], &names].concat());
+    let wish = request(&machine, "wish");
+    assert_eq!(present(&machine, &acme.make("SN-1"), &wish).status, REFUSED);
+    assert_eq!(hub.json(&["device", "list"]).as_array().map(Vec::len), Some(0));
 }
 
 /// A rule may demand consent: RFC 7030 §4.2.3 has the device ask again, and its first connection is not dropped.

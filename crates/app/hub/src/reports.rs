@@ -121,6 +121,9 @@ impl Hub {
 
     /// One commit for all of them.
     fn write(&self, news: Vec<(IdentityId, Said)>, now: UnixMillis) {
+        if news.is_empty() {
+            return;
+        }
         let entries: Vec<_> = news
             .iter()
             .map(|(id, said)| {

@@ -179,6 +179,35 @@ fn outdated_and_silent_devices_are_told_of_and_confined() {
     look(&mut bench, 700);
     look(&mut bench, 700);
     assert_eq!(count(&bench, EventKind::HeartbeatMissed), 1, "told once");
+    // While the hub was away nobody could be heard.
+    bench.advance(Duration::from_secs(7200));
+    let mut bench = bench.reopen();
+    look(&mut bench, 100);
+    assert_eq!(count(&bench, EventKind::HeartbeatMissed), 0);
+}
+
+/// A minimum that is raised counts at once, also for whoever is connected.
+#[test]
+fn a_new_minimum_confines_live_sessions() {
+    let bench = Bench::new();
+    bench.policy(
+        r#"forbid (principal, action == Action::"connect", resource) when { principal.posture == "outdated" };"#,
+    );
+    let lamp = bench.device("lamp");
+    let fields =
+        portreeve_hub::Fields { group: Some("lamps".into()), firmware: Some("1.0".into()), ..Default::default() };
+    bench.administer(AdminRequest::DeviceEdit { name: name(), fields }).unwrap();
+    let mut client = bench.connect(&lamp, connect("lamp"));
+    let mut config = bench.config.clone();
+    config.lifecycle.firmware_min = [("lamps".to_owned(), "2.0".to_owned())].into();
+    bench.hub.reconfigure(config, bench.wall()).unwrap();
+    let _ = client.recv(&bench);
+    assert!(client.is_over());
+    let (_, got) = bench.try_connect(&lamp, connect("lamp"));
+    assert!(
+        matches!(got[..], [Got::ConnAck { reason: Reason::UNSPECIFIED_ERROR | Reason::NOT_AUTHORIZED, .. }]),
+        "{got:?}"
+    );
 }
 
 /// A device that reports something else each second does not fill its own history, in which operators' changes stand.

@@ -341,14 +341,115 @@ enum Step {
 mod tests {
     use std::{io::Write as _, rc::Rc};
 
+    use portreeve_config::{Config, Role};
+    use portreeve_hub::{Actor, AdminRequest, Peer};
+    use portreeve_mqtt::{Packet, Publish, Version, encode};
+    use portreeve_types::{Kind, LifecycleState, Qos};
     use tokio::{
-        io::AsyncReadExt as _,
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
         runtime::Builder,
         task::{JoinHandle, LocalSet, spawn_local},
     };
 
     use super::*;
+
+    fn administer(hub: &Hub, request: AdminRequest) -> serde_json::Value {
+        hub.administer(&Actor { name: "test".into(), role: Role::Administrator }, request).unwrap().result
+    }
+
+    /// A registered device as the registry admits it.
+    fn device(hub: &Arc<Hub>, name: &str) -> Connection {
+        let (name, kind) = (name.parse().unwrap(), Kind::Device);
+        let add = AdminRequest::DeviceAdd { name, kind, fields: Default::default(), bundle: true, days: None };
+        let added = administer(hub, add);
+        let pem = added["bundle"]["cert_pem"].as_str().unwrap();
+        let chain = portreeve_tls::certificates_from_pem("cert.pem", pem.as_bytes()).unwrap();
+        let identity = hub.authenticate(&chain[0]).unwrap();
+        let peer = Peer { address: [127, 0, 0, 1].into(), transport: "mqtt" };
+        Connection::new(Arc::clone(hub), identity, peer, now())
+    }
+
+    /// Whom an operator cuts off ends now, however many connections of the same owner wait for their turns before it.
+    #[test]
+    fn who_is_cut_off_does_not_wait_for_a_turn() {
+        const CROWD: usize = 4000;
+        const CONNACK: u8 = 2 << 4;
+        const DISCONNECT: u8 = 14 << 4;
+        let data = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.limits.device_messages_per_s = 100_000_000;
+        config.limits.device_messages_burst = 100_000_000;
+        config.limits.device_bytes_per_s = 1 << 40;
+        let hub = Hub::open(&data.path().join("hub"), config, now().wall).unwrap();
+        LocalSet::new().block_on(&Builder::new_current_thread().enable_all().build().unwrap(), async {
+            let connection = device(&hub, "lamp");
+            let identity = connection.identity().id();
+            let (client, stream) = tokio::io::duplex(1 << 20);
+            let (mut answers, mut client) = tokio::io::split(client);
+            let mut hello = Vec::new();
+            encode::any(&mut hello, Version::V5, &Packet::Connect(connect("lamp"))).unwrap();
+            client.write_all(&hello).await.unwrap();
+            let driven = spawn_local(drive(stream, connection, Arc::clone(&hub)));
+            assert_eq!(answers.read_u8().await.unwrap(), CONNACK);
+            let rest = answers.read_u8().await.unwrap();
+            answers.read_exact(&mut vec![0; rest.into()]).await.unwrap();
+            // It always has more to do than a step.
+            let mut packets = Vec::new();
+            for _ in 0..5000 {
+                encode::any(&mut packets, Version::V5, &Packet::Publish(publish("devices/lamp/t"))).unwrap();
+            }
+            let flood = spawn_local(async move { while client.write_all(&packets).await.is_ok() {} });
+            let steps = Rc::new(Cell::new(0));
+            let crowd: Vec<_> = (0..CROWD)
+                .map(|_| {
+                    let steps = Rc::clone(&steps);
+                    spawn_local(async move {
+                        loop {
+                            match session_turn(identity) {
+                                Some(called) => drop(called.await),
+                                None => yield_now().await,
+                            }
+                            steps.set(steps.get() + 1);
+                        }
+                    })
+                })
+                .collect();
+            while steps.get() < 2 * CROWD {
+                yield_now().await;
+            }
+            assert!(!driven.is_finished());
+            let name = "lamp".parse().unwrap();
+            let revoke =
+                AdminRequest::DeviceState { name, to: LifecycleState::Revoked, reason: String::new(), dry_run: false };
+            administer(&hub, revoke);
+            let before = steps.get();
+            assert_eq!(answers.read_u8().await.unwrap(), DISCONNECT);
+            let waited = steps.get() - before;
+            assert!(waited < 100, "{waited} steps of others first, of {CROWD} that wait");
+            driven.abort();
+            flood.abort();
+            crowd.iter().for_each(JoinHandle::abort);
+        });
+    }
+
+    fn connect(client_id: &str) -> portreeve_mqtt::Connect<'_> {
+        portreeve_mqtt::Connect::new(Version::V5, client_id)
+    }
+
+    fn publish(topic: &str) -> Publish<'_> {
+        Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic,
+            packet_id: 0,
+            topic_alias: None,
+            properties: Default::default(),
+            subscription_ids: Default::default(),
+            payload: b"x",
+        }
+    }
 
     /// However many connections always have more to do, the sockets of the others are looked at after each of them once.
     #[test]

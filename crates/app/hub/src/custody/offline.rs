@@ -31,7 +31,7 @@ pub struct RootExport {
 }
 
 /// Copies the root's certificate and key into another directory, checks the copy, and with `remove` ends the original.
-/// A hub that runs meanwhile does not notice: it never opens that key.
+/// A hub that runs meanwhile does not notice until an issuing CA is to be replaced: it opens that key for nothing else.
 ///
 /// # Errors
 /// [`OpenError`]; [`OpenError::NoExport`] for keys that cannot be copied. Whatever fails, the original is there.

@@ -293,17 +293,20 @@ impl Hub {
         *name = Some(applicant.name.clone());
         let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
         let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
+        let take_certificate =
+            || self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates);
+        // Who is new becomes a row for ever: no faster than certificates are issued, and not without a place in the queue of
+        // those who wait.
+        let is_new = matches!(&applicant.who, Who::Vouched(newcomer) if !self.registry.is_vouched(newcomer.origin.key));
+        if is_new && applicant.needs_consent_beside.is_some() && !self.has_room_for_a_question() {
+            return Err(Why::TooManyWaiting);
+        }
+        if is_new {
+            take_certificate()?;
+        }
         let id = match &applicant.who {
             Who::Registered(id) => *id,
             Who::Vouched(newcomer) => {
-                if !self.registry.is_vouched(newcomer.origin.key) {
-                    // Who is new becomes a row for ever: no faster than certificates are issued, and not without a place in
-                    // the queue of those who wait.
-                    self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
-                    if applicant.needs_consent_beside.is_some() && !self.has_room_for_a_question() {
-                        return Err(Why::TooManyWaiting);
-                    }
-                }
                 let admitted = self.registry.admit(newcomer, by)?;
                 self.welcome(&admitted, request.source, now)?;
                 *name = Some(admitted.name);
@@ -320,7 +323,9 @@ impl Hub {
         if let Some(wish) = &wish {
             self.expect_consent(wish, now)?;
         }
-        self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates)?;
+        if !is_new {
+            take_certificate()?;
+        }
         let issued = self.registry.certify(id, csr.key.hash(), applicant.by, by, |standing| {
             let generation = match self.next_for(&applicant, standing, &csr, now.wall)? {
                 Next::Issue(generation) => generation,

@@ -98,6 +98,7 @@ impl Registry {
                 if !is_expected {
                     return Err(RegistryError::Vouched(newcomer.name.clone()));
                 }
+                naming::check_group(&self.rules.load(), row.name.as_str(), &newcomer.group)?;
                 (Some(row.clone()), IdentityRow { group: newcomer.group.clone(), ..(*row).clone() })
             }
             Err(_) => {

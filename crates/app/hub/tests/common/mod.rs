@@ -28,7 +28,7 @@ pub const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 /// One hub on a virtual clock.
 pub struct Bench {
     dir: TempDir,
-    config: Config,
+    pub config: Config,
     pub hub: Arc<Hub>,
     pub now: Now,
 }

@@ -238,10 +238,12 @@ impl Connection {
         self.deadline_ms(now)
     }
 
-    /// Whether the hub ends it, or its time is over: that is not to wait until others had their turn.
+    /// Whether it is over, the hub ends it, or its time has come: that is not to wait until others had their turn.
     #[must_use]
     pub fn is_called_off(&self, now: Now) -> bool {
-        now.mono_ms >= self.deadline_ms(now) || self.open.as_ref().is_some_and(|open| open.is_closed())
+        self.ended.is_some()
+            || now.mono_ms >= self.deadline_ms(now)
+            || self.open.as_ref().is_some_and(|open| open.is_closed())
     }
 
     /// Tells the receivers of an interrupted connection's messages now: it goes on only when others had their turn.
