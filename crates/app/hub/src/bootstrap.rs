@@ -32,7 +32,9 @@ use portreeve_types::UnixMillis;
 use crate::{
     CommitWatch, Hub, Registry, Upkeep,
     custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
-    gate_of, limits, listener, policies, succession,
+    gate_of,
+    key_duties::KeyDuties,
+    limits, listener, policies, succession,
 };
 
 /// Why a hub cannot be opened, or its CAs not be replaced. Each says what to do; nothing was half-created.
@@ -234,6 +236,7 @@ impl Hub {
             reloader: OnceLock::new(),
             listeners: Mutex::default(),
             upkeep: Mutex::new(Upkeep::default()),
+            key_duties: KeyDuties::default(),
             disk_low: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });

@@ -23,6 +23,7 @@ mod custody;
 mod disposal;
 mod enrol;
 pub mod inventory;
+mod key_duties;
 mod limits;
 mod listener;
 mod policies;
@@ -115,6 +116,7 @@ pub struct Hub {
     reloader: OnceLock<Reloader>,
     listeners: Mutex<Vec<(String, String)>>,
     upkeep: Mutex<Upkeep>,
+    key_duties: key_duties::KeyDuties,
     /// The disk has less than `limits.disk_reserve_bytes` left.
     disk_low: AtomicBool,
     /// The hub stops: nobody is let in any more.
@@ -143,16 +145,10 @@ const STRAYS_EVERY_MS: u64 = 3_600_000;
 /// How often all identities are looked at for what is out of date or silent.
 const POSTURES_EVERY_MS: u64 = 60_000;
 
-/// How often it is looked whether certificates are to be renewed.
-const CERTIFICATES_EVERY_MS: u64 = 60_000;
-
 /// When each periodic duty was last done.
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
-    certificates_ms: u64,
-    hub_certificate: listener::Retry,
-    cas: succession::Watch,
     superseded_ms: u64,
     reports_ms: u64,
     arrivals_ms: u64,
@@ -164,6 +160,7 @@ struct Upkeep {
     sweep_ms: u64,
     sweep_after: Option<portreeve_types::TopicName>,
     told_trouble: Option<String>,
+    keys_were_stuck: bool,
 }
 
 impl Hub {
@@ -362,7 +359,7 @@ impl Hub {
         wakers.entry(session.id).and_modify(|old| old.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
-    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen, certificates. The shell calls this about ten times a second.
+    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
     pub fn tick(&self, now: Now) {
         self.run_timers(now.wall);
         let mut upkeep = self.upkeep.lock();
@@ -383,10 +380,6 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
-        }
-        if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
-            self.keep_cas_young(&mut upkeep.cas, now);
-            self.keep_certificate_young(&mut upkeep.hub_certificate, now);
         }
         if is_idle
             && due(&mut upkeep.superseded_ms, 1000)
@@ -417,6 +410,7 @@ impl Hub {
             let after = upkeep.sweep_after.take();
             upkeep.sweep_after = self.sweep_retained(after.as_ref(), now.wall);
         }
+        self.watch_keys(&mut upkeep.keys_were_stuck, now);
         self.tell_trouble(&mut upkeep);
     }
 

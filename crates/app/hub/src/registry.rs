@@ -72,6 +72,9 @@ pub enum RegistryError {
     /// No such code waits for this identity: it is wrong, was used, or its time is over.
     #[error("the one-time code is wrong, was used before, or its time is over")]
     Code,
+    /// Others changed the same identity, again and again, while something was signed for it.
+    #[error("this identity was changed while its certificate was being signed; try again")]
+    Overtaken,
     /// Text that is too long or holds control characters.
     #[error("{0} must be at most 256 characters without control characters")]
     Field(&'static str),
@@ -326,14 +329,18 @@ impl Registry {
         by: By<'_>,
         certify: impl FnOnce(&IdentityRow) -> Result<Option<Issued>, E>,
     ) -> Result<Arc<IdentityRow>, E> {
-        let _change = self.change.lock();
-        if self.state.read().names.contains_key(name) {
-            return Err(RegistryError::Exists(name.clone()).into());
-        }
+        let expect_free = || match self.state.read().names.contains_key(name) {
+            true => Err(RegistryError::Exists(name.clone())),
+            false => Ok(()),
+        };
+        expect_free()?;
         let mut row = pending(name, kind, by.at);
         fields.apply(&mut row)?;
         naming::check(&self.rules.load(), name.as_str(), &row.group).map_err(RegistryError::from)?;
+        // No revocation waits while a token signs.
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
+        let _change = self.change.lock();
+        expect_free()?;
         if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
             return Err(RegistryError::KeyKnown.into());
         }
@@ -560,12 +567,12 @@ impl LeafGate for RegistryGate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{cell::Cell, time::Duration};
 
-    use portreeve_pki::Authority;
+    use portreeve_pki::{Authority, Generation, Profile, Role};
     use portreeve_store::MemoryRegistry;
 
-    use super::*;
+    use super::{enrolment::Entitlement, *};
 
     const BY: By<'_> = By { actor: "alice", reason: "stolen", at: UnixMillis(7) };
 
@@ -618,5 +625,73 @@ mod tests {
         assert!(matches!(add(&registry, "third"), Err(RegistryError::KeyKnown)));
         let reopened = Registry::new(store.clone(), store.load().unwrap());
         assert!(matches!(add(&reopened, "fourth"), Err(RegistryError::KeyKnown)));
+    }
+
+    /// A registry with one device, and the CA that certifies its keys.
+    struct Signing {
+        registry: Registry,
+        authority: Authority,
+        now: UnixMillis,
+        id: IdentityId,
+    }
+
+    impl Signing {
+        fn new() -> Self {
+            let now = UnixMillis::from(std::time::SystemTime::now());
+            let registry = Registry::new(Arc::new(MemoryRegistry::default()), RegistryContents::default());
+            let pending = |_: &IdentityRow| Ok::<_, RegistryError>(None);
+            let by = By { at: now, ..BY };
+            let lamp = registry.add(&lamp(), Kind::Device, &Fields::default(), by, pending).unwrap();
+            Self { registry, authority: Authority::create(now).unwrap(), now, id: lamp.id }
+        }
+
+        /// Certifies a new key; `meanwhile` happens while the CA signs.
+        fn certify(&self, meanwhile: &dyn Fn()) -> Result<Issued, RegistryError> {
+            let key = portreeve_pki::generate_key().unwrap().public;
+            let by = By { at: self.now, ..BY };
+            self.registry.certify(self.id, key.hash(), Entitlement::Certificate, by, |standing| {
+                meanwhile();
+                let generation = standing.newest.as_ref().map_or(Generation::default(), |_| standing.generation.next());
+                let profile = Profile::new(Role::Client(Kind::Device));
+                let ca = self.authority.device_ca().unwrap();
+                Ok(ca.issue_client(&profile, self.id, generation, &key, self.now).unwrap())
+            })
+        }
+    }
+
+    fn lamp() -> IdentityName {
+        "lamp-1".parse().unwrap()
+    }
+
+    /// While a token signs, whoever is revoked is revoked, and what was signed is nobody's.
+    #[test]
+    fn no_revocation_waits_for_a_signature() {
+        let signing = Signing::new();
+        let by = By { at: signing.now, ..BY };
+        let issued =
+            signing.certify(&|| drop(signing.registry.set_state(&lamp(), LifecycleState::Revoked, by).unwrap()));
+        assert!(matches!(issued, Err(RegistryError::NotEnrollable { .. })));
+        assert!(signing.registry.state.read().credentials.is_empty());
+    }
+
+    /// Two at once get one generation after the other; and who is overtaken again and again is told, and does not sign for
+    /// ever.
+    #[test]
+    fn what_others_got_first_counts() {
+        let signing = Signing::new();
+        let times = Cell::new(0);
+        let overtaken = |most: usize| {
+            times.set(0);
+            signing.certify(&|| {
+                times.set(times.get() + 1);
+                if times.get() <= most {
+                    signing.certify(&|| {}).unwrap();
+                }
+            })
+        };
+        let serial = overtaken(1).unwrap().serial;
+        assert_eq!(Generation::of_serial(&serial), Some(Generation::default().next()));
+        assert!(matches!(overtaken(usize::MAX), Err(RegistryError::Overtaken)));
+        assert_eq!(times.get(), 3);
     }
 }

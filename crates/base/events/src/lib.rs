@@ -92,6 +92,7 @@ kinds! {
     CertificateIssued = "certificate_issued" Info "A certificate was issued.",
     HubCertificateRenewed = "hub_certificate_renewed" Info "The hub's listeners show a new certificate.",
     HubCertificateFailed = "hub_certificate_failed" Error "The hub's certificate could not be renewed; it is tried again.",
+    KeysUnresponsive = "keys_unresponsive" Error "The token, TPM or disk that holds the CA's keys has not answered for a minute.",
     CaRotated = "ca_rotated" Info "Another issuing CA issues from now on; its predecessor's certificates are good until they end.",
     CaRotationDue = "ca_rotation_due" Warning "An issuing CA is to be followed by another, and somebody has to see to it.",
     CaRotationFailed = "ca_rotation_failed" Error "An issuing CA that is due was not followed by another; it is tried again.",

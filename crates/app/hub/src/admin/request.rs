@@ -266,6 +266,22 @@ impl AdminRequest {
 impl AdminRequest {
     /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
     /// where `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03). To withdraw trust must not wait for anybody.
+    /// Whether it may wait for a private key, which a token or TPM makes available when it likes. No other request is to
+    /// wait behind such.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceAdd { bundle: true, .. }
+                | Self::CaShow
+                | Self::CaRotate { .. }
+                | Self::CaRequest { .. }
+                | Self::CaImport { .. }
+                | Self::ApprovalAnswer { .. }
+                | Self::Reload
+        )
+    }
+
     pub(super) fn is_of_ca(&self) -> bool {
         matches!(
             self,

@@ -167,7 +167,9 @@ impl Why {
                 EnrolRefusal::Busy { retry_after_s: *retry_after_s }
             }
             // The hub's own affair, whatever the request says: an operator mends it, and the device comes again.
-            Self::Registry(RegistryError::Store(_)) | Self::Pki(_) => EnrolRefusal::Busy { retry_after_s: OWN_RETRY_S },
+            Self::Registry(RegistryError::Store(_) | RegistryError::Overtaken) | Self::Pki(_) => {
+                EnrolRefusal::Busy { retry_after_s: OWN_RETRY_S }
+            }
             _ => EnrolRefusal::Refused,
         }
     }

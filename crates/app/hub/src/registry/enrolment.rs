@@ -11,6 +11,9 @@ use super::{By, Registry, RegistryError, State, credential};
 /// Why a certificate is refused after one that follows it was used.
 pub(crate) const SUPERSEDED: &str = "superseded";
 
+/// How often something is signed for one request that others overtake: each time somebody else has got a certificate.
+const SIGNED_AGAIN_MAX: usize = 3;
+
 /// Where codes that wait lie among the registry's blobs; behind it stands the identity.
 const PREFIX: &str = "code/";
 
@@ -89,6 +92,14 @@ pub(crate) struct Standing {
     pub(crate) newest_seen: bool,
 }
 
+impl Standing {
+    /// Whether what a certificate is issued by is the same.
+    fn is_where(&self, other: &Self) -> bool {
+        let newest = |standing: &Self| standing.newest.as_ref().map(|row| (row.key, row.serial.clone()));
+        (self.generation, self.newest_seen, newest(self)) == (other.generation, other.newest_seen, newest(other))
+    }
+}
+
 impl State {
     fn newest(&self, id: IdentityId) -> Option<Arc<CredentialRow>> {
         let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
@@ -144,25 +155,58 @@ impl Registry {
     /// Certifies a key for an identity. `certify` issues, or says why not, knowing where the identity stands; its
     /// certificate, the end of the code and the beginning of the identity's active life are one commit.
     ///
+    /// A token may take its time to sign, and no revocation waits for that: whatever `certify` went by is looked at again
+    /// before the commit, and if it is different now, what was signed is thrown away.
+    ///
     /// # Errors
     /// [`RegistryError::NotEnrollable`], [`RegistryError::Code`], [`RegistryError::KeyKnown`] for a key of somebody else
-    /// or of a revoked certificate (CSA-CRD-02), the store's, or `certify`'s.
+    /// or of a revoked certificate (CSA-CRD-02), [`RegistryError::Overtaken`], the store's, or `certify`'s.
     pub(crate) fn certify<E: From<RegistryError>>(
         &self,
         id: IdentityId,
         key: KeyHash,
         entitlement: Entitlement,
         by: By<'_>,
-        certify: impl FnOnce(&Standing) -> Result<Issued, E>,
+        certify: impl Fn(&Standing) -> Result<Issued, E>,
     ) -> Result<Issued, E> {
-        let _change = self.change.lock();
         let now = by.at;
-        let mut standing = self.standing(id)?;
+        for _ in 0..SIGNED_AGAIN_MAX {
+            let seen = self.entitled(id, key, entitlement, now)?;
+            let issued = certify(&seen)?;
+            let _change = self.change.lock();
+            let standing = self.entitled(id, key, entitlement, now)?;
+            if !standing.is_where(&seen) {
+                continue;
+            }
+            let mut row = standing.row.clone();
+            if row.state == LifecycleState::Pending {
+                row.state = LifecycleState::Active;
+                row.state_reason = "enrolled".into();
+                row.changed = now;
+            }
+            let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
+            self.apply(Some(&standing.row), row, vec![credential(id, &issued, now)], used_up, by)?;
+            self.state.write().codes.remove(&id);
+            self.seen(id, now);
+            return Ok(issued);
+        }
+        Err(RegistryError::Overtaken.into())
+    }
+
+    /// Where an identity stands, if it may have this key certified.
+    fn entitled(
+        &self,
+        id: IdentityId,
+        key: KeyHash,
+        entitlement: Entitlement,
+        now: UnixMillis,
+    ) -> Result<Standing, RegistryError> {
+        let standing = self.standing(id)?;
         expect_enrollable(&standing.row)?;
         if let Entitlement::Code(code) = entitlement
             && self.expected_from(id, code, now).is_none()
         {
-            return Err(RegistryError::Code.into());
+            return Err(RegistryError::Code);
         }
         let known = self.state.read().credentials.get(&key).cloned();
         // One of the identity's own comes back only for its newest certificate, or when that is over: what it replaces has to
@@ -172,20 +216,9 @@ impl Registry {
             row.identity == id && row.revoked.is_none() && (is_newest || now >= row.not_after)
         };
         if known.is_some_and(|row| !is_own(&row)) {
-            return Err(RegistryError::KeyKnown.into());
+            return Err(RegistryError::KeyKnown);
         }
-        let issued = certify(&standing)?;
-        let before = standing.row.clone();
-        if standing.row.state == LifecycleState::Pending {
-            standing.row.state = LifecycleState::Active;
-            standing.row.state_reason = "enrolled".into();
-            standing.row.changed = now;
-        }
-        let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
-        self.apply(Some(&before), standing.row, vec![credential(id, &issued, now)], used_up, by)?;
-        self.state.write().codes.remove(&id);
-        self.seen(id, now);
-        Ok(issued)
+        Ok(standing)
     }
 
     fn standing(&self, id: IdentityId) -> Result<Standing, RegistryError> {
