@@ -18,7 +18,7 @@ mod topic;
 pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, trust_bundle};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
-pub use ledger::{ledger_bundle, ledger_texts};
+pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
 pub use store::log_operations;
 pub use tls::tls_records;
@@ -51,4 +51,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("inventory_file", inventory_file),
     ("ledger_texts", ledger_texts),
     ("ledger_bundle", ledger_bundle),
+    ("ledger_tail", ledger_tail),
 ];
