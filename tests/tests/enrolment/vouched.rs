@@ -140,6 +140,13 @@ fn a_makers_certificate_lets_a_device_in_by_its_own_name() {
         let asked = machine.request("named", &[&EMPTY_SUBJECT[..4], &["-subj", subject]].concat());
         assert_eq!(present(&machine, &device, &asked).status, status, "{subject}");
     }
+    // Of what it has asked for and never used, the newest is good; and so is the one in use.
+    let unused = machine.keep("unused", &present(&machine, &device, &request(&machine, "unused")));
+    let newest = machine.keep("newest", &present(&machine, &device, &request(&machine, "newest")));
+    assert_eq!((machine.ocsp("unused"), machine.ocsp("newest")), ("revoked".into(), "good".into()));
+    assert!(hub.try_dial(unused.tls()).is_err() || machine.is_refused("unused"));
+    Login::new(V5, "pump-SN-1:used").open_as(&hub, &again).disconnect();
+    Login::new(V5, "pump-SN-1:newest").open_as(&hub, &newest).disconnect();
 }
 
 #[test]

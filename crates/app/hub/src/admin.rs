@@ -561,6 +561,7 @@ fn credential_json(row: &CredentialRow) -> Value {
         "issued_ms": row.issued.0,
         "not_after_ms": row.not_after.0,
         "revoked_ms": row.revoked.map(|at| at.0),
+        "used_ms": row.used.map(|at| at.0),
     })
 }
 

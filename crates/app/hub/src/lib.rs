@@ -153,7 +153,7 @@ struct Upkeep {
     certificates_ms: u64,
     hub_certificate: listener::Retry,
     cas: succession::Watch,
-    superseded_ms: u64,
+    used_ms: u64,
     reports_ms: u64,
     arrivals_ms: u64,
     strays_ms: u64,
@@ -383,16 +383,17 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
+            self.forget_certificates(now.wall);
         }
         if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
             self.keep_cas_young(&mut upkeep.cas, now);
             self.keep_certificate_young(&mut upkeep.hub_certificate, now);
         }
         if is_idle
-            && due(&mut upkeep.superseded_ms, 1000)
-            && let Err(error) = self.registry.flush_superseded(now.wall)
+            && due(&mut upkeep.used_ms, 1000)
+            && let Err(error) = self.registry.flush_used(now.wall)
         {
-            tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
+            tracing::warn!(%error, "which certificates are in use could not be written; it is tried again");
         }
         if is_idle {
             self.quarantine_suspects(now.wall);
@@ -509,7 +510,7 @@ impl Hub {
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
         let now = self.wall_clock();
         self.write_reports(now);
-        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_superseded(now).is_ok();
+        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
         self.journal.flush(timeout) && seen
     }
 

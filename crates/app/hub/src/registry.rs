@@ -3,6 +3,7 @@
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
 mod enrolment;
+mod forget;
 mod history;
 mod import;
 mod naming;
@@ -16,12 +17,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Inventory;
 use portreeve_pki::{Generation, Issued, LeafFacts};
 use portreeve_policy::{Posture, Subject};
-use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
+use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, SpentKey, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
@@ -69,6 +70,9 @@ pub enum RegistryError {
     /// A maker vouches for a device whose name is somebody else's, or whose key is known from another maker.
     #[error("`{0}` is registered, and not as a device that this group vouches for")]
     Vouched(IdentityName),
+    /// It has asked for so many certificates on its maker's word that it has to wait until one of them is over.
+    #[error("`{0}` has as many certificates that are not over as may be had without an operator's code")]
+    TooManyCertificates(IdentityName),
     /// No such code waits for this identity: it is wrong, was used, or its time is over.
     #[error("the one-time code is wrong, was used before, or its time is over")]
     Code,
@@ -174,7 +178,9 @@ struct State {
     keys: BTreeSet<(IdentityId, KeyHash)>,
     /// One-time codes that wait for their devices.
     codes: HashMap<IdentityId, WaitingCode>,
-    /// The newest generation that somebody has connected with, of those who have renewed.
+    /// Keys that were certified once, their certificates forgotten.
+    spent: HashSet<SpentKey>,
+    /// The newest generation that somebody has connected with.
     newest_used: HashMap<IdentityId, Generation>,
     serials: HashMap<SerialKey, KeyHash>,
     origins: Origins,
@@ -205,8 +211,8 @@ pub struct Registry {
     change: Mutex<()>,
     /// Contacts not yet written to the store.
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
-    /// Identities whose older certificates are void and not yet so in the store.
-    superseding: Mutex<BTreeSet<IdentityId>>,
+    /// Identities with a certificate that is in use, and others that are void therefore, and not yet so in the store.
+    newly_used: Mutex<BTreeSet<IdentityId>>,
     /// What new names must look like and whose their beginnings are.
     rules: ArcSwap<Inventory>,
     revision: AtomicU64,
@@ -226,9 +232,10 @@ impl Registry {
             state.identities.insert(row.id, Arc::new(row));
         }
         for row in contents.credentials {
-            state.note_superseded(&row);
+            state.note_use(&row);
             state.put_credential(row);
         }
+        state.spent.extend(contents.spent);
         state.codes.extend(enrolment::stored_codes(&contents.blobs));
         state.origins = Origins::resume(&contents.blobs);
         Self {
@@ -236,7 +243,7 @@ impl Registry {
             state: state.into(),
             change: Mutex::default(),
             seen: Mutex::default(),
-            superseding: Mutex::default(),
+            newly_used: Mutex::default(),
             rules: ArcSwap::default(),
             revision: AtomicU64::default(),
         }
@@ -334,7 +341,7 @@ impl Registry {
         fields.apply(&mut row)?;
         naming::check(&self.rules.load(), name.as_str(), &row.group).map_err(RegistryError::from)?;
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
-        if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
+        if credential.as_ref().is_some_and(|row| self.state.read().knows(row.key)) {
             return Err(RegistryError::KeyKnown.into());
         }
         if credential.is_some() {
@@ -526,6 +533,7 @@ fn credential(identity: IdentityId, issued: &Issued, now: UnixMillis) -> Credent
         not_after: issued.not_after,
         issued: now,
         revoked: None,
+        used: None,
     }
 }
 

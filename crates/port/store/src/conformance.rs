@@ -88,6 +88,7 @@ pub fn credential(key: u8, owner: u128) -> CredentialRow {
         not_after: UnixMillis(20),
         issued: UnixMillis(11),
         revoked: None,
+        used: None,
     }
 }
 
@@ -213,6 +214,7 @@ pub fn registry_store<S: RegistryStore, O: FnMut() -> S>(mut place: impl FnMut()
     registry_is_visible_after_reopening(place());
     registry_commits_all_or_nothing(place());
     names_and_keys_are_unique(place());
+    a_spent_key_is_never_certified_again(place());
     changes_are_kept_in_order_and_within_their_bound(place());
     registry_equals_the_model(place());
 }
@@ -276,6 +278,20 @@ fn names_and_keys_are_unique<S: RegistryStore>(mut open: impl FnMut() -> S) {
     done(store.commit(&[RegistryOp::PutCredential(credential(9, 1))]));
     done(store.commit(&[RegistryOp::PutCredential(credential(9, 1))]));
     assert_conflict(&store.commit(&[RegistryOp::PutCredential(credential(9, 2))]), "a key of another");
+}
+
+fn a_spent_key_is_never_certified_again<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let store = open();
+    let put = |key, owner| RegistryOp::PutCredential(credential(key, owner));
+    let spend = |key| RegistryOp::SpendKey { key: credential(key, 1).key };
+    done(store.commit(&[put(1, 1), put(2, 1), spend(1), spend(3)]));
+    assert_conflict(&store.commit(&[put(1, 1)]), "also by whom it was");
+    assert_conflict(&store.commit(&[put(4, 1), spend(4), put(4, 1)]), "in one commit");
+    drop(store);
+    let kept = done(open().load());
+    assert_eq!(kept.credentials, [credential(2, 1)]);
+    assert_eq!(kept.spent, [1, 3].map(|key| credential(key, 1).key.into()));
+    assert_conflict(&open().commit(&[put(3, 2)]), "after a restart");
 }
 
 fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: impl FnMut() -> S) {

@@ -162,7 +162,9 @@ impl Why {
                 EnrolRefusal::NotEntitled
             }
             Self::Waiting => EnrolRefusal::Waiting { retry_after_s: CONSENT_RETRY_S },
-            Self::TooManyWaiting => EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S },
+            Self::TooManyWaiting | Self::Registry(RegistryError::TooManyCertificates(_)) => {
+                EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S }
+            }
             Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
                 EnrolRefusal::Busy { retry_after_s: *retry_after_s }
             }
@@ -175,6 +177,7 @@ impl Why {
     fn event(&self) -> EventKind {
         match self {
             Self::Registry(RegistryError::KeyKnown) => EventKind::KeyReuseRefused,
+            Self::Registry(RegistryError::TooManyCertificates(_)) => EventKind::LimitReached,
             Self::Clone { .. } | Self::RegistryBehind { .. } => EventKind::CloneSuspected,
             _ => EventKind::EnrolmentRefused,
         }

@@ -52,6 +52,10 @@ pub(super) fn stored_codes(blobs: &[(String, Vec<u8>)]) -> impl Iterator<Item = 
     })
 }
 
+/// Certificates of one identity whose time is not over, void or not, beyond which its maker's word gives it no more. All
+/// are remembered, and listed as revoked, until then.
+pub(super) const VOUCHED_CERTIFICATES_MAX: usize = 64;
+
 /// On what a certificate is issued.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entitlement {
@@ -66,6 +70,10 @@ pub(crate) enum Entitlement {
 }
 
 impl Entitlement {
+    fn is_a_makers(self) -> bool {
+        matches!(self, Self::Maker | Self::List)
+    }
+
     /// For the history.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -90,32 +98,47 @@ pub(crate) struct Standing {
 }
 
 impl State {
-    fn newest(&self, id: IdentityId) -> Option<Arc<CredentialRow>> {
+    pub(super) fn newest(&self, id: IdentityId) -> Option<Arc<CredentialRow>> {
         let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
         rows.max_by_key(|row| (generation(row), row.issued, row.key)).cloned()
     }
 
-    fn newest_used(&self, id: IdentityId) -> Generation {
-        self.newest_used.get(&id).copied().unwrap_or_default()
+    pub(super) fn newest_used(&self, id: IdentityId) -> Option<Generation> {
+        self.newest_used.get(&id).copied()
     }
 
-    /// At a start: a certificate that is void while its identity is not was superseded by the one that follows it.
-    pub(super) fn note_superseded(&mut self, row: &CredentialRow) {
-        let void = row.revoked.is_some();
-        let in_service = |id| self.identities.get(id).is_some_and(|row| row.state != LifecycleState::Revoked);
-        if void && in_service(&row.identity) {
+    /// At a start: which certificates were in use.
+    pub(super) fn note_use(&mut self, row: &CredentialRow) {
+        if row.used.is_some() {
             let newest = self.newest_used.entry(row.identity).or_default();
-            *newest = generation(row).next().max(*newest);
+            *newest = generation(row).max(*newest);
         }
     }
 
     /// Whether a later certificate of the same identity is in use already.
     pub(super) fn is_superseded(&self, credential: &CredentialRow) -> bool {
-        generation(credential) < self.newest_used(credential.identity)
+        Some(generation(credential)) < self.newest_used(credential.identity)
+    }
+
+    /// What becomes of a certificate now that the newest one in use is known, if anything does.
+    fn since_use(&self, row: &CredentialRow, now: UnixMillis) -> Option<CredentialRow> {
+        if self.is_superseded(row) {
+            return row.revoked.is_none().then(|| CredentialRow { revoked: Some(now), ..row.clone() });
+        }
+        let is_in_use = row.used.is_none() && Some(generation(row)) == self.newest_used(row.identity);
+        is_in_use.then(|| CredentialRow { used: Some(now), ..row.clone() })
+    }
+
+    /// The certificates of an identity that are in force and that nobody has come with yet, but for that of this key. One
+    /// at most, unless an operator made more.
+    fn unused_beside(&self, id: IdentityId, key: KeyHash) -> impl Iterator<Item = &Arc<CredentialRow>> {
+        let used = self.newest_used(id);
+        let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
+        rows.filter(move |row| row.key != key && row.revoked.is_none() && Some(generation(row)) > used)
     }
 }
 
-fn generation(row: &CredentialRow) -> Generation {
+pub(super) fn generation(row: &CredentialRow) -> Generation {
     Generation::of_serial(&row.serial).unwrap_or_default()
 }
 
@@ -142,11 +165,13 @@ impl Registry {
     }
 
     /// Certifies a key for an identity. `certify` issues, or says why not, knowing where the identity stands; its
-    /// certificate, the end of the code and the beginning of the identity's active life are one commit.
+    /// certificate, the end of the code and the beginning of the identity's active life are one commit. So is the end of a
+    /// certificate that was issued before and never used: whoever asks over and over with new keys has one of them.
     ///
     /// # Errors
-    /// [`RegistryError::NotEnrollable`], [`RegistryError::Code`], [`RegistryError::KeyKnown`] for a key of somebody else
-    /// or of a revoked certificate (CSA-CRD-02), the store's, or `certify`'s.
+    /// [`RegistryError::NotEnrollable`], [`RegistryError::TooManyCertificates`], [`RegistryError::Code`],
+    /// [`RegistryError::KeyKnown`] for a key of somebody else,
+    /// of a revoked certificate or of one that is forgotten (CSA-CRD-02), the store's, or `certify`'s.
     pub(crate) fn certify<E: From<RegistryError>>(
         &self,
         id: IdentityId,
@@ -164,14 +189,20 @@ impl Registry {
         {
             return Err(RegistryError::Code.into());
         }
-        let known = self.state.read().credentials.get(&key).cloned();
+        if entitlement.is_a_makers() && self.unended(id, now) >= VOUCHED_CERTIFICATES_MAX {
+            return Err(RegistryError::TooManyCertificates(standing.row.name).into());
+        }
+        let (known, is_known) = {
+            let state = self.state.read();
+            (state.credentials.get(&key).cloned(), state.knows(key))
+        };
         // One of the identity's own comes back only for its newest certificate, or when that is over: what it replaces has to
         // be void for everybody by then.
         let is_own = |row: &CredentialRow| {
             let is_newest = standing.newest.as_ref().is_some_and(|newest| newest.key == row.key);
             row.identity == id && row.revoked.is_none() && (is_newest || now >= row.not_after)
         };
-        if known.is_some_and(|row| !is_own(&row)) {
+        if is_known && !known.as_ref().is_some_and(|row| is_own(row)) {
             return Err(RegistryError::KeyKnown.into());
         }
         let issued = certify(&standing)?;
@@ -181,11 +212,25 @@ impl Registry {
             standing.row.state_reason = "enrolled".into();
             standing.row.changed = now;
         }
+        // One that is sent once more is in use if it was before.
+        let used = known.filter(|row| row.serial == issued.serial).and_then(|row| row.used);
+        let mut credentials = vec![CredentialRow { used, ..credential(id, &issued, now) }];
+        {
+            let state = self.state.read();
+            let void = state.unused_beside(id, issued.key);
+            credentials.extend(void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() }));
+        }
         let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
-        self.apply(Some(&before), standing.row, vec![credential(id, &issued, now)], used_up, by)?;
+        self.apply(Some(&before), standing.row, credentials, used_up, by)?;
         self.state.write().codes.remove(&id);
         self.seen(id, now);
         Ok(issued)
+    }
+
+    /// Certificates of an identity that are not over.
+    fn unended(&self, id: IdentityId, now: UnixMillis) -> usize {
+        let state = self.state.read();
+        state.keys_of(id).filter_map(|key| state.credentials.get(&key)).filter(|row| now < row.not_after).count()
     }
 
     fn standing(&self, id: IdentityId) -> Result<Standing, RegistryError> {
@@ -193,14 +238,14 @@ impl Registry {
         let row = state.identities.get(&id).ok_or(RegistryError::Code)?;
         let newest = state.newest(id);
         let generation = newest.as_deref().map(generation).unwrap_or_default();
-        let newest_seen = newest.is_some() && generation <= state.newest_used(id);
+        let newest_seen = newest.is_some() && Some(generation) <= state.newest_used(id);
         Ok(Standing { row: (**row).clone(), newest, generation, newest_seen })
     }
 
     /// Notes that a certificate is in use: those before it are void from now on.
     pub(crate) fn used(&self, id: IdentityId, serial: &[u8]) {
         let generation = Generation::of_serial(serial).unwrap_or_default();
-        if self.state.read().newest_used(id) >= generation {
+        if self.state.read().newest_used(id) >= Some(generation) {
             return;
         }
         {
@@ -208,25 +253,24 @@ impl Registry {
             let newest = state.newest_used.entry(id).or_default();
             *newest = generation.max(*newest);
         }
-        self.superseding.lock().insert(id);
+        self.newly_used.lock().insert(id);
     }
 
-    /// Writes down what [`Self::used`] voided since the last call.
+    /// Writes down which certificates [`Self::used`] was told of since the last call, and which it voided.
     ///
     /// # Errors
     /// The store's; the next call tries again.
-    pub(crate) fn flush_superseded(&self, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn flush_used(&self, now: UnixMillis) -> Result<(), StoreError> {
         let _change = self.change.lock();
-        let ids = std::mem::take(&mut *self.superseding.lock());
+        let ids = std::mem::take(&mut *self.newly_used.lock());
         let rows: Vec<CredentialRow> = {
             let state = self.state.read();
             let rows = ids.iter().flat_map(|&id| state.keys_of(id)).filter_map(|key| state.credentials.get(&key));
-            let void = rows.filter(|row| row.revoked.is_none() && state.is_superseded(row));
-            void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() }).collect()
+            rows.filter_map(|row| state.since_use(row, now)).collect()
         };
         let ops: Vec<_> = rows.iter().cloned().map(RegistryOp::PutCredential).collect();
         if let Err(error) = self.store.commit(&ops) {
-            self.superseding.lock().extend(ids);
+            self.newly_used.lock().extend(ids);
             return Err(error);
         }
         if rows.is_empty() {
