@@ -343,6 +343,27 @@ fn who_finds_the_queue_full_leaves_nothing_behind() {
     assert_eq!(present(&machine, &one, &wish).status, ACCEPTED, "whoever waits waits on");
 }
 
+/// A group has so many devices without a certificate; whoever is refused makes room (CSA-COM-04).
+#[test]
+fn a_group_cannot_fill_the_registry() {
+    let hub = Hub::start(&["limits.identities_pending_per_group=1"]);
+    let (machine, acme) = (Machine::new(&hub), Acme::new(&hub, "acme"));
+    let ca = acme.shown("ca.pem");
+    let _ = hub.succeed(&["enrolment", "group", "add", "pumps", "--maker-ca", &ca, "--approval"]);
+    let (one, wish) = (acme.make("SN-1"), request(&machine, "wish"));
+    let (two, other) = (acme.make("SN-2"), request(&machine, "other"));
+    assert_eq!(present(&machine, &one, &wish).status, ACCEPTED);
+    assert_eq!(present(&machine, &two, &other).status, 503);
+    assert_eq!(hub.run(&["device", "show", "SN-2"]).status.code(), Some(4));
+    assert_eq!(hub.metric("portreeve_identities_pending_per_group_used"), Some(1.0));
+    assert!(hub.log().contains("limit_reached"), "{}", hub.log());
+    let number = hub.json(&["approval", "list"])[0]["number"].to_string();
+    let _ = hub.succeed(&["approval", "refuse", &number]);
+    assert_eq!(hub.run(&["device", "show", "SN-1"]).status.code(), Some(4), "nothing of it is left");
+    assert_eq!(present(&machine, &one, &wish).status, REFUSED, "but the answer");
+    assert_eq!(present(&machine, &two, &other).status, ACCEPTED);
+}
+
 /// A namespace belongs to its group, whoever vouches (CSA-ACT-04).
 #[test]
 fn a_maker_names_nobody_in_anothers_namespace() {

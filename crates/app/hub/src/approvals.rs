@@ -17,7 +17,7 @@ use portreeve_types::{IdentityId, IdentityName, KeyHash, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Actor, AdminError, AdminRequest, Hub, Outcome};
+use crate::{Actor, AdminError, AdminRequest, Hub, Outcome, registry::By};
 
 /// Where they lie among the registry's blobs; behind it stands the number.
 const PREFIX: &str = "approval/";
@@ -151,6 +151,22 @@ impl Approval {
         matches!(&self.matter, Matter::Certificate { identity, key, .. } if *identity == wish.identity && *key == wish.key)
     }
 
+    fn is_under(&self, of: &IdentityName, by: KeyHash) -> bool {
+        matches!(&self.matter, Matter::Certificate { name, key, .. } if name == of && *key == by)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.granted)
+    }
+
+    /// Who is to get a certificate, if that is what it is about.
+    fn identity(&self) -> Option<IdentityId> {
+        match self.matter {
+            Matter::Certificate { identity, .. } => Some(identity),
+            Matter::Request { .. } => None,
+        }
+    }
+
     /// Another key of the same identity that nobody has consented to yet: the device asks for the newest.
     fn is_overtaken_by(&self, wish: &Wish<'_>) -> bool {
         let same = matches!(&self.matter, Matter::Certificate { identity, .. } if *identity == wish.identity);
@@ -201,6 +217,36 @@ impl Hub {
         };
         let asked = self.ask(&mut book, matter, wish.asked_by, overtaken, now)?;
         Ok(if asked.is_some() { Consent::Waiting } else { Consent::Full })
+    }
+
+    /// Whether an operator has refused this key a certificate under this name, whichever identity it was to be.
+    pub(crate) fn was_refused(&self, name: &IdentityName, key: KeyHash, now: UnixMillis) -> bool {
+        let book = self.approvals.all.lock();
+        let mut refused = book.entries.values().filter(|approval| approval.is_refused() && now < approval.expires);
+        refused.any(|approval| approval.is_under(name, key))
+    }
+
+    /// Removes devices that their makers vouched for and that have no certificate, when nobody is asked about them any more,
+    /// nor has consented.
+    pub(crate) fn withdraw_late_newcomers(&self, now: UnixMillis) {
+        let mut late = self.registry.late_newcomers(now);
+        if late.is_empty() {
+            return;
+        }
+        let open: BTreeSet<IdentityId> = {
+            let book = self.approvals.all.lock();
+            let open = book.entries.values().filter(|approval| now < approval.expires && !approval.is_refused());
+            open.filter_map(Approval::identity).collect()
+        };
+        late.retain(|id| !open.contains(id));
+        self.withdraw_newcomers(&late, By { actor: "the hub", reason: "it got no certificate", at: now });
+    }
+
+    fn withdraw_newcomers(&self, ids: &[IdentityId], by: By<'_>) {
+        match self.registry.withdraw(ids, by) {
+            Ok(gone) => gone.iter().for_each(|row| self.tell_change(by.actor, row, "withdrawn, it got no certificate")),
+            Err(error) => tracing::warn!(%error, "devices without a certificate were not removed; it is tried again"),
+        }
     }
 
     /// Whether a further device's question would find room.
@@ -309,6 +355,14 @@ impl Hub {
         };
         self.keep_answer(number, &approval, done.is_ok())?;
         let outcome = done?;
+        if !granted {
+            // A newcomer that is not let in leaves no identity behind. The answer stays, for it to hear.
+            let refused = approval.identity();
+            self.withdraw_newcomers(
+                refused.as_slice(),
+                By { actor: &actor.name, reason: "consent was refused", at: now },
+            );
+        }
         let verdict = if granted { "granted" } else { "refused" };
         let detail = format_args!("{number}: {verdict} by {}", actor.name);
         self.emit(EventKind::ApprovalAnswered, told["subject"].as_str(), None, None, detail);
@@ -366,7 +420,10 @@ mod tests {
     use portreeve_types::Kind;
 
     use super::*;
-    use crate::{GroupSettings, IssuingCa, ProofSettings};
+    use crate::{
+        GroupSettings, IssuingCa, ProofSettings,
+        registry::{Newcomer, Voucher},
+    };
 
     const HOUR_S: u64 = 3600;
 
@@ -505,6 +562,44 @@ mod tests {
         // One that is over and overtaken at once goes once.
         assert_eq!(ask(&wish(third, 5), office.later(2 * HOUR_S + 2)), Consent::Waiting);
         assert_eq!(office.hub.approvals.all.lock().entries.len(), 1);
+    }
+
+    /// A device that waits without hope leaves nothing behind: refused it goes at once and hears that when it comes again,
+    /// and forgotten it goes with the question (CSA-COM-04).
+    #[test]
+    fn newcomers_of_whom_nothing_comes_go() {
+        let office = Office::new(|_| {});
+        let registry = &office.hub.registry;
+        let by = |at| By { actor: "enrolment", reason: "", at };
+        let come = |name: &str, byte: u8| {
+            let voucher = Voucher { group: "pumps".parse().unwrap(), serial: name.into(), key: KeyHash([byte; 32]) };
+            let (name, kind, group) = (name.parse().unwrap(), Kind::Device, String::new());
+            let admitted = registry.admit(&Newcomer { name, kind, group, voucher }, 10, by(office.now)).unwrap();
+            let wish = Wish {
+                identity: admitted.id,
+                name: &admitted.name,
+                key: KeyHash([byte; 32]),
+                proof: "",
+                asked_by: "192.0.2.1",
+            };
+            assert_eq!(office.hub.consent_to(&wish, office.now).unwrap(), Consent::Waiting);
+            admitted.name
+        };
+        let [refused, granted, late] =
+            [("refused", 1), ("granted", 2), ("late", 3)].map(|(name, byte)| come(name, byte));
+        let is_there = |name: &IdentityName| registry.find(name).is_ok();
+        let _ = office.answer("bob", Role::KeyManager, 1, false).unwrap();
+        assert!(!is_there(&refused));
+        let was_refused = |byte, at| office.hub.was_refused(&refused, KeyHash([byte; 32]), at);
+        assert!(was_refused(1, office.now) && !was_refused(2, office.now), "that key, and no other");
+        assert!(!was_refused(1, office.later(HOUR_S)), "for as long as answers are kept");
+
+        let _ = office.answer("bob", Role::KeyManager, 2, true).unwrap();
+        office.hub.withdraw_late_newcomers(office.later(HOUR_S - 1));
+        assert!(is_there(&granted) && is_there(&late), "somebody may still be asked");
+        office.hub.withdraw_late_newcomers(office.later(HOUR_S));
+        assert!(!is_there(&granted) && !is_there(&late));
+        assert_eq!(office.hub.events().count(EventKind::IdentityChanged), 3);
     }
 
     /// What cannot be done is not used up, and what is asked for can be seen.

@@ -384,6 +384,7 @@ impl Hub {
         if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
             self.forget_certificates(now.wall);
+            self.withdraw_late_newcomers(now.wall);
         }
         if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
             self.keep_cas_young(&mut upkeep.cas, now);

@@ -33,7 +33,7 @@ use status::SerialKey;
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 pub(crate) use history::{ASKED, By, DISPOSAL, WIPE};
 pub use naming::NamingError;
-pub(crate) use origin::{Admitted, Newcomer, Origin};
+pub(crate) use origin::{Admitted, Newcomer, Voucher};
 
 pub(crate) use import::{Effect, ImportError, Step};
 
@@ -70,6 +70,9 @@ pub enum RegistryError {
     /// A maker vouches for a device whose name is somebody else's, or whose key is known from another maker.
     #[error("`{0}` is registered, and not as a device that this group vouches for")]
     Vouched(IdentityName),
+    /// The group has brought as many devices without a certificate as it may.
+    #[error("`{0}` has brought as many devices as may be without a certificate")]
+    TooManyPending(IdentityName),
     /// It has asked for so many certificates on its maker's word that it has to wait until one of them is over.
     #[error("`{0}` has as many certificates that are not over as may be had without an operator's code")]
     TooManyCertificates(IdentityName),
@@ -191,6 +194,14 @@ impl State {
         self.keys.range((id, KeyHash([0; 32]))..=(id, KeyHash([0xff; 32]))).map(|(_, key)| *key)
     }
 
+    fn put_identity(&mut self, row: Arc<IdentityRow>) {
+        if row.state != LifecycleState::Pending {
+            self.origins.settle(row.id);
+        }
+        self.names.insert(row.name.clone(), row.id);
+        self.identities.insert(row.id, row);
+    }
+
     fn put_credential(&mut self, row: CredentialRow) {
         let (key, serial) = (row.key, SerialKey::of(&row.serial));
         self.keys.insert((row.identity, key));
@@ -237,7 +248,8 @@ impl Registry {
         }
         state.spent.extend(contents.spent);
         state.codes.extend(enrolment::stored_codes(&contents.blobs));
-        state.origins = Origins::resume(&contents.blobs);
+        let is_pending = |id| state.identities.get(&id).is_some_and(|row| row.state == LifecycleState::Pending);
+        state.origins = Origins::resume(&contents.blobs, is_pending);
         Self {
             store,
             state: state.into(),
@@ -430,8 +442,7 @@ impl Registry {
         self.store.commit(&ops)?;
         let row = Arc::new(row);
         let mut state = self.state.write();
-        state.names.insert(row.name.clone(), row.id);
-        state.identities.insert(row.id, Arc::clone(&row));
+        state.put_identity(Arc::clone(&row));
         credentials.into_iter().for_each(|row| state.put_credential(row));
         self.raise_revision();
         Ok(row)

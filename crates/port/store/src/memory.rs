@@ -32,6 +32,12 @@ impl Registry {
     fn apply(&mut self, op: &RegistryOp) -> Result<(), StoreError> {
         match op {
             RegistryOp::PutIdentity(row) => self.put_identity(row)?,
+            RegistryOp::DeleteIdentity { id } => {
+                if let Some(before) = self.identities.remove(id) {
+                    self.names.remove(&before.name);
+                }
+                self.changes.remove(id);
+            }
             RegistryOp::PutCredential(row) if self.spent.contains(&row.key.into()) => {
                 return Err(StoreError::key_spent(row.key));
             }

@@ -98,6 +98,11 @@ pub const CHANGES_PER_IDENTITY_MAX: usize = 256;
 pub enum RegistryOp {
     /// Adds or replaces the identity with this id.
     PutIdentity(IdentityRow),
+    /// Removes an identity that has no credentials, with its changes; nothing happens if there is none.
+    DeleteIdentity {
+        /// Which.
+        id: IdentityId,
+    },
     /// Adds or replaces the credential with this key.
     PutCredential(CredentialRow),
     /// Forgets the credential of a key, and for ever not that the key was certified.

@@ -49,6 +49,7 @@ impl<'txn> Tables<'txn> {
     fn apply(&mut self, op: &RegistryOp, file: &RedbFile) -> Result<(), Failure> {
         match op {
             RegistryOp::PutIdentity(row) => self.put_identity(row, file),
+            RegistryOp::DeleteIdentity { id } => self.delete_identity(id.0.as_u128(), file),
             RegistryOp::PutCredential(row) => self.put_credential(row, file),
             RegistryOp::SpendKey { key } => {
                 self.credentials.remove(key.0)?;
@@ -93,6 +94,14 @@ impl<'txn> Tables<'txn> {
             Some(_) => Err(Failure::Store(StoreError::name_taken(&row.name))),
             None => Ok(()),
         }
+    }
+
+    fn delete_identity(&mut self, id: u128, file: &RedbFile) -> Result<(), Failure> {
+        self.changes.retain_in((id, 0)..=(id, u64::MAX), |_, _| false)?;
+        let Some(before) = self.identities.remove(id)? else { return Ok(()) };
+        let before: IdentityRow = decode(file, "identities", id, before.value())?;
+        self.names.remove(before.name.as_str())?;
+        Ok(())
     }
 
     fn put_credential(&mut self, row: &CredentialRow, file: &RedbFile) -> Result<(), Failure> {
