@@ -347,10 +347,7 @@ impl Hub {
             self.take_answer(actor, number, Answer { granted, by: actor.name.clone(), at: now, reason }, now)?;
         let told = approval.to_json(number);
         let done = match &approval.matter {
-            Matter::Request { request } if granted => {
-                let both = Actor { name: format!("{} and {}", approval.asked_by, actor.name), role: actor.role };
-                self.perform(&both, (**request).clone(), now)
-            }
+            Matter::Request { request } if granted => self.perform_for_two(&approval.asked_by, actor, request, now),
             Matter::Request { .. } | Matter::Certificate { .. } => Ok(Outcome::ok(told.clone())),
         };
         self.keep_answer(number, &approval, done.is_ok())?;
@@ -367,6 +364,19 @@ impl Hub {
         let detail = format_args!("{number}: {verdict} by {}", actor.name);
         self.emit(EventKind::ApprovalAnswered, told["subject"].as_str(), None, None, detail);
         Ok(outcome)
+    }
+
+    /// Does what one has asked for and another consented to, if both may at this moment (CSA-CRD-03).
+    fn perform_for_two(
+        &self,
+        asked_by: &str,
+        actor: &Actor,
+        request: &AdminRequest,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
+        self.expect_still_permitted(asked_by, request)?;
+        let both = Actor { name: format!("{asked_by} and {}", actor.name), role: actor.role };
+        self.perform(&both, request.clone(), now)
     }
 
     /// Notes an answer in memory, so that nobody gives another meanwhile.
@@ -439,6 +449,7 @@ mod tests {
             let mut config = Config::default();
             config.admin.two_persons = true;
             config.admin.approval_valid_s = HOUR_S;
+            config.admin.operators = operators(&[("alice", Role::KeyManager)]);
             configure(&mut config);
             let now = std::time::SystemTime::now().into();
             let hub = Hub::open(&data.path().join("hub"), config, now).unwrap();
@@ -460,6 +471,10 @@ mod tests {
         fn later(&self, seconds: u64) -> UnixMillis {
             self.now.plus(Duration::from_secs(seconds))
         }
+    }
+
+    fn operators(roles: &[(&str, Role)]) -> std::collections::BTreeMap<String, Role> {
+        roles.iter().map(|(name, role)| ((*name).to_owned(), *role)).collect()
     }
 
     fn add(name: &str) -> AdminRequest {
@@ -497,6 +512,41 @@ mod tests {
         let withdrawn = number(&office.ask("alice", Role::KeyManager, add("lamps")).unwrap());
         let _ = office.answer("alice", Role::KeyManager, withdrawn, false).unwrap();
         assert_eq!(office.groups(), 1);
+    }
+
+    /// CSA-CRD-03: whoever lost the role meanwhile has asked in vain, until somebody gives it back.
+    #[test]
+    fn the_first_persons_role_is_looked_at_again() {
+        let office = Office::new(|_| {});
+        let reload = |roles: &[(&str, Role)]| {
+            let mut config = (**office.hub.config()).clone();
+            config.admin.operators = operators(roles);
+            office.hub.reconfigure(config, office.now).unwrap();
+        };
+        let asked = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
+        for (roles, why) in [
+            (&[][..], "has no role"),
+            (&[("bob", Role::KeyManager)], "has no role"),
+            (&[("alice", Role::Operator)], "as operator"),
+        ] {
+            reload(roles);
+            let refused = office.answer("bob", Role::KeyManager, asked, true);
+            assert!(matches!(&refused, Err(AdminError::Refused(said)) if said.contains(why)), "{refused:?}");
+            assert_eq!(office.groups(), 0);
+        }
+        assert_eq!(office.hub.events().count(EventKind::ApprovalAnswered), 0);
+        reload(&[("alice", Role::Administrator)]);
+        let _ = office.answer("bob", Role::KeyManager, asked, true).unwrap();
+        assert_eq!(office.groups(), 1);
+        // What is refused needs nobody's role but the second's.
+        let asked = number(&office.ask("alice", Role::KeyManager, add("lamps")).unwrap());
+        reload(&[]);
+        let _ = office.answer("bob", Role::KeyManager, asked, false).unwrap();
+        // The shell's word on roles is the one that counts.
+        office.hub.set_role_of(Box::new(|_, name| (name == "carol").then_some(Role::Administrator)));
+        let asked = number(&office.ask("carol", Role::KeyManager, add("lamps")).unwrap());
+        let _ = office.answer("bob", Role::KeyManager, asked, true).unwrap();
+        assert_eq!(office.groups(), 2);
     }
 
     /// CSA-CRD-03, CSA-CRD-07: another CA issues when two key managers want it so; looking at what would happen takes one.

@@ -232,6 +232,7 @@ impl Hub {
             trust,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
+            role_of: OnceLock::new(),
             listeners: Mutex::default(),
             upkeep: Mutex::new(Upkeep::default()),
             disk_low: AtomicBool::new(false),

@@ -59,7 +59,7 @@ use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
-pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, RoleOf, Source};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
@@ -113,6 +113,7 @@ pub struct Hub {
     trust: trust::Trust,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
+    role_of: OnceLock<RoleOf>,
     listeners: Mutex<Vec<(String, String)>>,
     upkeep: Mutex<Upkeep>,
     /// The disk has less than `limits.disk_reserve_bytes` left.
@@ -518,6 +519,13 @@ impl Hub {
     /// What listens, for `status`.
     pub fn set_listeners(&self, listeners: Vec<(String, String)>) {
         *self.listeners.lock() = listeners;
+    }
+
+    /// How operators come to their roles; the shell knows the machine's users. Without it they are those whom
+    /// `admin.operators` names.
+    pub fn set_role_of(&self, role_of: RoleOf) {
+        // A second call would be a bug of the shell; the first stands.
+        let _ = self.role_of.set(role_of);
     }
 
     /// How `reload` is done; the shell knows where its configuration came from.
