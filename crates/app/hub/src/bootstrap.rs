@@ -226,6 +226,8 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            guests: crate::guests::Guests::default(),
+            superseded: crate::superseded::Superseded::default(),
             suspects: Mutex::default(),
             postures: crate::posture::Postures::default(),
             publication,

@@ -22,6 +22,7 @@ mod broker;
 mod custody;
 mod disposal;
 mod enrol;
+mod guests;
 pub mod inventory;
 mod limits;
 mod listener;
@@ -32,6 +33,7 @@ mod reports;
 mod revocation;
 mod strays;
 mod succession;
+mod superseded;
 mod trust;
 
 use std::{
@@ -64,6 +66,7 @@ pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
+pub use guests::Guest;
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
@@ -106,6 +109,8 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    guests: guests::Guests,
+    superseded: superseded::Superseded,
     /// Who is to be quarantined.
     suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
@@ -155,6 +160,7 @@ struct Upkeep {
     hub_certificate: listener::Retry,
     cas: succession::Watch,
     used_ms: u64,
+    superseded_ms: u64,
     reports_ms: u64,
     arrivals_ms: u64,
     strays_ms: u64,
@@ -246,7 +252,9 @@ impl Hub {
     pub fn authenticate(&self, leaf_der: &[u8]) -> Result<DeviceIdentity, Refusal> {
         let facts = portreeve_pki::leaf_facts(leaf_der).map_err(|error| Refusal::Malformed(error.to_string()))?;
         let identity = self.registry.authenticate(&facts)?;
-        self.registry.used(identity.id(), &facts.serial);
+        if self.registry.used(&identity) {
+            self.superseded.note(identity.id());
+        }
         Ok(identity)
     }
 
@@ -396,6 +404,9 @@ impl Hub {
             && let Err(error) = self.registry.flush_used(now.wall)
         {
             tracing::warn!(%error, "which certificates are in use could not be written; it is tried again");
+        }
+        if due(&mut upkeep.superseded_ms, 1000) {
+            self.end_superseded(now);
         }
         if is_idle {
             self.quarantine_suspects(now.wall);

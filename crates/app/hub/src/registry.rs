@@ -143,6 +143,7 @@ impl Fields {
 #[derive(Clone, Debug)]
 pub struct DeviceIdentity {
     row: Arc<IdentityRow>,
+    generation: Generation,
     not_after: UnixMillis,
 }
 
@@ -163,6 +164,11 @@ impl DeviceIdentity {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.row.kind
+    }
+
+    /// Which of its certificates it has shown.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// End of its certificate's validity; its sessions end then.
@@ -325,7 +331,10 @@ impl Registry {
         }
         match row.state {
             // What a quarantined one may do, policy knows.
-            state if state.may_connect() => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
+            state if state.may_connect() => {
+                let generation = enrolment::generation(credential);
+                Ok(DeviceIdentity { row: Arc::clone(row), generation, not_after: leaf.not_after })
+            }
             other => refuse(identity, other.as_str()),
         }
     }

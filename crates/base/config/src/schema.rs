@@ -145,6 +145,9 @@ section! {
         on_two_places: TwoPlaces = TwoPlaces::Alert, "word", reload;
         /// So many days before, an event warns of it.
         unused_warning_days: u16 = 14, in 0..=365, "days", reload;
+        /// How long the connections that a device has opened with one certificate may go on when it uses the next. Then they
+        /// are ended with DISCONNECT 0xA0. New ones with the older certificate are refused at once.
+        superseded_session_s: u64 = 3600, in 0..=2_592_000, "seconds", reload;
     }
 }
 

@@ -6,7 +6,7 @@ use portreeve_pki::{CodeHash, Generation, Issued};
 use portreeve_store::{CredentialRow, IdentityRow, RegistryOp, StoreError};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
 
-use super::{By, Registry, RegistryError, State, credential};
+use super::{By, DeviceIdentity, Registry, RegistryError, State, credential};
 
 /// Why a certificate is refused after one that follows it was used.
 pub(crate) const SUPERSEDED: &str = "superseded";
@@ -242,18 +242,25 @@ impl Registry {
         Ok(Standing { row: (**row).clone(), newest, generation, newest_seen })
     }
 
-    /// Notes that a certificate is in use: those before it are void from now on.
-    pub(crate) fn used(&self, id: IdentityId, serial: &[u8]) {
-        let generation = Generation::of_serial(serial).unwrap_or_default();
+    /// Notes that a certificate is in use: those before it are void from now on. Returns whether one of these was in use.
+    pub(crate) fn used(&self, identity: &DeviceIdentity) -> bool {
+        let (id, generation) = (identity.id(), identity.generation());
         if self.state.read().newest_used(id) >= Some(generation) {
-            return;
+            return false;
         }
-        {
+        let before = {
             let mut state = self.state.write();
-            let newest = state.newest_used.entry(id).or_default();
-            *newest = generation.max(*newest);
-        }
+            let before = state.newest_used(id);
+            state.newest_used.insert(id, before.map_or(generation, |before| before.max(generation)));
+            before
+        };
         self.newly_used.lock().insert(id);
+        before.is_some()
+    }
+
+    /// Whether a certificate of an identity is in use that came after this one.
+    pub(crate) fn has_newer_in_use(&self, id: IdentityId, generation: Generation) -> bool {
+        self.state.read().newest_used(id) > Some(generation)
     }
 
     /// Writes down which certificates [`Self::used`] was told of since the last call, and which it voided.

@@ -60,7 +60,7 @@ mod tests {
     use portreeve_types::Kind;
 
     use super::{
-        super::{By, Entitlement, Fields, RegistryError, enrolment::VOUCHED_CERTIFICATES_MAX},
+        super::{By, DeviceIdentity, Entitlement, Fields, RegistryError, enrolment::VOUCHED_CERTIFICATES_MAX},
         *,
     };
 
@@ -110,7 +110,11 @@ mod tests {
         }
 
         fn use_it(&self, serial: &[u8]) {
-            self.registry.used(self.lamp.id, serial);
+            let rows = self.registry.credentials(self.lamp.id);
+            let row = rows.iter().find(|row| row.serial == serial).unwrap();
+            let generation = generation(row);
+            let identity = DeviceIdentity { row: Arc::clone(&self.lamp), generation, not_after: row.not_after };
+            self.registry.used(&identity);
             self.registry.flush_used(self.now).unwrap();
         }
 
