@@ -180,12 +180,12 @@ impl Hub {
             None => self.config().admin.operators.get(name).copied(),
         };
         let Some(role) = role else {
-            let text = format!("{name} asked for this and has no role any more; somebody who may has to ask anew");
+            let text = format!("`{name}` asked for this and has no role any more; somebody who may has to ask anew");
             return Err(AdminError::Refused(text));
         };
         self.expect_permission(&Actor { name: name.to_owned(), role }, request).map_err(|_| {
             let text =
-                format!("{name} asked for this and, as {role}, may not any more; somebody who may has to ask anew");
+                format!("`{name}` asked for this and, as {role}, may not any more; somebody who may has to ask anew");
             AdminError::Refused(text)
         })
     }

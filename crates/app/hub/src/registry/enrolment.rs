@@ -283,9 +283,13 @@ impl Registry {
         if rows.is_empty() {
             return Ok(());
         }
+        let has_void = rows.iter().any(|row| row.revoked.is_some());
         let mut state = self.state.write();
         rows.into_iter().for_each(|row| state.put_credential(row));
-        self.raise_revision();
+        // That a certificate is in use changes no list.
+        if has_void {
+            self.raise_revision();
+        }
         Ok(())
     }
 }
