@@ -578,9 +578,9 @@ mod tests {
         let office = Office::new(|_| {});
         let bob = Actor { name: "bob".into(), role: Role::KeyManager };
         let asked = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
-        let late = office.hub.answer_approval(&bob, asked, true, "", office.later(HOUR_S + 1));
+        let late = office.hub.answer_approval(&bob, asked, true, "", office.later(2 * HOUR_S));
         assert!(matches!(late, Err(AdminError::Refused(_))));
-        assert_eq!(office.hub.approvals(office.later(HOUR_S + 1)).result, json!([]));
+        assert_eq!(office.hub.approvals(office.later(2 * HOUR_S)).result, json!([]));
         assert_eq!(office.groups(), 0);
     }
 
