@@ -129,6 +129,16 @@ impl State {
         is_in_use.then(|| CredentialRow { used: Some(now), ..row.clone() })
     }
 
+    /// What is to be stored of a certificate that was issued: its row, and those that are void by it.
+    fn with_void(&self, id: IdentityId, issued: &Issued, now: UnixMillis) -> Vec<CredentialRow> {
+        // One that is sent once more is in use if it was before.
+        let same = self.credentials.get(&issued.key).filter(|row| row.serial == issued.serial);
+        let row = CredentialRow { used: same.and_then(|row| row.used), ..credential(id, issued, now) };
+        let void = self.unused_beside(id, issued.key);
+        let void = void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() });
+        std::iter::once(row).chain(void).collect()
+    }
+
     /// The certificates of an identity that are in force and that nobody has come with yet, but for that of this key. One
     /// at most, unless an operator made more.
     fn unused_beside(&self, id: IdentityId, key: KeyHash) -> impl Iterator<Item = &Arc<CredentialRow>> {
@@ -192,17 +202,14 @@ impl Registry {
         if entitlement.is_a_makers() && self.unended(id, now) >= VOUCHED_CERTIFICATES_MAX {
             return Err(RegistryError::TooManyCertificates(standing.row.name).into());
         }
-        let (known, is_known) = {
-            let state = self.state.read();
-            (state.credentials.get(&key).cloned(), state.knows(key))
-        };
+        let known = self.state.read().credentials.get(&key).cloned();
         // One of the identity's own comes back only for its newest certificate, or when that is over: what it replaces has to
         // be void for everybody by then.
         let is_own = |row: &CredentialRow| {
             let is_newest = standing.newest.as_ref().is_some_and(|newest| newest.key == row.key);
             row.identity == id && row.revoked.is_none() && (is_newest || now >= row.not_after)
         };
-        if is_known && !known.as_ref().is_some_and(|row| is_own(row)) {
+        if known.map_or_else(|| self.state.read().is_spent(key), |row| !is_own(&row)) {
             return Err(RegistryError::KeyKnown.into());
         }
         let issued = certify(&standing)?;
@@ -212,14 +219,7 @@ impl Registry {
             standing.row.state_reason = "enrolled".into();
             standing.row.changed = now;
         }
-        // One that is sent once more is in use if it was before.
-        let used = known.filter(|row| row.serial == issued.serial).and_then(|row| row.used);
-        let mut credentials = vec![CredentialRow { used, ..credential(id, &issued, now) }];
-        {
-            let state = self.state.read();
-            let void = state.unused_beside(id, issued.key);
-            credentials.extend(void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() }));
-        }
+        let credentials = self.state.read().with_void(id, &issued, now);
         let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
         self.apply(Some(&before), standing.row, credentials, used_up, by)?;
         self.state.write().codes.remove(&id);

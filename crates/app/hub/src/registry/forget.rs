@@ -14,7 +14,12 @@ const FORGOTTEN_AT_ONCE_MAX: usize = 10_000;
 impl State {
     /// Whether a key was certified before, its certificate forgotten or not.
     pub(super) fn knows(&self, key: KeyHash) -> bool {
-        self.credentials.contains_key(&key) || self.spent.contains(&SpentKey::from(key))
+        self.credentials.contains_key(&key) || self.is_spent(key)
+    }
+
+    /// Whether a key was certified before and its certificate is forgotten.
+    pub(super) fn is_spent(&self, key: KeyHash) -> bool {
+        self.spent.contains(&SpentKey::from(key))
     }
 
     /// What decides about the next certificate stays, however old: without it a registry would look as if it had been set
