@@ -56,6 +56,9 @@ impl Actor {
 /// How the shell re-reads its configuration; returns what changed, in words.
 pub type Reloader = Box<dyn Fn(&Hub) -> Result<Vec<String>, String> + Send + Sync>;
 
+/// Which role the shell gives to an operator of this name now; `None`: none any more.
+pub type RoleOf = Box<dyn Fn(&Hub, &str) -> Option<Role> + Send + Sync>;
+
 /// What `device add --out` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Bundle {
@@ -165,6 +168,26 @@ impl Hub {
     /// [`AdminError::Role`].
     pub(crate) fn expect_permission(&self, actor: &Actor, request: &AdminRequest) -> Result<(), AdminError> {
         self.authorize(actor, request.need())
+    }
+
+    /// Whether somebody who asked for this earlier may still do so: the configuration may be another since.
+    ///
+    /// # Errors
+    /// [`AdminError::Refused`].
+    pub(crate) fn expect_still_permitted(&self, name: &str, request: &AdminRequest) -> Result<(), AdminError> {
+        let role = match self.role_of.get() {
+            Some(role_of) => role_of(self, name),
+            None => self.config().admin.operators.get(name).copied(),
+        };
+        let Some(role) = role else {
+            let text = format!("`{name}` asked for this and has no role any more; somebody who may has to ask anew");
+            return Err(AdminError::Refused(text));
+        };
+        self.expect_permission(&Actor { name: name.to_owned(), role }, request).map_err(|_| {
+            let text =
+                format!("`{name}` asked for this and, as {role}, may not any more; somebody who may has to ask anew");
+            AdminError::Refused(text)
+        })
     }
 
     /// Whether somebody may handle keys and certificates.
@@ -561,6 +584,7 @@ fn credential_json(row: &CredentialRow) -> Value {
         "issued_ms": row.issued.0,
         "not_after_ms": row.not_after.0,
         "revoked_ms": row.revoked.map(|at| at.0),
+        "used_ms": row.used.map(|at| at.0),
     })
 }
 

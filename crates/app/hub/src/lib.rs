@@ -22,6 +22,7 @@ mod broker;
 mod custody;
 mod disposal;
 mod enrol;
+mod guests;
 pub mod inventory;
 mod key_duties;
 mod limits;
@@ -33,6 +34,7 @@ mod reports;
 mod revocation;
 mod strays;
 mod succession;
+mod superseded;
 mod trust;
 
 use std::{
@@ -60,11 +62,12 @@ use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
-pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, RoleOf, Source};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
+pub use guests::Guest;
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
@@ -107,6 +110,8 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    guests: guests::Guests,
+    superseded: superseded::Superseded,
     /// Who is to be quarantined.
     suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
@@ -114,6 +119,7 @@ pub struct Hub {
     trust: trust::Trust,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
+    role_of: OnceLock<RoleOf>,
     listeners: Mutex<Vec<(String, String)>>,
     upkeep: Mutex<Upkeep>,
     key_duties: key_duties::KeyDuties,
@@ -149,6 +155,7 @@ const POSTURES_EVERY_MS: u64 = 60_000;
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
+    used_ms: u64,
     superseded_ms: u64,
     reports_ms: u64,
     arrivals_ms: u64,
@@ -242,7 +249,9 @@ impl Hub {
     pub fn authenticate(&self, leaf_der: &[u8]) -> Result<DeviceIdentity, Refusal> {
         let facts = portreeve_pki::leaf_facts(leaf_der).map_err(|error| Refusal::Malformed(error.to_string()))?;
         let identity = self.registry.authenticate(&facts)?;
-        self.registry.used(identity.id(), &facts.serial);
+        if self.registry.used(&identity) {
+            self.superseded.note(identity.id());
+        }
         Ok(identity)
     }
 
@@ -380,12 +389,17 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
+            self.forget_certificates(now.wall);
+            self.withdraw_late_newcomers(now.wall);
         }
         if is_idle
-            && due(&mut upkeep.superseded_ms, 1000)
-            && let Err(error) = self.registry.flush_superseded(now.wall)
+            && due(&mut upkeep.used_ms, 1000)
+            && let Err(error) = self.registry.flush_used(now.wall)
         {
-            tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
+            tracing::warn!(%error, "which certificates are in use could not be written; it is tried again");
+        }
+        if due(&mut upkeep.superseded_ms, 1000) {
+            self.end_superseded(now);
         }
         if is_idle {
             self.quarantine_suspects(now.wall);
@@ -503,13 +517,20 @@ impl Hub {
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
         let now = self.wall_clock();
         self.write_reports(now);
-        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_superseded(now).is_ok();
+        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
         self.journal.flush(timeout) && seen
     }
 
     /// What listens, for `status`.
     pub fn set_listeners(&self, listeners: Vec<(String, String)>) {
         *self.listeners.lock() = listeners;
+    }
+
+    /// How operators come to their roles; the shell knows the machine's users. Without it they are those whom
+    /// `admin.operators` names.
+    pub fn set_role_of(&self, role_of: RoleOf) {
+        // A second call would be a bug of the shell; the first stands.
+        let _ = self.role_of.set(role_of);
     }
 
     /// How `reload` is done; the shell knows where its configuration came from.

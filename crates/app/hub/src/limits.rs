@@ -246,6 +246,11 @@ impl Hub {
             row("provisioning_bytes", l.provisioning_bytes, high(&admissions.provisioning_bytes)),
             row("certificates_per_s", l.certificates_per_s.into(), self.enrolment.certificates_in_use()),
             row("approvals_waiting", l.approvals_waiting as u64, self.approvals.waiting() as u64),
+            row(
+                "identities_pending_per_group",
+                l.identities_pending_per_group as u64,
+                self.registry.pending_of_the_fullest_group() as u64,
+            ),
             row("ocsp_answers_per_s", l.ocsp_answers_per_s.into(), self.publication.answers_in_use()),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
             row("bytes_per_s", l.bytes_per_s, bytes_now),

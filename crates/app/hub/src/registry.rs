@@ -3,6 +3,7 @@
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
 mod enrolment;
+mod forget;
 mod history;
 mod import;
 mod naming;
@@ -16,12 +17,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Inventory;
 use portreeve_pki::{Generation, Issued, LeafFacts};
 use portreeve_policy::{Posture, Subject};
-use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
+use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, SpentKey, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
@@ -32,7 +33,7 @@ use status::SerialKey;
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 pub(crate) use history::{ASKED, By, DISPOSAL, WIPE};
 pub use naming::NamingError;
-pub(crate) use origin::{Admitted, Newcomer, Origin};
+pub(crate) use origin::{Admitted, Newcomer, Voucher};
 
 pub(crate) use import::{Effect, ImportError, Step};
 
@@ -69,6 +70,12 @@ pub enum RegistryError {
     /// A maker vouches for a device whose name is somebody else's, or whose key is known from another maker.
     #[error("`{0}` is registered, and not as a device that this group vouches for")]
     Vouched(IdentityName),
+    /// The group has brought as many devices without a certificate as it may.
+    #[error("`{0}` has brought as many devices as may be without a certificate")]
+    TooManyPending(IdentityName),
+    /// It has asked for so many certificates on its maker's word that it has to wait until one of them is over.
+    #[error("`{0}` has as many certificates that are not over as may be had without an operator's code")]
+    TooManyCertificates(IdentityName),
     /// No such code waits for this identity: it is wrong, was used, or its time is over.
     #[error("the one-time code is wrong, was used before, or its time is over")]
     Code,
@@ -139,6 +146,7 @@ impl Fields {
 #[derive(Clone, Debug)]
 pub struct DeviceIdentity {
     row: Arc<IdentityRow>,
+    generation: Generation,
     not_after: UnixMillis,
 }
 
@@ -161,6 +169,11 @@ impl DeviceIdentity {
         self.row.kind
     }
 
+    /// Which of its certificates it has shown.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
     /// End of its certificate's validity; its sessions end then.
     #[must_use]
     pub fn not_after(&self) -> UnixMillis {
@@ -177,7 +190,9 @@ struct State {
     keys: BTreeSet<(IdentityId, KeyHash)>,
     /// One-time codes that wait for their devices.
     codes: HashMap<IdentityId, WaitingCode>,
-    /// The newest generation that somebody has connected with, of those who have renewed.
+    /// Keys that were certified once, their certificates forgotten.
+    spent: HashSet<SpentKey>,
+    /// The newest generation that somebody has connected with.
     newest_used: HashMap<IdentityId, Generation>,
     serials: HashMap<SerialKey, KeyHash>,
     origins: Origins,
@@ -186,6 +201,14 @@ struct State {
 impl State {
     fn keys_of(&self, id: IdentityId) -> impl Iterator<Item = KeyHash> {
         self.keys.range((id, KeyHash([0; 32]))..=(id, KeyHash([0xff; 32]))).map(|(_, key)| *key)
+    }
+
+    fn put_identity(&mut self, row: Arc<IdentityRow>) {
+        if row.state != LifecycleState::Pending {
+            self.origins.settle(row.id);
+        }
+        self.names.insert(row.name.clone(), row.id);
+        self.identities.insert(row.id, row);
     }
 
     fn put_credential(&mut self, row: CredentialRow) {
@@ -208,8 +231,8 @@ pub struct Registry {
     change: Mutex<()>,
     /// Contacts not yet written to the store.
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
-    /// Identities whose older certificates are void and not yet so in the store.
-    superseding: Mutex<BTreeSet<IdentityId>>,
+    /// Identities with a certificate that is in use, and others that are void therefore, and not yet so in the store.
+    newly_used: Mutex<BTreeSet<IdentityId>>,
     /// What new names must look like and whose their beginnings are.
     rules: ArcSwap<Inventory>,
     revision: AtomicU64,
@@ -229,17 +252,19 @@ impl Registry {
             state.identities.insert(row.id, Arc::new(row));
         }
         for row in contents.credentials {
-            state.note_superseded(&row);
+            state.note_use(&row);
             state.put_credential(row);
         }
+        state.spent.extend(contents.spent);
         state.codes.extend(enrolment::stored_codes(&contents.blobs));
-        state.origins = Origins::resume(&contents.blobs);
+        let is_pending = |id| state.identities.get(&id).is_some_and(|row| row.state == LifecycleState::Pending);
+        state.origins = Origins::resume(&contents.blobs, is_pending);
         Self {
             store,
             state: state.into(),
             change: Mutex::default(),
             seen: Mutex::default(),
-            superseding: Mutex::default(),
+            newly_used: Mutex::default(),
             rules: ArcSwap::default(),
             revision: AtomicU64::default(),
         }
@@ -309,7 +334,10 @@ impl Registry {
         }
         match row.state {
             // What a quarantined one may do, policy knows.
-            state if state.may_connect() => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
+            state if state.may_connect() => {
+                let generation = enrolment::generation(credential);
+                Ok(DeviceIdentity { row: Arc::clone(row), generation, not_after: leaf.not_after })
+            }
             other => refuse(identity, other.as_str()),
         }
     }
@@ -341,7 +369,7 @@ impl Registry {
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
         let _change = self.change.lock();
         expect_free()?;
-        if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
+        if credential.as_ref().is_some_and(|row| self.state.read().knows(row.key)) {
             return Err(RegistryError::KeyKnown.into());
         }
         if credential.is_some() {
@@ -430,8 +458,7 @@ impl Registry {
         self.store.commit(&ops)?;
         let row = Arc::new(row);
         let mut state = self.state.write();
-        state.names.insert(row.name.clone(), row.id);
-        state.identities.insert(row.id, Arc::clone(&row));
+        state.put_identity(Arc::clone(&row));
         credentials.into_iter().for_each(|row| state.put_credential(row));
         self.raise_revision();
         Ok(row)
@@ -533,6 +560,7 @@ fn credential(identity: IdentityId, issued: &Issued, now: UnixMillis) -> Credent
         not_after: issued.not_after,
         issued: now,
         revoked: None,
+        used: None,
     }
 }
 

@@ -91,7 +91,9 @@ fn a_device_reports_its_firmware_and_nobody_elses() {
 /// Wiped, retired, and two persons who say what became of it.
 #[test]
 fn a_device_ends_in_good_order() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(|config| {
+        config.admin.operators = [("olga".to_owned(), Role::Operator)].into();
+    });
     let lamp = bench.device("lamp");
     let mut client = bench.connect(&lamp, connect("lamp"));
     let told = history(&bench).len();

@@ -145,6 +145,9 @@ section! {
         on_two_places: TwoPlaces = TwoPlaces::Alert, "word", reload;
         /// So many days before, an event warns of it.
         unused_warning_days: u16 = 14, in 0..=365, "days", reload;
+        /// How long the connections that a device has opened with one certificate may go on when it uses the next. Then they
+        /// are ended with DISCONNECT 0xA0. New ones with the older certificate are refused at once.
+        superseded_session_s: u64 = 3600, in 0..=2_592_000, "seconds", reload;
     }
 }
 
@@ -311,6 +314,9 @@ section! {
         /// Matters that wait for approval, or were answered and not used yet. What would be one more is put off: a device is
         /// answered with 503, an operator is refused.
         approvals_waiting: usize = 1000, in 1..=100_000, "matters", reload, metered;
+        /// Devices that one enrolment group has brought and that have no certificate yet, waiting for consent or refused
+        /// otherwise. One more is answered with 503. Those for which nothing waits go after an hour or two.
+        identities_pending_per_group: usize = 1000, in 1..=1_000_000, "identities", reload, metered;
         /// How long one provisioning session may last, waiting for consent included. Then it is ended with DISCONNECT 0xA0;
         /// the device connects anew and asks again with the same key.
         provisioning_session_s: u64 = 600, in 10..=86_400, "seconds", reload, metered;

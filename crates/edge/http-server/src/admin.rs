@@ -16,7 +16,7 @@ use hyper::{
     Method, Request, StatusCode,
     body::{Body as _, Incoming},
 };
-use portreeve_config::Config;
+use portreeve_config::{Config, Role};
 use portreeve_events::Kind as EventKind;
 use portreeve_hub::{Actor, AdminError, AdminRequest, Hub, inventory::FILE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,7 @@ impl AdminSocket {
         let mode = if shared { 0o666 } else { 0o600 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
+        hub.set_role_of(Box::new(role_of));
         let listener = UnixListener::from_std(listener).map_err(failed)?;
         Ok(Self { hub, listener, path })
     }
@@ -155,10 +156,21 @@ fn bind(path: &Path) -> Result<StdListener, StartError> {
 fn identify(hub: &Hub, stream: &UnixStream) -> Result<Actor, String> {
     let credentials =
         rustix::net::sockopt::socket_peercred(stream).map_err(|error| format!("a nameless peer ({error})"))?;
-    // Without the table only the hub's own user and root are known: fail closed.
-    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
-    let own = rustix::process::geteuid().as_raw();
-    peer::actor(credentials.uid.as_raw(), own, &hub.config().admin.operators, &passwd)
+    peer::actor(credentials.uid.as_raw(), own_uid(), &hub.config().admin.operators, &passwd())
+}
+
+/// What the user who was called so once may do now.
+fn role_of(hub: &Hub, name: &str) -> Option<Role> {
+    peer::role_of(name, own_uid(), &hub.config().admin.operators, &passwd())
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Without the table only the hub's own user and root are known: fail closed.
+fn passwd() -> String {
+    fs::read_to_string(PASSWD).unwrap_or_default()
 }
 
 fn answer(

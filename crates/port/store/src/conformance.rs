@@ -88,6 +88,7 @@ pub fn credential(key: u8, owner: u128) -> CredentialRow {
         not_after: UnixMillis(20),
         issued: UnixMillis(11),
         revoked: None,
+        used: None,
     }
 }
 
@@ -213,6 +214,8 @@ pub fn registry_store<S: RegistryStore, O: FnMut() -> S>(mut place: impl FnMut()
     registry_is_visible_after_reopening(place());
     registry_commits_all_or_nothing(place());
     names_and_keys_are_unique(place());
+    a_spent_key_is_never_certified_again(place());
+    an_identity_goes_with_its_name_and_its_changes(place());
     changes_are_kept_in_order_and_within_their_bound(place());
     registry_equals_the_model(place());
 }
@@ -278,6 +281,40 @@ fn names_and_keys_are_unique<S: RegistryStore>(mut open: impl FnMut() -> S) {
     assert_conflict(&store.commit(&[RegistryOp::PutCredential(credential(9, 2))]), "a key of another");
 }
 
+fn a_spent_key_is_never_certified_again<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let store = open();
+    let put = |key, owner| RegistryOp::PutCredential(credential(key, owner));
+    let spend = |key| RegistryOp::SpendKey { key: credential(key, 1).key };
+    done(store.commit(&[put(1, 1), put(2, 1), spend(1), spend(3)]));
+    assert_conflict(&store.commit(&[put(1, 1)]), "also by whom it was");
+    assert_conflict(&store.commit(&[put(4, 1), spend(4), put(4, 1)]), "in one commit");
+    drop(store);
+    let kept = done(open().load());
+    assert_eq!(kept.credentials, [credential(2, 1)]);
+    assert_eq!(kept.spent, [1, 3].map(|key| credential(key, 1).key.into()));
+    assert_conflict(&open().commit(&[put(3, 2)]), "after a restart");
+}
+
+fn an_identity_goes_with_its_name_and_its_changes<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let (one, other) = (identity(1, "a"), identity(2, "b"));
+    let change = ChangeRow {
+        at: UnixMillis(1),
+        actor: "root".into(),
+        field: "name".into(),
+        before: String::new(),
+        after: "a".into(),
+        reason: String::new(),
+    };
+    let note = |row: &IdentityRow| RegistryOp::Note { identity: row.id, change: change.clone() };
+    let delete = |row: &IdentityRow| RegistryOp::DeleteIdentity { id: row.id };
+    let put = |row: &IdentityRow| RegistryOp::PutIdentity(row.clone());
+    done(open().commit(&[put(&one), put(&other), note(&one), note(&other), delete(&one), delete(&identity(3, "c"))]));
+    let store = open();
+    assert_eq!(done(store.load()).identities, std::slice::from_ref(&other));
+    assert_eq!((done(store.history(one.id)), done(store.history(other.id))), (vec![], vec![change.clone()]));
+    done(store.commit(&[put(&identity(4, "a"))]));
+}
+
 fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: impl FnMut() -> S) {
     let change = |number: usize| ChangeRow {
         at: UnixMillis(number as u64),
@@ -334,6 +371,7 @@ fn random_registry_op(rng: &mut Rng) -> RegistryOp {
     let (id, word) =
         (u128::from(rng.below(4)), ["a", "b", "c", "d", "e"][usize::from(rng.bits().to_be_bytes()[0] % 5)]);
     match rng.below(4) {
+        0 if rng.one_in(4) => RegistryOp::DeleteIdentity { id: identity(id, word).id },
         0 | 1 => RegistryOp::PutIdentity(identity(id, word)),
         2 => RegistryOp::PutCredential(credential(rng.bits().to_be_bytes()[0] % 6, id)),
         _ if rng.one_in(2) => RegistryOp::DeleteBlob { name: word.into() },

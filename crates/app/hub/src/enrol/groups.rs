@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::Why;
 use crate::{
     Actor, AdminError, Hub,
-    registry::{Newcomer, Origin},
+    registry::{Newcomer, Voucher},
 };
 
 /// Where they lie among the registry's blobs; behind it stands the name.
@@ -161,8 +161,8 @@ impl Group {
 
     fn vouched(&self, name: IdentityName, serial: &str, key: portreeve_types::KeyHash) -> Vouched {
         let Self { settings, .. } = self;
-        let origin = Origin { group: settings.name.clone(), serial: serial.to_owned(), key };
-        let newcomer = Newcomer { name, kind: settings.kind, group: settings.group.clone(), origin };
+        let voucher = Voucher { group: settings.name.clone(), serial: serial.to_owned(), key };
+        let newcomer = Newcomer { name, kind: settings.kind, group: settings.group.clone(), voucher };
         Vouched { newcomer, needs_approval: settings.approval, serial: serial.to_owned() }
     }
 

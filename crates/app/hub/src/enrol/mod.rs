@@ -21,7 +21,7 @@ use portreeve_pki::{
 };
 use portreeve_store::CredentialRow;
 use portreeve_tls::GateRefusal;
-use portreeve_types::{IdentityId, IdentityName, LifecycleState, UnixMillis};
+use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
@@ -162,7 +162,10 @@ impl Why {
                 EnrolRefusal::NotEntitled
             }
             Self::Waiting => EnrolRefusal::Waiting { retry_after_s: CONSENT_RETRY_S },
-            Self::TooManyWaiting => EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S },
+            Self::TooManyWaiting
+            | Self::Registry(RegistryError::TooManyCertificates(_) | RegistryError::TooManyPending(_)) => {
+                EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S }
+            }
             Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
                 EnrolRefusal::Busy { retry_after_s: *retry_after_s }
             }
@@ -177,6 +180,9 @@ impl Why {
     fn event(&self) -> EventKind {
         match self {
             Self::Registry(RegistryError::KeyKnown) => EventKind::KeyReuseRefused,
+            Self::Registry(RegistryError::TooManyCertificates(_) | RegistryError::TooManyPending(_)) => {
+                EventKind::LimitReached
+            }
             Self::Clone { .. } | Self::RegistryBehind { .. } => EventKind::CloneSuspected,
             _ => EventKind::EnrolmentRefused,
         }
@@ -297,19 +303,22 @@ impl Hub {
         let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
         let take_certificate =
             || self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates);
-        // Who is new becomes a row for ever: no faster than certificates are issued, and not without a place in the queue of
-        // those who wait.
-        let is_new = matches!(&applicant.who, Who::Vouched(newcomer) if !self.registry.is_vouched(newcomer.origin.key));
-        if is_new && applicant.needs_consent_beside.is_some() && !self.has_room_for_a_question() {
-            return Err(Why::TooManyWaiting);
-        }
-        if is_new {
+        // Who is new becomes a row: no faster than certificates are issued, and not without a place among those of its group
+        // and in the queue of those who wait.
+        let pending_max = config.limits.identities_pending_per_group;
+        let newcomer = match &applicant.who {
+            Who::Vouched(newcomer) if !self.registry.is_vouched(newcomer.voucher.key) => Some(newcomer),
+            _ => None,
+        };
+        if let Some(newcomer) = newcomer {
+            self.expect_welcome(newcomer, csr.key.hash(), applicant.needs_consent_beside.is_some(), now.wall)?;
+            self.registry.expect_room(newcomer, pending_max)?;
             take_certificate()?;
         }
         let id = match &applicant.who {
             Who::Registered(id) => *id,
             Who::Vouched(newcomer) => {
-                let admitted = self.registry.admit(newcomer, by)?;
+                let admitted = self.registry.admit(newcomer, pending_max, by)?;
                 self.welcome(&admitted, request.source, now)?;
                 *name = Some(admitted.name);
                 admitted.id
@@ -325,7 +334,7 @@ impl Hub {
         if let Some(wish) = &wish {
             self.expect_consent(wish, now)?;
         }
-        if !is_new {
+        if newcomer.is_none() {
             take_certificate()?;
         }
         let issued = self.registry.certify(id, csr.key.hash(), applicant.by, by, |standing| {
@@ -352,6 +361,24 @@ impl Hub {
         })?;
         wish.iter().for_each(|wish| self.consent_used(wish));
         Ok((issued, applicant.by))
+    }
+
+    /// Whether a newcomer that needs consent may ask for it.
+    fn expect_welcome(
+        &self,
+        newcomer: &Newcomer,
+        key: KeyHash,
+        needs_consent: bool,
+        now: UnixMillis,
+    ) -> Result<(), Why> {
+        if !needs_consent {
+            return Ok(());
+        }
+        // Whoever was refused left nothing but the answer.
+        if self.was_refused(&newcomer.name, key, now) {
+            return Err(Why::Disapproved);
+        }
+        if self.has_room_for_a_question() { Ok(()) } else { Err(Why::TooManyWaiting) }
     }
 
     /// A device for which its maker vouches may come back without a certificate, when it was reset; not all the time.
