@@ -304,6 +304,65 @@ fn the_device_side_commands() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("device code"), "it says what to do");
 }
 
+/// Processes that renew the same directory, and one that was killed between key and certificate, leave a pair that works.
+#[test]
+fn one_process_at_a_time_works_on_a_directory() {
+    let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
+    let folder = hub.beside_data("lamp");
+    let shown = folder.display().to_string();
+    let _ = hub.succeed(&["device", "add", "lamp"]);
+    let made = hub.json(&["device", "code", "lamp", "--valid", "10m"]);
+    let [code, pin] = ["code", "ca_sha256"].map(|key| made[key].as_str().unwrap());
+    let address = format!("localhost:{}", hub.address("device_https").port());
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(program());
+        command.arg("device").args(arguments).env("PORTREEVE_CODE", code);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let enrol = ["enrol", "lamp", "--hub", &address, "--ca-sha256", pin, "--out", &shown];
+    let renew = ["renew", &shown, "--now"];
+    let is_told_of_another = |arguments: &[&str]| {
+        let refused = command(arguments).output().unwrap();
+        assert_eq!(refused.status.code(), Some(4));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("another `portreeve device"));
+    };
+    let works = || Login::new(V5, "lamp").open_as(&hub, &Identity::from_bundle("lamp", &folder)).disconnect();
+
+    fs::create_dir_all(&folder).unwrap();
+    let lock = fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    is_told_of_another(&enrol);
+    drop(lock);
+    done(&mut command(&enrol));
+    works();
+
+    let before = fs::read(folder.join("cert.pem")).unwrap();
+    let lock = fs::File::open(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    is_told_of_another(&renew);
+    is_told_of_another(&renew[..2]);
+    drop(lock);
+    assert_eq!(fs::read(folder.join("cert.pem")).unwrap(), before);
+
+    let mut ends = Vec::new();
+    for process in std::array::from_fn::<_, 3, _>(|_| command(&renew).spawn().unwrap()) {
+        ends.push(process.wait_with_output().unwrap().status.code());
+    }
+    assert!(ends.iter().all(|end| matches!(end, Some(0 | 4))) && ends.contains(&Some(0)), "{ends:?}");
+    works();
+
+    let before = fs::read(folder.join("cert.pem")).unwrap();
+    done(&mut command(&renew));
+    let after = fs::read(folder.join("cert.pem")).unwrap();
+    fs::create_dir_all(folder.join("next")).unwrap();
+    fs::write(folder.join("next/cert.pem"), &after).unwrap();
+    fs::write(folder.join("cert.pem"), before).unwrap();
+    done(&mut command(&renew[..2]));
+    assert_eq!(fs::read(folder.join("cert.pem")).unwrap(), after);
+    works();
+}
+
 /// CRL (RFC 5280) and OCSP (RFC 6960) as others see them: openssl agrees with the hub.
 #[test]
 fn openssl_agrees_about_revocation() {
