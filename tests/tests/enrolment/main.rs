@@ -13,7 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use portreeve_tests::{Hub, Identity, Login, V5, hub::program};
+use portreeve_tests::{Hub, Identity, Login, V4, V5, hub::program};
 
 use machine::{Machine, Reply, code, done, expected, openssl, state};
 
@@ -160,6 +160,50 @@ fn requests_that_ask_for_too_much_are_refused() {
     assert_eq!(plain, refused);
     assert_eq!(state(&hub, "mine"), "pending");
     machine.keep("mine", &machine.enrol("mine", &code, &request));
+}
+
+/// ISVS-4.1.2: RSA of the lengths that the configuration names, and only while it does: for requests of openssl and of
+/// `device enrol`, in the handshake, and for renewals.
+#[test]
+fn rsa_is_for_whom_the_configuration_lets() {
+    let with = |keys: &str| format!("[enrolment]\nkey_algorithms = [{keys}]\nrenew_after_percent = 0\n");
+    let mut hub = Hub::start_configured(&with(r#""rsa-3072", "ecdsa-p256""#));
+    let own = {
+        let machine = Machine::new(&hub);
+        let wanted = decoded(&machine.curl(&[], "/.well-known/est/csrattrs").body);
+        assert!(wanted.windows(4).any(|window| window == [2, 2, 0x0c, 0]), "3072");
+        let code = expected(&hub, "lamp");
+        let p384 = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-subj", "/CN=lamp"];
+        assert_eq!(machine.enrol("lamp", &code, &machine.request("bad", &p384)).status, REFUSED);
+        assert!(hub.log().contains("ECDSA on P-384 are not accepted"), "{}", hub.log());
+        let rsa = |name: &str| machine.request(name, &["-newkey", "rsa:3072", "-subj", "/"]);
+        let lamp = machine.keep("lamp", &machine.enrol("lamp", &code, &rsa("lamp")));
+        for version in [V4, V5] {
+            Login::new(version, "lamp").open_as(&hub, &lamp).disconnect();
+        }
+        let request = rsa("next");
+        let renewed = machine.reenrol("lamp", &request);
+        let lamp = machine.keep("next", &renewed);
+        Login::new(V5, "lamp").open_as(&hub, &lamp).disconnect();
+
+        let _ = hub.succeed(&["device", "add", "own"]);
+        let made = hub.json(&["device", "code", "own"]);
+        let [code, pin] = ["code", "ca_sha256"].map(|key| made[key].as_str().unwrap());
+        let out = hub.beside_data("own");
+        let mut enrol = Command::new(program());
+        enrol.args(["device", "enrol", "own", "--hub", &format!("localhost:{}", hub.address("device_https").port())]);
+        enrol.args(["--ca-sha256", pin, "--key"]).arg(machine.path("fresh.key")).arg("--out").arg(&out);
+        let _ = rsa("fresh");
+        done(enrol.env("PORTREEVE_CODE", code).stdin(Stdio::null()));
+        Login::new(V5, "own").open_as(&hub, &Identity::from_bundle("own", &out)).disconnect();
+        done(Command::new(program()).args(["device", "renew", "--now"]).arg(&out));
+        Identity::from_bundle("own", &out)
+    };
+    hub.kill();
+    hub.configure(&with(r#""ecdsa-p256""#));
+    hub.launch();
+    Login::new(V5, "own").open_as(&hub, &own).disconnect(); // its second key is the command's own choice
+    assert!(Machine::new(&hub).is_refused("next"), "what is no longer accepted is no longer verified");
 }
 
 fn decoded(base64: &[u8]) -> Vec<u8> {
