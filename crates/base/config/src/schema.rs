@@ -4,7 +4,9 @@
 
 use crate::naming::NamePattern;
 use crate::section::section;
-use crate::words::{CloneResponse, KeyCustody, LogFormat, LogLevel, Network, Port, QueueOverflow, Role, TwoPlaces};
+use crate::words::{
+    CloneResponse, DeviceKey, KeyCustody, LogFormat, LogLevel, Network, Port, QueueOverflow, Role, TwoPlaces,
+};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -122,6 +124,10 @@ section! {
         /// Whether the first certificate by a one-time code needs an operator's consent as well: `portreeve approval`. Who
         /// makes the code and who consents may not be the same person. Each enrolment group has a setting of its own.
         code_approval: bool = false, "truth value", reload;
+        /// The kinds of keys that devices get certificates for, the one that they are to make if they can choose first. RSA
+        /// is for devices that have nothing else, and only with it here do the listeners verify it (RSA-PSS): without it,
+        /// devices that have such certificates stay outside.
+        key_algorithms: Vec<DeviceKey> = vec![DeviceKey::EcdsaP256, DeviceKey::EcdsaP384], "kinds of keys", restart;
         /// What happens when a certificate that was renewed before is renewed again with another key, which is what a
         /// copied device does: `alert` refuses and emits an event, `quarantine` also cuts the identity off.
         on_clone: CloneResponse = CloneResponse::Alert, "word", reload;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use portreeve_hub::{AdminRequest, GroupSettings, ProofSettings};
-use portreeve_pki::{ALLOW_LIST_DEVICES_MAX, AllowList, SubjectPublicKey, make_csr, signing_key};
+use portreeve_pki::{ALLOW_LIST_DEVICES_MAX, AllowList, KeyKind, PkiError, audit_device_key, make_csr, signing_key};
 use portreeve_types::{KeyHash, UnixMillis};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -97,7 +97,7 @@ fn hash_of(file: &Path) -> Result<KeyHash, Failure> {
     let pem = Zeroizing::new(read(file)?);
     let public = pem::parse(pem.as_bytes()).ok().filter(|block| block.tag() == "PUBLIC KEY");
     let hash = match public {
-        Some(block) => SubjectPublicKey::from_spki_der(block.contents()).map(|key| key.hash()),
+        Some(block) => audit_device_key(block.contents(), KeyKind::ALL).map(|key| key.hash()).map_err(PkiError::from),
         None => make_csr(&pem, None).map(|(_, key)| key),
     };
     hash.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))

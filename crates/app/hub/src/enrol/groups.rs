@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
-    AllowList, Csr, MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts,
+    AllowList, Csr, KeyKind, MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts,
     SubjectPublicKey, revocation_list_facts,
 };
 use portreeve_store::RegistryOp;
@@ -244,11 +244,16 @@ impl Groups {
     }
 
     /// Whose device shows this chain.
-    pub(super) fn by_chain(&self, chain: &[CertificateDer<'_>], now: UnixMillis) -> Result<Vouched, Why> {
+    pub(super) fn by_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        keys: &[KeyKind],
+        now: UnixMillis,
+    ) -> Result<Vouched, Why> {
         let mut refusal = None;
         for group in self.all.load().iter() {
             let Proof::Maker(maker) = &group.proof else { continue };
-            match maker.identify(chain, now) {
+            match maker.identify(chain, keys, now) {
                 Ok(MakerIdentity { name, serial, key }) => return Ok(group.vouched(name, &serial, key)),
                 // The maker whose it is knows better what is wrong than those whose it is not.
                 Err(why @ portreeve_pki::MakerRefusal::OtherMaker) => drop(refusal.get_or_insert(why)),

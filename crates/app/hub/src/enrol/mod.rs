@@ -12,11 +12,11 @@ mod rates;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use portreeve_config::CloneResponse;
+use portreeve_config::{CloneResponse, DeviceKey};
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
     AdmissionRefusal, CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation,
-    Issued, LeafFacts, MakerRefusal, PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule,
+    Issued, KeyKind, LeafFacts, MakerRefusal, PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule,
     TemplateError, decide_renewal, leaf_facts, read_csr,
 };
 use portreeve_store::CredentialRow;
@@ -299,7 +299,7 @@ impl Hub {
         // First whether anybody is entitled: what a request says is only looked at then, but for the key that a list names.
         let applicant = self.applicant(request, now.wall)?;
         *name = Some(applicant.name.clone());
-        let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
+        let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant, &self.device_keys())?;
         let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
         let take_certificate =
             || self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates);
@@ -409,6 +409,18 @@ impl Hub {
         }
     }
 
+    /// The kinds of keys that devices get certificates for; the one to prefer first.
+    #[must_use]
+    pub fn device_keys(&self) -> Vec<KeyKind> {
+        let kind = |key: &DeviceKey| match key {
+            DeviceKey::EcdsaP256 => KeyKind::EcdsaP256,
+            DeviceKey::EcdsaP384 => KeyKind::EcdsaP384,
+            DeviceKey::Rsa3072 => KeyKind::Rsa3072,
+            DeviceKey::Rsa4096 => KeyKind::Rsa4096,
+        };
+        self.config().enrolment.key_algorithms.iter().map(kind).collect()
+    }
+
     fn applicant<'a>(&self, request: &'a EnrolRequest, now: UnixMillis) -> Result<Applicant<'a>, Why> {
         match &request.claim {
             Claim::Code { name, code } => self.applicant_by_code(name, code, now),
@@ -422,12 +434,13 @@ impl Hub {
                 needs_consent_beside: None,
             }),
             Claim::Maker { chain } => {
-                let vouched = self.groups.by_chain(chain, now)?;
+                let vouched = self.groups.by_chain(chain, &self.device_keys(), now)?;
                 Ok(vouched_applicant(vouched, Entitlement::Maker, chain.first(), request.source))
             }
             Claim::Listed => {
                 let csr = request.csr.as_ref().map_err(Clone::clone)?;
-                let csr = read_csr(csr, &CsrPolicy { subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse })?;
+                let (keys, subject) = (&self.device_keys()[..], SubjectRule::Ignore);
+                let csr = read_csr(csr, &CsrPolicy { keys, subject, challenge: ChallengeRule::Refuse })?;
                 let vouched = self.groups.by_request(&csr, now)?;
                 Ok(vouched_applicant(vouched, Entitlement::List, None, request.source))
             }
@@ -552,8 +565,8 @@ fn vouched_applicant<'a>(
     }
 }
 
-fn read_request(csr: &[u8], applicant: &Applicant<'_>) -> Result<Csr, CsrRefusal> {
-    let read = |subject| read_csr(csr, &CsrPolicy { subject, challenge: ChallengeRule::Refuse });
+fn read_request(csr: &[u8], applicant: &Applicant<'_>, keys: &[KeyKind]) -> Result<Csr, CsrRefusal> {
+    let read = |subject| read_csr(csr, &CsrPolicy { keys, subject, challenge: ChallengeRule::Refuse });
     if let Some((leaf, _)) = &applicant.present {
         return read(SubjectRule::SameAs(leaf));
     }
