@@ -17,6 +17,8 @@ const CREDENTIALS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("
 /// Changes by whose they are and in their order.
 const CHANGES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("changes");
 const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
+/// What is not read at the start.
+const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
 /// The registry in a redb file.
 pub struct RedbRegistry(RedbFile);
@@ -27,6 +29,7 @@ struct Tables<'txn> {
     credentials: Table<'txn, [u8; 32], &'static [u8]>,
     blobs: Table<'txn, &'static str, &'static [u8]>,
     changes: Table<'txn, (u128, u64), &'static [u8]>,
+    documents: Table<'txn, &'static str, &'static [u8]>,
     row: Vec<u8>,
 }
 
@@ -38,6 +41,7 @@ impl<'txn> Tables<'txn> {
             credentials: transaction.open_table(CREDENTIALS)?,
             blobs: transaction.open_table(BLOBS)?,
             changes: transaction.open_table(CHANGES)?,
+            documents: transaction.open_table(DOCUMENTS)?,
             row: Vec::new(),
         })
     }
@@ -53,6 +57,14 @@ impl<'txn> Tables<'txn> {
             }
             RegistryOp::DeleteBlob { name } => {
                 self.blobs.remove(name.as_str())?;
+                Ok(())
+            }
+            RegistryOp::PutDocument { name, bytes } => {
+                self.documents.insert(name.as_str(), bytes.as_slice())?;
+                Ok(())
+            }
+            RegistryOp::DeleteDocument { name } => {
+                self.documents.remove(name.as_str())?;
                 Ok(())
             }
         }
@@ -148,6 +160,13 @@ impl RegistryStore for RedbRegistry {
             };
             let rows = table.range((id, 0)..=(id, u64::MAX))?;
             rows.map(|entry| decode(&self.0, "changes", identity, entry?.1.value())).collect()
+        })
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.read(|transaction| {
+            let table = transaction.open_table(DOCUMENTS)?;
+            Ok(table.get(name)?.map(|found| found.value().to_vec()))
         })
     }
 }
