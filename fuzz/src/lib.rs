@@ -10,6 +10,7 @@ mod enrolment;
 mod foreign;
 mod inventory;
 mod mqtt;
+mod sbom;
 mod store;
 mod tls;
 mod topic;
@@ -18,6 +19,7 @@ pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certific
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
+pub use sbom::sbom;
 pub use store::log_operations;
 pub use tls::tls_records;
 pub use topic::topic_filter;
@@ -47,4 +49,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("allow_list", allow_list),
     ("trust_bundle", trust_bundle),
     ("inventory_file", inventory_file),
+    ("sbom", sbom),
 ];

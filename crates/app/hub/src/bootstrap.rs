@@ -185,6 +185,7 @@ impl Hub {
         let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
+        let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
@@ -226,6 +227,7 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            sboms,
             suspects: Mutex::default(),
             postures: crate::posture::Postures::default(),
             publication,

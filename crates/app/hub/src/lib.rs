@@ -30,6 +30,7 @@ mod posture;
 mod registry;
 mod reports;
 mod revocation;
+pub mod sbom;
 mod strays;
 mod succession;
 mod trust;
@@ -106,6 +107,7 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    sboms: sbom::Catalogue,
     /// Who is to be quarantined.
     suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
@@ -399,6 +401,7 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.reports_ms, 1000) {
             self.flush_reports(now);
+            self.compare_reports();
         }
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
         if due(postures_ms, POSTURES_EVERY_MS) {

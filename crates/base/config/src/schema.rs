@@ -311,6 +311,13 @@ section! {
         /// Matters that wait for approval, or were answered and not used yet. What would be one more is put off: a device is
         /// answered with 503, an operator is refused.
         approvals_waiting: usize = 1000, in 1..=100_000, "matters", reload, metered;
+        /// Largest SBOM. A larger one is not attached. Reading one takes several times as much memory.
+        sbom_bytes: usize = 4_194_304, in 1024..=16_777_216, "bytes", reload, metered;
+        /// SBOMs, one for each firmware version of a model. One more is not attached.
+        sboms: usize = 1000, in 0..=100_000, "SBOMs", reload, metered;
+        /// Bytes of all SBOMs together. One that would exceed it is not attached. A search reads all of them, and a start
+        /// checks their pages.
+        sbom_bytes_total: usize = 134_217_728, in 0..=17_179_869_184, "bytes", reload, metered;
         /// How long one provisioning session may last, waiting for consent included. Then it is ended with DISCONNECT 0xA0;
         /// the device connects anew and asks again with the same key.
         provisioning_session_s: u64 = 600, in 10..=86_400, "seconds", reload, metered;
