@@ -11,6 +11,11 @@ fn add<'a>(firmware: &'a str, file: &'a str) -> [&'a str; 8] {
     ["firmware", "sbom", "add", "--model", "P30", "--firmware", firmware, file]
 }
 
+/// With one blank between words, however columns are aligned.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn refused(place: &Place, args: &[&str], status: i32, said: &str) {
     let done = place.run(args);
     assert!((done.status, done.out.as_str()) == (status, "") && done.err.contains(said), "{said}: {done:?}");
@@ -28,7 +33,7 @@ fn a_build_attaches_its_sbom_and_people_find_who_runs_what() {
     assert_eq!(place.json(&["firmware", "sbom", "list"]), json!([]));
     let done = place.run(&add("2.1.0", "cargo.json"));
     assert!(done.status == 0 && done.out.starts_with("P30 2.1.0 has an SBOM of 2 components"), "{done:?}");
-    assert!(done.err.contains("the name in metadata.component is `p30`, not") || done.err.is_empty(), "{done:?}");
+    assert_eq!(done.err, "", "metadata.component is of that name and version");
     let done = place.run(&add("2.2.0", "syft.json"));
     assert!(done.status == 0 && done.err.contains("metadata.component is `rootfs`, not `P30`"), "{done:?}");
 
@@ -37,11 +42,11 @@ fn a_build_attaches_its_sbom_and_people_find_who_runs_what() {
     let said = r#"{"model": "P30", "firmware": "2.1.0", "libraries": ["pkg:cargo/rustls@0.23.12", {"name": "xz", "version": "5.6.1"}]}"#;
     let topic = "devices/p-2/report/inventory";
     place.ok(&["client", "pub", "--bundle", "p-2", "--port", &hub.port(), "-t", topic, "-m", said]);
-    eventually("the report is written and compared", || hub.log().contains("sbom_differs"));
+    eventually("the report is written and compared", || place.log().contains("sbom_differs"));
 
-    let found = place.ok(&["firmware", "sbom", "find", "LIBSSL3@3.0"]);
-    assert!(found.contains("P30    2.2.0           1  libssl3 3.0.15-1~deb12u1"), "{found}");
-    assert!(found.contains("p-1     P30    2.2.0     pending  SBOM"), "{found}");
+    let found = words(&place.ok(&["firmware", "sbom", "find", "LIBSSL3@3.0"]));
+    assert!(found.contains("P30 2.2.0 1 libssl3 3.0.15-1~deb12u1"), "{found}");
+    assert!(found.contains("p-1 P30 2.2.0 pending SBOM"), "{found}");
     let found = place.json(&["firmware", "sbom", "find", "pkg:cargo/rustls@0.23"]);
     assert_eq!((&found["device_count"], &found["devices"][0]["name"]), (&json!(1), &json!("p-2")));
     assert_eq!((&found["devices"][0]["in_sbom"], &found["devices"][0]["reported"]), (&json!(true), &json!(true)));
@@ -51,12 +56,12 @@ fn a_build_attaches_its_sbom_and_people_find_who_runs_what() {
     assert!(place.ok(&["firmware", "sbom", "find", "log4j"]).contains("No SBOM has log4j"));
     refused(&place, &["firmware", "sbom", "find", "pkg:"], 2, "package URL");
 
-    let shown = place.ok(&["device", "show", "p-2"]);
+    let shown = words(&place.ok(&["device", "show", "p-2"]));
     let (own, lacks) = shown.split_once("The SBOM of its firmware lacks").unwrap();
-    assert!(own.contains("rustls     0.23.12  pkg:cargo/rustls@0.23.12"), "{shown}");
+    assert!(own.contains("rustls 0.23.12 pkg:cargo/rustls@0.23.12"), "{shown}");
     assert!(lacks.contains("xz") && !lacks.contains("rustls"), "{shown}");
-    let listed = place.ok(&["firmware", "sbom", "list"]);
-    assert!(listed.contains("P30    2.1.0              2        1") && listed.contains("P30    2.2.0"), "{listed}");
+    let listed = words(&place.ok(&["firmware", "sbom", "list"]));
+    assert!(listed.contains("P30 2.1.0 2 1 ") && listed.contains("P30 2.2.0 4 1 "), "{listed}");
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn what_is_no_sbom_is_refused_and_it_is_said_why() {
         (r#"{"bomFormat": "CycloneDX", "specVersion": "1.3"}"#, "this is CycloneDX 1.3; 1.4, 1.5, 1.6 are read"),
         (&format!("{head}[{{\"version\": \"1\"}}]}}"), "missing field `name`"),
         (&format!("{head}{nested}}}"), "more than 16 deep"),
-        (&format!("{head}{}", "[".repeat(1000)), "recursion limit"),
+        (&format!("{head}{}", r#"[{"name":"a","components":"#.repeat(1000)), "recursion limit"),
     ] {
         place.write("bad", text);
         refused(&place, &add("2.1.0", "bad"), 2, said);
