@@ -203,7 +203,7 @@ impl Hub {
                 self.dispose(actor, &name, &statement, now).map(Outcome::ok)
             }
             AdminRequest::SbomAdd { release, text, dry_run } => {
-                self.sbom_add(actor, release, &text, dry_run, now).map(Outcome::ok)
+                self.sbom_add(actor, &release, &text, dry_run, now).map(Outcome::ok)
             }
             AdminRequest::SbomList => Ok(Outcome::ok(self.sbom_list())),
             AdminRequest::SbomShow { release } => self.sbom_show(&release).map(Outcome::ok),

@@ -21,12 +21,12 @@ impl Hub {
     pub(crate) fn sbom_add(
         &self,
         actor: &Actor,
-        release: Release,
+        release: &Release,
         text: &str,
         dry_run: bool,
         now: UnixMillis,
     ) -> Result<Value, AdminError> {
-        expect_release(&release)?;
+        expect_release(release)?;
         let bytes_max = self.config().limits.sbom_bytes;
         if text.len() > bytes_max {
             let why = format!("the file has more than {bytes_max} bytes (limits.sbom_bytes); nothing was attached");
@@ -36,7 +36,7 @@ impl Hub {
         let sha256 = hex::encode(digest(&SHA256, text.as_bytes()));
         let _turn = self.sboms.turn.lock();
         let mut entries = self.sboms.entries.lock();
-        let before = entries.get(&release);
+        let before = entries.get(release);
         let is_new = before.is_none_or(|before| before.edition.sha256 != sha256);
         let result = json!({
             "model": release.model,
@@ -46,7 +46,7 @@ impl Hub {
             "components": sbom.components().len(),
             "replaces": before.map(|before| &before.edition.sha256).filter(|_| is_new),
             "unchanged": !is_new,
-            "warnings": warnings(&release, &sbom),
+            "warnings": warnings(release, &sbom),
             "dry_run": dry_run,
         });
         let bytes_before = before.map(|before| before.bytes);
@@ -63,12 +63,12 @@ impl Hub {
             spec_version: sbom.spec_version().to_owned(),
             replaced: Vec::new(),
         };
-        let entry = entry.behind(entries.get(&release));
+        let entry = entry.behind(entries.get(release));
         self.registry.put_blobs(&entry.put(text))?;
         self.tell_sbom(actor, &entry, if entry.replaced.is_empty() { "attached" } else { "replaced" });
         entries.insert(release.clone(), entry);
         drop(entries);
-        self.doubt_all(&release);
+        self.doubt_all(release);
         Ok(result)
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let release = Release { model: "P30".into(), firmware: "2.0".into() };
         let actor = Actor { name: "olga".into(), role: Role::Operator };
         let text = r#"{"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [{"name": "a"}]}"#;
-        let _ = hub.sbom_add(&actor, release.clone(), text, false, now).unwrap();
+        let _ = hub.sbom_add(&actor, &release, text, false, now).unwrap();
         assert_eq!(hub.sbom_export(&release).unwrap()["text"], text);
         let altered = text.replace("\"a\"", "\"b\"").into_bytes();
         hub.registry.put_blobs(&[RegistryOp::PutDocument { name: name_of(&release), bytes: altered }]).unwrap();
