@@ -11,6 +11,7 @@ mod foreign;
 mod inventory;
 mod ledger;
 mod mqtt;
+mod sbom;
 mod store;
 mod tls;
 mod topic;
@@ -20,6 +21,7 @@ pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, sign
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
+pub use sbom::sbom;
 pub use store::log_operations;
 pub use tls::tls_records;
 pub use topic::topic_filter;
@@ -52,4 +54,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_texts", ledger_texts),
     ("ledger_bundle", ledger_bundle),
     ("ledger_tail", ledger_tail),
+    ("sbom", sbom),
 ];

@@ -211,8 +211,8 @@ impl Hub {
                 self.identity_changed(&actor.name, &row, "fields changed");
                 Ok(Outcome::ok(identity_json(self, &row)))
             }
-            AdminRequest::DeviceList { page } => Ok(Outcome::ok(self.device_list(&page, now))),
-            AdminRequest::DeviceExport { page } => Ok(Outcome::ok(self.device_export(&page, now))),
+            AdminRequest::DeviceList { page } => self.device_list(&page, now).map(Outcome::ok),
+            AdminRequest::DeviceExport { page } => self.device_export(&page, now).map(Outcome::ok),
             AdminRequest::DeviceImport { file, update, dry_run } => {
                 self.device_import(actor, &file, update, dry_run, now).map(Outcome::ok)
             }
@@ -225,6 +225,16 @@ impl Hub {
             AdminRequest::DeviceDispose { name, statement } => {
                 self.dispose(actor, &name, &statement, now).map(Outcome::ok)
             }
+            AdminRequest::SbomAdd { release, text, dry_run } => {
+                self.sbom_add(actor, &release, &text, dry_run, now).map(Outcome::ok)
+            }
+            AdminRequest::SbomList => Ok(Outcome::ok(self.sbom_list())),
+            AdminRequest::SbomShow { release } => self.sbom_show(&release).map(Outcome::ok),
+            AdminRequest::SbomExport { release } => self.sbom_export(&release).map(Outcome::ok),
+            AdminRequest::SbomRemove { release, dry_run } => {
+                self.sbom_remove(actor, &release, dry_run).map(Outcome::ok)
+            }
+            AdminRequest::SbomFind { query } => self.sbom_find(&query).map(Outcome::ok),
             AdminRequest::EnrolmentRules => Ok(Outcome::ok(self.enrolment_rules())),
             AdminRequest::EnrolmentGroups => Ok(Outcome::ok(self.groups())),
             AdminRequest::EnrolmentGroupAdd { settings } => self.group_add(actor, *settings, now).map(Outcome::ok),
@@ -259,7 +269,7 @@ impl Hub {
         }
     }
 
-    /// Whether this actor may import lists: whether a request that is large enough for one is worth reading.
+    /// Whether this actor may import lists and attach SBOMs: whether a request that is large enough for one is worth reading.
     ///
     /// # Errors
     /// [`AdminError::Role`].
@@ -395,6 +405,7 @@ impl Hub {
         let row = self.registry.find(name)?;
         let mut result = identity_json(self, &row);
         result["silent"] = json!(self.is_silent(&row, self.wall_clock()));
+        result["composition"] = self.composition(&row)?;
         result["certificates"] = self.registry.credentials(row.id).iter().map(|row| credential_json(row)).collect();
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
         result["sessions"] = sessions

@@ -187,6 +187,7 @@ impl Hub {
         let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
+        let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
@@ -236,6 +237,7 @@ impl Hub {
             reports: crate::reports::Reports::default(),
             guests: crate::guests::Guests::default(),
             superseded: crate::superseded::Superseded::default(),
+            sboms,
             suspects: Mutex::default(),
             postures: crate::posture::Postures::default(),
             publication,

@@ -32,6 +32,7 @@ mod posture;
 mod registry;
 mod reports;
 mod revocation;
+pub mod sbom;
 mod strays;
 mod succession;
 mod superseded;
@@ -112,6 +113,7 @@ pub struct Hub {
     reports: reports::Reports,
     guests: guests::Guests,
     superseded: superseded::Superseded,
+    sboms: sbom::Catalogue,
     /// Who is to be quarantined.
     suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
@@ -406,6 +408,7 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.reports_ms, 1000) {
             self.flush_reports(now);
+            self.compare_reports();
         }
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
         if due(postures_ms, POSTURES_EVERY_MS) {

@@ -158,6 +158,7 @@ impl Hub {
         let high = |mark: &AtomicU64| mark.load(Relaxed);
         let admissions = &self.admissions;
         let journal = self.journal.stats();
+        let sboms = self.sboms.fill();
         let (retained_messages, retained_bytes) = {
             let retained = self.retained.read();
             (retained.len() as u64, retained.bytes() as u64)
@@ -251,6 +252,9 @@ impl Hub {
                 l.identities_pending_per_group as u64,
                 self.registry.pending_of_the_fullest_group() as u64,
             ),
+            row("sbom_bytes", l.sbom_bytes as u64, sboms.largest_bytes as u64),
+            row("sboms", l.sboms as u64, sboms.sboms as u64),
+            row("sbom_bytes_total", l.sbom_bytes_total as u64, sboms.bytes as u64),
             row("ocsp_answers_per_s", l.ocsp_answers_per_s.into(), self.publication.answers_in_use()),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
             row("bytes_per_s", l.bytes_per_s, bytes_now),

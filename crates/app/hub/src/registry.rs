@@ -31,7 +31,7 @@ use origin::Origins;
 use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
-pub(crate) use history::{ASKED, By, DISPOSAL, WIPE};
+pub(crate) use history::{ASKED, By, DISPOSAL, WIPE, Word};
 pub use naming::NamingError;
 pub(crate) use origin::{Admitted, Newcomer, Voucher};
 

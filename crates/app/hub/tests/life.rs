@@ -75,7 +75,7 @@ fn a_device_reports_its_firmware_and_nobody_elses() {
     // What is no report changes nothing, and neither does somebody else's.
     let refused = || bench.hub.events().count(EventKind::ReportRefused);
     assert_eq!(refused(), 0);
-    let long = format!(r#"{{"firmware": "{}"}}"#, "9".repeat(5000));
+    let long = format!(r#"{{"firmware": "{}"}}"#, "9".repeat(17_000));
     let text = format!(r#"{{"firmware": "{}"}}"#, "9".repeat(300));
     for (payload, count) in [(&b"2.4.0"[..], 1), (b"[]", 2), (b"{\"firmware\": 2}", 3), (b"", 4), (long.as_bytes(), 5)]
     {

@@ -323,6 +323,13 @@ section! {
         /// Devices that one enrolment group has brought and that have no certificate yet, waiting for consent or refused
         /// otherwise. One more is answered with 503. Those for which nothing waits go after an hour or two.
         identities_pending_per_group: usize = 1000, in 1..=1_000_000, "identities", reload, metered;
+        /// Largest SBOM. A larger one is not attached. Reading one takes several times as much memory.
+        sbom_bytes: usize = 4_194_304, in 1024..=16_777_216, "bytes", reload, metered;
+        /// SBOMs, one for each firmware version of a model. One more is not attached.
+        sboms: usize = 1000, in 0..=100_000, "SBOMs", reload, metered;
+        /// Bytes of all SBOMs together. One that would exceed it is not attached. A search reads all of them, and a start
+        /// checks their pages.
+        sbom_bytes_total: usize = 134_217_728, in 0..=17_179_869_184, "bytes", reload, metered;
         /// How long one provisioning session may last, waiting for consent included. Then it is ended with DISCONNECT 0xA0;
         /// the device connects anew and asks again with the same key.
         provisioning_session_s: u64 = 600, in 10..=86_400, "seconds", reload, metered;

@@ -101,6 +101,8 @@ kinds! {
     ApprovalAsked = "approval_asked" Info "Something waits for a second person's consent.",
     ApprovalAnswered = "approval_answered" Info "An operator consented to something that waited, or refused it.",
     ReportRefused = "report_refused" Warning "A device reported something about itself that cannot be understood.",
+    SbomChanged = "sbom_changed" Info "An operator attached, replaced or removed the SBOM of a firmware version.",
+    SbomDiffers = "sbom_differs" Warning "A device reports libraries that the SBOM of its firmware does not have.",
     EnrolmentRefused = "enrolment_refused" Warning "A certificate was asked for without entitlement, or for something that is not certified.",
     CloneSuspected = "clone_suspected" Warning "A certificate that has been renewed before was used or renewed again: two seem to hold one identity.",
     TwoPlaces = "two_places" Warning "A device connected while it was connected from another address.",

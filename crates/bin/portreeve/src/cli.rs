@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
-use crate::inventory::{Export, Import, List};
+use crate::{
+    firmware::FirmwareCommand,
+    inventory::{Export, Import, List},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,6 +82,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DeviceCommand,
     },
+    /// Know what firmware is made of, and which devices run it
+    Firmware {
+        #[command(subcommand)]
+        command: FirmwareCommand,
+    },
     /// Let makers of devices vouch for them, so that nobody has to register each
     Enrolment {
         #[command(subcommand)]
@@ -149,7 +157,7 @@ pub(crate) enum DeviceCommand {
     Renew(Renew),
     /// Identities, all or some
     #[command(
-        after_help = "Examples:\n  portreeve device list --group lamps --state pending\n  portreeve device list --kind gateway --unused 30d"
+        after_help = "Examples:\n  portreeve device list --group lamps --state pending\n  portreeve device list --kind gateway --unused 30d\n  portreeve device list --library openssl@3.0"
     )]
     List(List),
     /// Write identities to a file for a spreadsheet or a program

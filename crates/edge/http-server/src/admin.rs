@@ -36,7 +36,7 @@ pub const ADMIN_PATH: &str = "/admin/v1";
 
 /// Bytes of a request: a large set of policies fits.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// Bytes of a request that imports a list: the largest file, and as much again for what JSON escapes.
+/// Bytes of a request that imports a list or attaches an SBOM: the largest file, and as much again for what JSON escapes.
 const IMPORT_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + 4096;
 /// Requests of that size at once, for each is in memory as a whole.
 const IMPORTS_MAX: usize = 1;
@@ -206,8 +206,10 @@ fn answer(
             }
         };
         let answer = match read(request, IMPORT_BYTES_MAX).await {
-            Ok(request @ AdminRequest::DeviceImport { .. }) => administer(hub, &rooms, actor, request).await,
-            Ok(_) => too_large(&format!("only an import may have more than {BODY_BYTES_MAX} bytes")),
+            Ok(request @ (AdminRequest::DeviceImport { .. } | AdminRequest::SbomAdd { .. })) => {
+                administer(hub, &rooms, actor, request).await
+            }
+            Ok(_) => too_large(&format!("only an import or an SBOM may have more than {BODY_BYTES_MAX} bytes")),
             Err(answer) => answer,
         };
         drop(place);

@@ -217,6 +217,7 @@ pub fn registry_store<S: RegistryStore, O: FnMut() -> S>(mut place: impl FnMut()
     a_spent_key_is_never_certified_again(place());
     an_identity_goes_with_its_name_and_its_changes(place());
     changes_are_kept_in_order_and_within_their_bound(place());
+    documents_are_read_one_by_one(place());
     registry_equals_the_model(place());
 }
 
@@ -341,6 +342,24 @@ fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: 
     assert_eq!((kept.len(), &kept[0]), (CHANGES_PER_IDENTITY_MAX, &change(3)));
     assert_eq!(kept.last(), Some(&change(CHANGES_PER_IDENTITY_MAX + 2)));
     assert_eq!(done(store.history(other)), [change(0)]);
+}
+
+fn documents_are_read_one_by_one<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let put = |name: &str, byte| RegistryOp::PutDocument { name: name.into(), bytes: vec![byte; 5_000_000] };
+    let delete = |name: &str| RegistryOp::DeleteDocument { name: name.into() };
+    let store = open();
+    assert_eq!(done(store.document("a")), None);
+    done(store.commit(&[put("a", 1), put("b", 2), delete("never was")]));
+    let refused = [delete("a"), RegistryOp::PutIdentity(identity(1, "c")), RegistryOp::PutIdentity(identity(2, "c"))];
+    assert_conflict(&store.commit(&refused), "with a document");
+    drop(store);
+    let store = open();
+    assert_eq!(done(store.load()), RegistryContents::default(), "a start reads none");
+    assert_eq!(done(store.document("a")), Some(vec![1; 5_000_000]));
+    done(store.commit(&[put("b", 3), delete("a"), RegistryOp::PutBlob { name: "a".into(), bytes: vec![9] }]));
+    drop(store);
+    let store = open();
+    assert_eq!((done(store.document("a")), done(store.document("b"))), (None, Some(vec![3; 5_000_000])));
 }
 
 fn registry_equals_the_model<S: RegistryStore>(mut open: impl FnMut() -> S) {

@@ -62,6 +62,12 @@ pub trait RegistryStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Corrupt`] when a row cannot be read.
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError>;
+
+    /// A document, if there is one of this name. They are not part of [`Self::load`]: all of them together may be large.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it cannot be read.
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
 /// Sessions and everything that belongs to them.
@@ -97,6 +103,10 @@ impl<S: RegistryStore + ?Sized> RegistryStore for Arc<S> {
 
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
         (**self).history(identity)
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).document(name)
     }
 
     fn commit(&self, ops: &[RegistryOp]) -> Result<(), StoreError> {

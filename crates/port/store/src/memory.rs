@@ -26,6 +26,7 @@ struct Registry {
     spent: BTreeSet<SpentKey>,
     blobs: BTreeMap<String, Vec<u8>>,
     changes: BTreeMap<IdentityId, VecDeque<ChangeRow>>,
+    documents: BTreeMap<String, Vec<u8>>,
 }
 
 impl Registry {
@@ -63,6 +64,12 @@ impl Registry {
             }
             RegistryOp::DeleteBlob { name } => {
                 self.blobs.remove(name);
+            }
+            RegistryOp::PutDocument { name, bytes } => {
+                self.documents.insert(name.clone(), bytes.clone());
+            }
+            RegistryOp::DeleteDocument { name } => {
+                self.documents.remove(name);
             }
         }
         Ok(())
@@ -104,6 +111,10 @@ impl RegistryStore for MemoryRegistry {
 
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
         Ok(self.0.lock().changes.get(&identity).map(|changes| changes.iter().cloned().collect()).unwrap_or_default())
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.lock().documents.get(name).cloned())
     }
 }
 

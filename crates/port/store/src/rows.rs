@@ -129,6 +129,18 @@ pub enum RegistryOp {
         /// Its name.
         name: String,
     },
+    /// Adds or replaces a named document: like a blob, but read when somebody asks for it and not at every start.
+    PutDocument {
+        /// Its name.
+        name: String,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// Removes a document; nothing happens if there is none.
+    DeleteDocument {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Everything in the registry: identities by id, credentials by key, spent keys, blobs by name.

@@ -19,6 +19,8 @@ const SPENT: TableDefinition<'_, u128, ()> = TableDefinition::new("spent_keys");
 /// Changes by whose they are and in their order.
 const CHANGES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("changes");
 const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
+/// What is not read at the start.
+const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
 /// The registry in a redb file.
 pub struct RedbRegistry(RedbFile);
@@ -30,6 +32,7 @@ struct Tables<'txn> {
     spent: Table<'txn, u128, ()>,
     blobs: Table<'txn, &'static str, &'static [u8]>,
     changes: Table<'txn, (u128, u64), &'static [u8]>,
+    documents: Table<'txn, &'static str, &'static [u8]>,
     row: Vec<u8>,
 }
 
@@ -42,6 +45,7 @@ impl<'txn> Tables<'txn> {
             spent: transaction.open_table(SPENT)?,
             blobs: transaction.open_table(BLOBS)?,
             changes: transaction.open_table(CHANGES)?,
+            documents: transaction.open_table(DOCUMENTS)?,
             row: Vec::new(),
         })
     }
@@ -63,6 +67,14 @@ impl<'txn> Tables<'txn> {
             }
             RegistryOp::DeleteBlob { name } => {
                 self.blobs.remove(name.as_str())?;
+                Ok(())
+            }
+            RegistryOp::PutDocument { name, bytes } => {
+                self.documents.insert(name.as_str(), bytes.as_slice())?;
+                Ok(())
+            }
+            RegistryOp::DeleteDocument { name } => {
+                self.documents.remove(name.as_str())?;
                 Ok(())
             }
         }
@@ -172,6 +184,13 @@ impl RegistryStore for RedbRegistry {
             };
             let rows = table.range((id, 0)..=(id, u64::MAX))?;
             rows.map(|entry| decode(&self.0, "changes", identity, entry?.1.value())).collect()
+        })
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.read(|transaction| {
+            let table = transaction.open_table(DOCUMENTS)?;
+            Ok(table.get(name)?.map(|found| found.value().to_vec()))
         })
     }
 }
