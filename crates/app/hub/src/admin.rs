@@ -22,7 +22,7 @@ pub use request::{AdminRequest, Source};
 
 use request::{Need, permits};
 
-use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::By};
+use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::By, withdrawal::Wanted};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -228,6 +228,14 @@ impl Hub {
             }
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
+            AdminRequest::RootRotate { at_once, dry_run } => {
+                self.root_rotate(actor, at_once, dry_run, now).map(Outcome::ok)
+            }
+            AdminRequest::TrustRotate { dry_run } => self.trust_rotate(actor, dry_run, now).map(Outcome::ok),
+            AdminRequest::CaRevoke { name, reason, enrol_anew, dry_run } => {
+                let wanted = Wanted { name: &name, reason: &reason, enrol_anew, dry_run };
+                self.ca_revoke(actor, &wanted, now).map(Outcome::ok)
+            }
             AdminRequest::CaRequest { ca } => self.ca_request(ca).map(Outcome::ok),
             AdminRequest::CaImport { certificate_pem, dry_run } => {
                 self.ca_import(actor, &certificate_pem, dry_run, now).map(Outcome::ok)

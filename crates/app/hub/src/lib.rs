@@ -30,9 +30,11 @@ mod posture;
 mod registry;
 mod reports;
 mod revocation;
+mod roots;
 mod strays;
 mod succession;
 mod trust;
+mod withdrawal;
 
 use std::{
     collections::BTreeSet,

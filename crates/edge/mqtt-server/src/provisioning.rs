@@ -132,7 +132,7 @@ impl Service {
         // Whoever comes with a certificate is heard as long as that is good.
         let left_ms = identity.as_ref().map(|identity| identity.not_after().0.saturating_sub(began.wall.0));
         let bounds = self.bounds(left_ms.unwrap_or(u64::MAX));
-        let presented = Presented::new(identity, stream.peer_chain(), peer.address);
+        let presented = self.hub.presented(identity, stream.peer_chain(), peer.address, began.wall);
         let session = Session::new(bounds, unused_client_id(), began.mono_ms);
         let (evicted, no_more) = (slot.evicted(), self.no_more);
         let mut conversation = Conversation { hub: self.hub, presented, stream, session, input: Vec::new() };

@@ -118,6 +118,8 @@ pub(crate) struct LinkSlot {
     /// Set while the connection sleeps; taken by whoever wakes it.
     pub(crate) waker: Option<Waker>,
     pub(crate) close: Option<Close>,
+    /// The number of the CA that issued the client's certificate.
+    pub(crate) issuer: u32,
 }
 
 /// Why the hub ends a connection.
