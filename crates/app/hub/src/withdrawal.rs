@@ -137,7 +137,8 @@ impl Hub {
     /// The list of a root, in DER, as it was made last.
     pub(crate) fn root_list(&self, name: &str) -> Option<Vec<u8>> {
         let number = number_in_series(CaRole::Root.as_str(), name)?;
-        fs::read(self.pki().join(CaName { role: CaRole::Root, number }.list_file())).ok()
+        let pem = fs::read(self.pki().join(CaName { role: CaRole::Root, number }.list_file())).ok()?;
+        pem::parse(pem).ok().map(pem::Pem::into_contents)
     }
 
     /// Takes a list that a root has signed where its key is.
@@ -157,7 +158,7 @@ impl Hub {
             };
             expect_takeable(&pki, name, certificate, &list, now)?;
             if !dry_run {
-                write_file(&pki.join(name.list_file()), &list.der)?;
+                write_file(&pki.join(name.list_file()), list.to_pem().as_bytes())?;
             }
             return Ok(json!({ "list": name.to_string(), "not_after_ms": list.next_update.0, "dry_run": dry_run }));
         }
@@ -216,7 +217,7 @@ pub(crate) fn write_root_list(pki: &Path, root: &CaSigner<'_>, name: CaName, now
     let number = present.map_or(0, |present| present.number).saturating_add(1).max(now.seconds());
     let revoked = withdrawn_by(pki, root.certificate());
     let draft = CrlDraft { number, this_update: now, lifetime: ROOT_CRL_LIFETIME, revoked: &revoked };
-    write_file(&file, &root.crl(&draft)?.der)
+    write_file(&file, root.crl(&draft)?.pem.as_bytes())
 }
 
 /// What this root has certified, and what was withdrawn.

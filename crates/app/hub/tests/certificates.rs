@@ -459,8 +459,7 @@ fn a_stolen_ca_is_withdrawn_at_once() {
     assert!(client.is_over());
     assert!(Wire::open(&bench, &old).is_err() && bench.hub.authenticate(&leaf_of(&old)).is_err());
     // Whoever was let in a moment before does not begin a session any more.
-    let mut late = bench.connect(&identity, connect("lamp-1"));
-    late.recv(&bench);
+    let (late, _) = bench.try_connect(&identity, connect("lamp-1"));
     assert!(late.is_over());
     assert_eq!(bench.count(EventKind::CaWithdrawn), 1);
     assert!(revoke(&bench, "devices", false).is_err(), "once");

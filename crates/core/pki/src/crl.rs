@@ -115,6 +115,12 @@ pub struct RootCrl {
 }
 
 impl RootCrl {
+    /// The same in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::encode(&pem::Pem::new("X509 CRL", self.der.clone()))
+    }
+
     /// Reads a list, PEM or DER, that may have been made elsewhere, and checks that this root has signed it.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ pub fn import_root(
     if !root.extended_key_usage().is_ok_and(|usage| usage.is_none()) {
         return refuse("it is confined to some purpose");
     }
-    if !has_key_identifier(&root) {
+    if key_identifier(&root).is_none() {
         return Err(IssuingRefusal::NoKeyIdentifier);
     }
     SubjectPublicKey::from_spki_der(root.public_key().raw)?;
@@ -218,6 +218,10 @@ pub fn import_cross(
         cross.is_ca() && cross.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign());
     if !may_certify {
         return Err(IssuingRefusal::NotSuccessor("it needs CA:TRUE and keyCertSign"));
+    }
+    // By that the CAs below the root name who has issued them, and verifiers look for it.
+    if key_identifier(&cross) != key_identifier(&root) {
+        return Err(IssuingRefusal::NotSuccessor("its subject key identifier is not that of the root"));
     }
     let span = (cross.validity().not_before.timestamp(), cross.validity().not_after.timestamp());
     if now.seconds() < timestamp(span.0) || now.seconds() >= timestamp(span.1) {
@@ -274,12 +278,14 @@ fn check_extensions(ca: &X509Certificate<'_>, purpose: Purpose) -> Result<(), Is
     if !ca.extended_key_usage().ok().flatten().is_some_and(|usage| purpose.is_exactly(usage.value)) {
         return Err(IssuingRefusal::OtherPurpose);
     }
-    if has_key_identifier(ca) { Ok(()) } else { Err(IssuingRefusal::NoKeyIdentifier) }
+    key_identifier(ca).map(drop).ok_or(IssuingRefusal::NoKeyIdentifier)
 }
 
-fn has_key_identifier(ca: &X509Certificate<'_>) -> bool {
-    let is_key_id = |parsed: &ParsedExtension<'_>| matches!(parsed, ParsedExtension::SubjectKeyIdentifier(_));
-    ca.iter_extensions().any(|extension| is_key_id(extension.parsed_extension()))
+fn key_identifier<'a>(ca: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
+    ca.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
+        _ => None,
+    })
 }
 
 /// Whether the certificate is anything but DER in its one form.

@@ -225,7 +225,11 @@ fn the_cas_are_confined() {
     let (_, issued) = device(&made);
     let root = pem::parse(made.trust_pem()).unwrap();
     let root = X509Certificate::from_der(root.contents()).unwrap().1;
-    assert_eq!(root.basic_constraints().unwrap().unwrap().value.path_len_constraint, None, "roots that follow stand below it");
+    assert_eq!(
+        root.basic_constraints().unwrap().unwrap().value.path_len_constraint,
+        None,
+        "roots that follow stand below it"
+    );
     assert!(root.subject().to_string().starts_with("CN=Portreeve root "));
     let issuing = X509Certificate::from_der(&issued.chain_der[1]).unwrap().1;
     let constraints = issuing.basic_constraints().unwrap().unwrap();

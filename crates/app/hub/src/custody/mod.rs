@@ -5,7 +5,7 @@
 //! *Invariants*
 //! - Passphrase and PIN are read once, before the process confines itself, and never from an argument or the environment.
 //! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere,
-//!   but for the moment in which it certifies a new issuing CA.
+//!   but for the moment in which it certifies a new issuing CA or another root, or signs its list.
 //! - The listeners sign in every handshake, so their key is in memory wherever the others are; it is sealed when they are.
 
 mod offline;
