@@ -194,7 +194,7 @@ fn keys_move_between_sealed_and_plain_files() {
     let next = ["--set", "keys.custody=sealed", "--set", "keys.passphrase_file=next"];
     refused(&place.run(&[&["ca", "custody", "--to", "file"][..], &SEALED].concat()), 2, &["wrong passphrase"]);
     place.ok(&[&["ca", "custody", "--to", "file"][..], &next].concat());
-    assert_eq!(open_keys(&place).len(), 4);
+    assert_eq!(open_keys(&place).len(), 6);
     let refusal = place.fails_to_serve(&next);
     refused(&refusal, 2, &["is not sealed", "ca custody --to sealed"]);
     let hub = place.serve(&[]);
