@@ -6,7 +6,6 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PublicKeyData, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::{CertificateDer, DnsName};
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate,
@@ -15,8 +14,8 @@ use x509_parser::{
 };
 
 use crate::{
-    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, issuing::IMPORT_WITHIN,
-    leaf::IDENTITY_URN, signer::signature_algorithm,
+    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, Withdrawal,
+    issuing::IMPORT_WITHIN, leaf::IDENTITY_URN, signer::signature_algorithm,
 };
 
 /// Lifetime of a device certificate unless the operator says otherwise.
@@ -272,25 +271,6 @@ impl Issued {
             not_before: validity.not_before(),
             not_after: validity.not_after(),
         }
-    }
-}
-
-/// That a CA was withdrawn before its end, because its key is no longer its owner's alone. Kept beside its certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Withdrawal {
-    /// When, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// Whether those who hold a key that the registry knows may have it certified anew by the next CA. The thief of a CA's key
-    /// holds none: his certificates are for keys that nobody has registered.
-    pub known_may_renew: bool,
-}
-
-impl Withdrawal {
-    fn read(name: CaName, lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>) -> Result<Option<Self>, PkiError> {
-        let Some(bytes) = lookup(&name.withdrawal_file()) else { return Ok(None) };
-        let bad = |_| PkiError::BadFile { file: name.withdrawal_file(), reason: "it is not a withdrawal" };
-        serde_json::from_slice(&bytes).map(Some).map_err(bad)
     }
 }
 
