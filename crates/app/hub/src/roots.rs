@@ -178,6 +178,10 @@ impl Hub {
         // Those that cannot be made now, for want of the root's key, the clock asks for.
         let made = |ca| self.rotate(ca, &actor.name, now).err().map(|error| error.to_string());
         let problems: Vec<_> = IssuingCa::ALL.into_iter().filter(|_| !dry_run).filter_map(made).collect();
+        if !dry_run {
+            let _reconfiguring = self.reconfiguring.lock();
+            self.serve_certificate(&self.config(), now)?;
+        }
         Ok(json!({ "root": newest.to_string(), "from_ms": now.0, "problems": problems, "dry_run": dry_run }))
     }
 }
