@@ -9,8 +9,8 @@ use base64::{
 use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use portreeve_pki::{
     AllowList, CaSigner, CertificateStatus, ChallengeRule, CsrPolicy, CsrRefusal, EstResponse, KeyKind, Maker,
-    OcspResponder, SubjectPublicKey, SubjectRule, TrustBundle, audit_device_key, audit_key, ocsp_request_from_path,
-    read_csr, read_enrol_body, read_est_certificates,
+    OcspResponder, RootCrl, SubjectPublicKey, SubjectRule, TrustBundle, audit_device_key, audit_key, import_cross,
+    import_root, leaf_facts, ocsp_request_from_path, read_csr, read_enrol_body, read_est_certificates,
 };
 use portreeve_types::UnixMillis;
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SigningKey};
@@ -147,6 +147,26 @@ pub fn trust_bundle(bytes: &[u8]) {
     let again = bundle.seal(&SIGNER.0).map(|document| TrustBundle::open(document.as_bytes(), signers, None));
     assert_eq!(again, Ok(Ok(bundle.clone())));
     assert!(bundle.successor(document.as_bytes(), None).is_err(), "a bundle does not succeed itself");
+    let twice = format!("{document}\n{document}");
+    assert!(bundle.successor(twice.as_bytes(), None).is_err(), "nor behind a link");
+}
+
+#[allow(clippy::expect_used)] // as above
+static ROOT: LazyLock<CertificateDer<'static>> = LazyLock::new(|| {
+    let pem = include_bytes!("../corpus/root_material/root.pem");
+    let read = portreeve_tls::certificates_from_pem("root.pem", pem).expect("PEM");
+    read.into_iter().next().expect("a certificate")
+});
+
+/// What a root has signed elsewhere, as an operator brings it: another root, a cross-certificate, a list.
+pub fn root_material(bytes: &[u8]) {
+    let root = &ROOT;
+    if let Ok(next) = import_root(bytes, std::slice::from_ref(root), NOW) {
+        assert!(leaf_facts(&next).is_ok() && import_cross(&next, &next, root, NOW).is_err());
+    }
+    if let Ok(list) = RootCrl::read(bytes, root) {
+        assert_eq!(RootCrl::read(list.to_pem().as_bytes(), root), Ok(list));
+    }
 }
 
 /// A JWS of this type with this content.

@@ -16,7 +16,9 @@ mod store;
 mod tls;
 mod topic;
 
-pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, trust_bundle};
+pub use enrolment::{
+    allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, root_material, trust_bundle,
+};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
@@ -55,4 +57,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_bundle", ledger_bundle),
     ("ledger_tail", ledger_tail),
     ("sbom", sbom),
+    ("root_material", root_material),
 ];

@@ -22,7 +22,7 @@ pub use request::{AdminRequest, Source};
 
 use request::{Need, permits};
 
-use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::By};
+use crate::{Close, Fields, Hub, Registry, RegistryError, broker::Session, registry::By, withdrawal::Wanted};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -68,6 +68,8 @@ pub struct Bundle {
     pub cert_pem: String,
     /// `key.pem`: PKCS #8, private.
     pub key_pem: String,
+    /// `trust.jws`: the roots and the hub's keys, present and next (ISVS-4.1.6).
+    pub trust_jws: String,
 }
 
 /// The answer to a request.
@@ -261,6 +263,14 @@ impl Hub {
             }
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
+            AdminRequest::RootRotate { at_once, dry_run } => {
+                self.root_rotate(actor, at_once, dry_run, now).map(Outcome::ok)
+            }
+            AdminRequest::TrustRotate { dry_run } => self.trust_rotate(actor, dry_run, now).map(Outcome::ok),
+            AdminRequest::CaRevoke { name, reason, enrol_anew, dry_run } => {
+                let wanted = Wanted { name: &name, reason: &reason, enrol_anew, dry_run };
+                self.ca_revoke(actor, &wanted, now).map(Outcome::ok)
+            }
             AdminRequest::CaRequest { ca } => self.ca_request(ca).map(Outcome::ok),
             AdminRequest::CaImport { certificate_pem, dry_run } => {
                 self.ca_import(actor, &certificate_pem, dry_run, now).map(Outcome::ok)
@@ -335,11 +345,14 @@ impl Hub {
         bundle: Option<Option<u32>>,
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
+        // First, for it has a commit of its own.
+        let trust = bundle.map(|_| self.trust_bundle(now)).transpose()?.unwrap_or_default();
+        let trust_jws = String::from_utf8_lossy(&trust);
         // Identity and certificate in one commit: a name without a certificate would be of no use to anybody.
         let mut made = None;
         let row = self.registry.add(name, kind, fields, actor.at(now), |row| {
             let Some(days) = bundle else { return Ok(None) };
-            let (issued, bundle) = self.issue_bundle(row, days, now)?;
+            let (issued, bundle) = self.issue_bundle(row, days, &trust_jws, now)?;
             made = Some((hex::encode(&issued.serial), bundle));
             Ok::<_, AdminError>(Some(issued))
         });
@@ -364,6 +377,7 @@ impl Hub {
         &self,
         row: &IdentityRow,
         days: Option<u32>,
+        trust_jws: &str,
         now: UnixMillis,
     ) -> Result<(Issued, Bundle), AdminError> {
         let lifetime = days.map_or(DEVICE_LIFETIME_DEFAULT, |days| Duration::from_secs(u64::from(days) * 86_400));
@@ -380,6 +394,7 @@ impl Hub {
             ca_pem: self.authority.load().trust_pem(),
             cert_pem: issued.chain_pem.clone(),
             key_pem: key.pkcs8_pem.to_string(),
+            trust_jws: trust_jws.to_owned(),
         };
         Ok((issued, bundle))
     }

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::{Config, DeviceKey, Enrolment};
 use portreeve_events::Events;
-use portreeve_pki::{Authority, CaName, IssuingRefusal, PkiError};
+use portreeve_pki::{Authority, CaName, CaRole, CaSigner, IssuingRefusal, PkiError};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
 use portreeve_tls::{ClientKeys, ServerTls, TlsError};
@@ -35,6 +35,7 @@ use crate::{
     gate_of,
     key_duties::KeyDuties,
     limits, listener, policies, succession,
+    withdrawal::write_root_list,
 };
 
 /// Why a hub cannot be opened, or its CAs not be replaced. Each says what to do; nothing was half-created.
@@ -71,12 +72,14 @@ pub enum OpenError {
     },
     /// An issuing CA cannot be followed by another here.
     #[error(
-        "the root's key is not here, which has to sign: copy root.key back into {}, or have {ca} signed where it is: `portreeve ca request {ca}`, then `portreeve ca import FILE`",
+        "the root's key is not here, which has to sign: copy {root}.key back into {}, or have {what} signed where it is: `portreeve ca request` and `portreeve ca import`, as OPERATIONS.md shows",
         pki.display()
     )]
     NoRootKey {
-        /// The issuing CA.
-        ca: &'static str,
+        /// The root.
+        root: CaName,
+        /// The issuing CA, or what else is to be signed.
+        what: &'static str,
         /// Where the key belongs.
         pki: PathBuf,
     },
@@ -142,6 +145,12 @@ impl Prepared {
     }
 }
 
+impl From<PkiError> for OpenError {
+    fn from(error: PkiError) -> Self {
+        Self::Issuing(error.into())
+    }
+}
+
 impl Hub {
     /// Makes the data directory if there is none, or checks that it is one, and finds the way to the keys, for which it
     /// may ask on the terminal. [`Hub::open`] does the same first. Apart from it, because a process that confines itself to
@@ -192,6 +201,7 @@ impl Hub {
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
+        registry.set_withdrawn(authority.withdrawn());
         let tls = ServerTls::new(
             &authority.device_anchors(),
             hub_credentials,
@@ -346,8 +356,10 @@ fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<New
     private.create(draft).map_err(io_error("create", draft))?;
     private.create(&pki).map_err(io_error("create", &pki))?;
     let (new_keys, root, issuing) = keys.ring(&pki)?.create()?;
-    let authority = Authority::establish(now, &*root, issuing);
-    let authority = authority.map_err(|source| OpenError::Pki { path: pki.clone(), source })?;
+    let failed = |source| OpenError::Pki { path: pki.clone(), source };
+    let authority = Authority::establish(now, &*root, issuing).map_err(failed)?;
+    let root = CaSigner::new(authority.root_certificate().clone(), &*root).map_err(failed)?;
+    write_root_list(&pki, &root, CaRole::Root.first(), now)?;
     for (name, certificate) in authority.certificates() {
         write_file(&pki.join(name.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
     }

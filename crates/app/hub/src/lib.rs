@@ -32,11 +32,13 @@ mod posture;
 mod registry;
 mod reports;
 mod revocation;
+mod roots;
 pub mod sbom;
 mod strays;
 mod succession;
 mod superseded;
 mod trust;
+mod withdrawal;
 
 use std::{
     collections::BTreeSet,

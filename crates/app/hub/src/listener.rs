@@ -49,7 +49,7 @@ impl Hub {
     /// the new one; sessions go on.
     pub(crate) fn keep_certificate_young(&self, retry: &mut Retry, now: Now) {
         let chain = self.tls.certificate();
-        let is_of_ca = chain.get(1) == Some(self.authority.load().hub_certificate());
+        let is_of_ca = chain.get(1..) == Some(&above(&self.authority.load()));
         if is_of_ca && is_young(&chain, now.wall) || !retry.is_due(now.mono_ms) {
             return;
         }
@@ -103,6 +103,7 @@ pub(crate) fn certificate(
         (Some(key), Some((chain, _))) if is_young => {
             let is_worded_so = fs::read_to_string(pki.join(NAMES)).is_ok_and(|names| names == wanted);
             if is_worded_so && chain.get(1) == Some(authority.hub_certificate()) {
+                let chain = chain.into_iter().take(1).chain(above(authority)).collect();
                 return Ok(HeldCredentials { chain, key: Arc::new(key) });
             }
             key
@@ -118,7 +119,13 @@ pub(crate) fn certificate(
     if let Err(error) = keys.retire_listener_keys(&key) {
         tracing::warn!(%error, "the listeners' former key was not ended; the next renewal does it");
     }
-    Ok(HeldCredentials { chain: issued.chain_der, key: Arc::new(key) })
+    let chain = issued.chain_der.into_iter().take(1).chain(above(authority)).collect();
+    Ok(HeldCredentials { chain, key: Arc::new(key) })
+}
+
+/// What is sent behind the leaf: the CA that issued it, and what the roots before the present one have certified of that.
+fn above(authority: &Authority) -> Vec<CertificateDer<'static>> {
+    [authority.hub_certificate().clone()].into_iter().chain(authority.cross_certificates()).collect()
 }
 
 /// `localhost`, the loopback addresses, the host's name, and `hub.names`.

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Inventory;
-use portreeve_pki::{Generation, Issued, LeafFacts};
+use portreeve_pki::{Generation, Issued, LeafFacts, Withdrawal};
 use portreeve_policy::{Posture, Subject};
 use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, SpentKey, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
@@ -147,6 +147,8 @@ impl Fields {
 pub struct DeviceIdentity {
     row: Arc<IdentityRow>,
     generation: Generation,
+    /// The number of the CA that issued its certificate.
+    issuer: u32,
     not_after: UnixMillis,
 }
 
@@ -174,6 +176,11 @@ impl DeviceIdentity {
         self.generation
     }
 
+    /// The number of the CA that issued it.
+    pub(crate) fn issuer(&self) -> u32 {
+        self.issuer
+    }
+
     /// End of its certificate's validity; its sessions end then.
     #[must_use]
     pub fn not_after(&self) -> UnixMillis {
@@ -196,6 +203,8 @@ struct State {
     newest_used: HashMap<IdentityId, Generation>,
     serials: HashMap<SerialKey, KeyHash>,
     origins: Origins,
+    /// CAs that were withdrawn, by their numbers: what they issued is of no use but to have its key certified anew.
+    withdrawn: BTreeMap<u32, Withdrawal>,
 }
 
 impl State {
@@ -209,6 +218,34 @@ impl State {
         }
         self.names.insert(row.name.clone(), row.id);
         self.identities.insert(row.id, row);
+    }
+
+    /// The registered holder of a certificate, whoever issued it.
+    fn holder(&self, leaf: &LeafFacts) -> Result<DeviceIdentity, GateRefusal> {
+        let refuse = |identity, reason| Err(GateRefusal { identity, reason });
+        let Some(credential) = self.credentials.get(&leaf.key) else { return refuse(leaf.identity, "unknown-key") };
+        let identity = Some(credential.identity);
+        let Some(row) = self.identities.get(&credential.identity) else { return refuse(identity, "unknown-identity") };
+        // One whose identity is out of service altogether says nothing about copies of it.
+        if row.state.may_connect() && self.is_superseded(credential) {
+            return refuse(identity, SUPERSEDED);
+        }
+        if credential.revoked.is_some() {
+            return refuse(identity, "revoked");
+        }
+        // Of a certificate that the registry did not see made, as by the thief of a CA's key, nothing counts.
+        let is_registered = leaf.serial == credential.serial && leaf.not_after == credential.not_after;
+        if leaf.identity != identity || !is_registered {
+            return refuse(identity, "certificate-not-registered");
+        }
+        match row.state {
+            // What a quarantined one may do, policy knows.
+            state if state.may_connect() => {
+                let (generation, issuer) = (enrolment::generation(credential), credential.issuer);
+                Ok(DeviceIdentity { row: Arc::clone(row), generation, issuer, not_after: leaf.not_after })
+            }
+            other => refuse(identity, other.as_str()),
+        }
     }
 
     fn put_credential(&mut self, row: CredentialRow) {
@@ -317,29 +354,37 @@ impl Registry {
     /// # Errors
     /// A fixed word for the log: `unknown-key`, `revoked`, or the state that is not active.
     pub fn authenticate(&self, leaf: &LeafFacts) -> Result<DeviceIdentity, GateRefusal> {
-        let state = self.state.read();
-        let refuse = |identity, reason| Err(GateRefusal { identity, reason });
-        let Some(credential) = state.credentials.get(&leaf.key) else { return refuse(leaf.identity, "unknown-key") };
-        let identity = Some(credential.identity);
-        let Some(row) = state.identities.get(&credential.identity) else { return refuse(identity, "unknown-identity") };
-        // One whose identity is out of service altogether says nothing about copies of it.
-        if row.state.may_connect() && state.is_superseded(credential) {
-            return refuse(identity, SUPERSEDED);
+        let identity = self.state.read().holder(leaf)?;
+        match self.withdrawal_of(identity.issuer) {
+            None => Ok(identity),
+            Some(_) => Err(GateRefusal { identity: Some(identity.id()), reason: "issuer-withdrawn" }),
         }
-        if credential.revoked.is_some() {
-            return refuse(identity, "revoked");
-        }
-        if leaf.identity != identity || leaf.serial != credential.serial {
-            return refuse(identity, "certificate-not-registered");
-        }
-        match row.state {
-            // What a quarantined one may do, policy knows.
-            state if state.may_connect() => {
-                let generation = enrolment::generation(credential);
-                Ok(DeviceIdentity { row: Arc::clone(row), generation, not_after: leaf.not_after })
-            }
-            other => refuse(identity, other.as_str()),
-        }
+    }
+
+    /// Whose certificate of a withdrawn CA this is, if its key may be certified anew. That the key is held is for the
+    /// handshake to show; what the CA's signature said is said by the registry, which knows key, serial number and end.
+    pub(crate) fn returning(&self, leaf: &LeafFacts, now: UnixMillis) -> Option<DeviceIdentity> {
+        let identity = self.state.read().holder(leaf).ok()?;
+        let withdrawal = self.withdrawal_of(identity.issuer)?;
+        let in_time = leaf.not_before <= now && now < leaf.not_after;
+        (withdrawal.known_may_renew && in_time).then_some(identity)
+    }
+
+    /// Whether the CA of this number was withdrawn, and how.
+    pub(crate) fn withdrawal_of(&self, issuer: u32) -> Option<Withdrawal> {
+        self.state.read().withdrawn.get(&issuer).copied()
+    }
+
+    /// From now on certificates of this CA admit nobody.
+    pub(crate) fn refuse_issued_by(&self, issuer: u32, withdrawal: Withdrawal) {
+        self.state.write().withdrawn.insert(issuer, withdrawal);
+        self.raise_revision();
+    }
+
+    /// The CAs whose certificates admit nobody.
+    pub(crate) fn set_withdrawn(&self, withdrawn: BTreeMap<u32, Withdrawal>) {
+        self.state.write().withdrawn = withdrawn;
+        self.raise_revision();
     }
 
     /// Registers an identity. `certify` may issue its first certificate, which is stored in the same commit: an operator
@@ -556,6 +601,7 @@ fn credential(identity: IdentityId, issued: &Issued, now: UnixMillis) -> Credent
         key: issued.key,
         identity,
         serial: issued.serial.clone(),
+        issuer: issued.issuer,
         not_before: issued.not_before,
         not_after: issued.not_after,
         issued: now,

@@ -1,8 +1,8 @@
 //! Revocation, published: a list (RFC 5280 §5) and answers to single questions (RFC 6960) for relying parties other than
 //! this hub, which asks its registry.
 //!
-//! Each CA that issues or has issued to devices has a list of its own, under its own name, and answers for itself. The
-//! lists hold the serial numbers of all of them: these are random, so that none stands for two certificates.
+//! Each CA that issues or has issued to devices has a list of its own, under its own name, with what it has issued, and
+//! answers for itself. What a root has withdrawn is on the root's list, which is made where its key is.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -72,20 +72,28 @@ impl Publication {
 impl Hub {
     /// The CA that issues to devices, which writes into its certificates where revocation is published.
     pub(crate) fn device_ca<'a>(&self, authority: &'a Authority) -> Result<CaSigner<'a>, PkiError> {
-        let config = self.config();
-        let crl = url_of(&config.revocation.crl_url, authority.name_of(CaRole::Devices).number);
-        let [crl, ocsp] =
-            [&crl, &config.revocation.ocsp_url].map(|url| Some(url.as_str()).filter(|url| !url.is_empty()));
-        authority.device_ca()?.publishing(crl, ocsp)
+        self.device_ca_of(authority, authority.name_of(CaRole::Devices).number)
     }
 
-    /// A list of the certificates of devices that are not to be relied on, in DER, signed by the CA of this name: `devices`,
-    /// `devices-2` and so on. What was changed a second ago is in it.
+    /// The same, or the CA of this number, which did before: to make a certificate of it once more.
+    pub(crate) fn device_ca_of<'a>(&self, authority: &'a Authority, number: u32) -> Result<CaSigner<'a>, PkiError> {
+        let (config, signer) = (self.config(), authority.device_ca_of(number)?);
+        let crl = url_of(&config.revocation.crl_url, signer.number());
+        let [crl, ocsp] =
+            [&crl, &config.revocation.ocsp_url].map(|url| Some(url.as_str()).filter(|url| !url.is_empty()));
+        signer.publishing(crl, ocsp)
+    }
+
+    /// A list of the certificates that are not to be relied on, in DER, signed by the CA of this name: `devices`,
+    /// `devices-2` and so on, or `root`. What was changed a second ago is in it.
     ///
     /// # Errors
     /// [`PublicationError`]; it is tried again after a second. Lists that were fetched before are good until their time is
     /// over.
     pub fn crl(&self, ca: &str, now: UnixMillis) -> Result<Bytes, PublicationError> {
+        if number_in_series(CaRole::Root.as_str(), ca).is_some() {
+            return self.root_list(ca).map(Bytes::from).ok_or(PublicationError::NoSuchCa);
+        }
         let lifetime = Duration::from_secs(self.config().revocation.crl_valid_s);
         let authority = self.authority.load();
         let cas = authority.device_cas()?;
@@ -109,7 +117,7 @@ impl Hub {
         let next = (*number + 1).max(now.seconds());
         // Looking at all certificates is not done again and again for nothing.
         lists.insert(*name, Made { der: None, revision, at: now });
-        let revoked = self.registry.revoked();
+        let revoked = self.registry.revoked(name.number);
         let draft = CrlDraft { number: next, this_update: now, lifetime, revoked: &revoked };
         let der = Bytes::from(signer.crl(&draft)?.der);
         let blob = RegistryOp::PutBlob { name: NUMBER_BLOB.into(), bytes: next.to_be_bytes().to_vec() };
@@ -130,18 +138,18 @@ impl Hub {
         }
         let validity = Duration::from_secs(config.revocation.ocsp_valid_s);
         let authority = self.authority.load();
-        let answer = |ca: &CaSigner<'_>| {
-            let status = |serial: &[u8]| self.registry.certificate_status(serial);
-            Ok::<_, PkiError>(OcspResponder::direct(ca)?.answer(request_der, now.wall, validity, status))
-        };
-        let mut answered = answer(&authority.device_ca()?)?;
-        for (_, ca) in authority.device_cas()?.iter().skip(1) {
-            if !matches!(answered.outcome, Err(OcspRefusal::OtherIssuer)) {
+        let mut answered = None;
+        for (name, ca) in authority.device_cas()? {
+            let status = |serial: &[u8]| self.registry.certificate_status(name.number, serial);
+            let answer = OcspResponder::direct(&ca)?.answer(request_der, now.wall, validity, status);
+            let is_other = matches!(answer.outcome, Err(OcspRefusal::OtherIssuer));
+            answered = Some(answer);
+            if !is_other {
                 break;
             }
-            answered = answer(ca)?;
         }
-        Ok(answered)
+        // There is always the CA that issues.
+        Ok(answered.unwrap_or_else(OcspAnswer::try_later))
     }
 
     fn may_answer(&self, rate_per_s: u64, mono_ms: u64) -> bool {

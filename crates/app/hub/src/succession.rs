@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
     Authority, CaKey, CaName, CaRole, CaSigner, ISSUING_LIFETIME_MAX, IssuingRefusal, PkiError, Purpose, RotationStep,
-    SubjectPublicKey, import_issuing_ca, leaf_facts, newest_ca, request_issuing_ca, to_pem,
+    SubjectPublicKey, certifying_root, import_issuing_ca, leaf_facts, newest_ca, request_issuing_ca, to_pem,
 };
 use portreeve_types::UnixMillis;
 use rustls_pki_types::CertificateDer;
@@ -53,7 +53,7 @@ impl IssuingCa {
         self.role().as_str()
     }
 
-    fn role(self) -> CaRole {
+    pub(crate) fn role(self) -> CaRole {
         match self {
             Self::Devices => CaRole::Devices,
             Self::Hub => CaRole::Hub,
@@ -73,9 +73,9 @@ impl IssuingCa {
     }
 }
 
-/// What was said and tried about each issuing CA.
+/// What was said and tried about each issuing CA, and said about the lists of the roots.
 #[derive(Debug, Default)]
-pub(crate) struct Watch([(Retry, Option<u64>); 2]);
+pub(crate) struct Watch([(Retry, Option<u64>); 2], Option<u64>);
 
 /// The authority in `pki`. An issuing CA that has ended while no hub ran is followed by another first, if the root's key is
 /// there.
@@ -99,10 +99,11 @@ pub(crate) fn authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<A
 /// Makes the successor of an issuing CA, with the root's key.
 fn introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Result<CaName, OpenError> {
     let name = ca.newest(pki).successor();
-    let root_key = root_key(pki, keys, ca)?;
+    let root = certifying(pki, now);
+    let root_key = root_key(pki, keys, root, ca.as_str())?;
     let key = keys.waiting_ca_key(name)?;
     let refused = |error: PkiError| OpenError::Issuing(error.into());
-    let root = CaSigner::new(root_certificate(pki)?, &*root_key).map_err(refused)?;
+    let root = CaSigner::new(certificate_of(pki, root)?, &*root_key).map_err(refused)?;
     let request = request_issuing_ca(ca.purpose(), &*key).map_err(refused)?;
     let certificate = root.sign_issuing_ca(request.as_bytes(), ca.purpose(), now, ISSUING_LIFETIME_MAX)?;
     write_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
@@ -110,20 +111,28 @@ fn introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Resu
 }
 
 /// Whether the root's key is here, and is the root's.
-fn can_introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa) -> Result<(), OpenError> {
-    let key = root_key(pki, keys, ca)?;
-    CaSigner::new(root_certificate(pki)?, &*key).map_err(|error| OpenError::Issuing(error.into())).map(drop)
+fn can_introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Result<(), OpenError> {
+    let root = certifying(pki, now);
+    let key = root_key(pki, keys, root, ca.as_str())?;
+    CaSigner::new(certificate_of(pki, root)?, &*key).map_err(|error| OpenError::Issuing(error.into())).map(drop)
 }
 
-fn root_key(pki: &Path, keys: &KeyRing, ca: IssuingCa) -> Result<CaKey, OpenError> {
-    keys.ca_key(CaRole::Root.first()).map_err(|error| match error.is_missing() {
-        true => OpenError::NoRootKey { ca: ca.as_str(), pki: pki.to_owned() },
+/// The root that certifies now.
+fn certifying(pki: &Path, now: UnixMillis) -> CaName {
+    certifying_root(now, |file| fs::read(pki.join(file)).ok())
+}
+
+/// The key of a root, which is to sign `what`.
+pub(crate) fn root_key(pki: &Path, keys: &KeyRing, root: CaName, what: &'static str) -> Result<CaKey, OpenError> {
+    keys.ca_key(root).map_err(|error| match error.is_missing() {
+        true => OpenError::NoRootKey { root, what, pki: pki.to_owned() },
         false => error.into(),
     })
 }
 
-fn root_certificate(pki: &Path) -> Result<CertificateDer<'static>, OpenError> {
-    let file = CaRole::Root.first().certificate_file();
+/// The certificate of a CA that is on disk.
+pub(crate) fn certificate_of(pki: &Path, name: CaName) -> Result<CertificateDer<'static>, OpenError> {
+    let file = name.certificate_file();
     let read = fs::read(pki.join(&file)).ok();
     let certificates = read.map(|bytes| portreeve_tls::certificates_from_pem(&file, &bytes)).transpose()?;
     let root = certificates.and_then(|certificates| certificates.into_iter().next());
@@ -149,14 +158,15 @@ fn examine(
         }
         let key = keys.ca_key(name)?;
         let public = SubjectPublicKey::from_spki_der(&key.subject_public_key_info()).map_err(IssuingRefusal::Pki)?;
-        let certificate = import_issuing_ca(pem_or_der, ca.purpose(), &public, &root_certificate(pki)?, now)?;
+        let certificate =
+            import_issuing_ca(pem_or_der, ca.purpose(), &public, &certificate_of(pki, certifying(pki, now))?, now)?;
         return Ok((name, certificate));
     }
     Err(OpenError::NotRequested)
 }
 
 impl Hub {
-    fn pki(&self) -> std::path::PathBuf {
+    pub(crate) fn pki(&self) -> std::path::PathBuf {
         self.data.join("pki")
     }
 
@@ -169,6 +179,7 @@ impl Hub {
                 self.emit(EventKind::CaRotationDue, None, None, None, format_args!("{reminder}"));
             }
         }
+        self.keep_lists_young(&mut watch.1, now);
         if self.authority.load().has_outlived(now.wall) {
             let _reconfiguring = self.reconfiguring.lock();
             if let Err(error) = self.adopt(now.wall) {
@@ -177,20 +188,32 @@ impl Hub {
         }
     }
 
+    /// Makes the roots' lists anew in time, or says that somebody has to.
+    fn keep_lists_young(&self, told_ms: &mut Option<u64>, now: Now) {
+        let Err(error) = self.bring_lists_up_to_date(now.wall) else { return };
+        if told_ms.is_none_or(|told_ms| now.mono_ms.saturating_sub(told_ms) >= REMINDER_EVERY_MS) {
+            *told_ms = Some(now.mono_ms);
+            self.emit(EventKind::RootListDue, None, None, None, format_args!("{error}"));
+        }
+    }
+
     /// Does what is due about one of them. What is to be said, if a person has to do something.
     fn look_after(&self, ca: IssuingCa, retry: &mut Retry, now: Now) -> Option<String> {
         let authority = self.authority.load();
         let (name, end) = (authority.name_of(ca.role()), authority.end_of(ca.role()));
         let days = |until: UnixMillis| until.since(now.wall).as_secs() / 86_400;
-        match authority.rotation(ca.role(), now.wall) {
+        let certifying = self.certifying_root(now.wall);
+        match authority.rotation(ca.role(), certifying.number, now.wall) {
             None if end.since(now.wall) > ROOT_WARNING => None,
             None => Some(format!(
-                "{name} ends in {} days, and the root with it: begin a new hub with a root of its own, and enrol the devices there",
+                "{name} ends in {} days, and the root with it: `portreeve ca rotate root` has it followed by another",
                 days(end)
             )),
-            Some(RotationStep::Wait { until }) if until.since(now.wall) > WARNING || self.has_root_key() => None,
+            Some(RotationStep::Wait { until }) if until.since(now.wall) > WARNING || self.keys.has_root(certifying) => {
+                None
+            }
             Some(RotationStep::Wait { until }) => {
-                let what = OpenError::NoRootKey { ca: ca.as_str(), pki: self.pki() };
+                let what = OpenError::NoRootKey { root: certifying, what: ca.as_str(), pki: self.pki() };
                 Some(format!("{name} is due to be followed in {} days, and ends in {}: {what}", days(until), days(end)))
             }
             Some(_) if !retry.is_due(now.mono_ms) => None,
@@ -214,12 +237,8 @@ impl Hub {
         }
     }
 
-    fn has_root_key(&self) -> bool {
-        self.keys.ca_key_hash(CaRole::Root.first()).is_ok_and(|hash| hash.is_some())
-    }
-
     /// Has an issuing CA followed by another, which issues from now on.
-    fn rotate(&self, ca: IssuingCa, actor: &str, now: UnixMillis) -> Result<CaName, OpenError> {
+    pub(crate) fn rotate(&self, ca: IssuingCa, actor: &str, now: UnixMillis) -> Result<CaName, OpenError> {
         let _reconfiguring = self.reconfiguring.lock();
         let pki = self.pki();
         self.expect_room(ca)?;
@@ -250,8 +269,9 @@ impl Hub {
     }
 
     /// Takes the CAs on disk into use. The new one is trusted before it issues; what was issued before stays good.
-    fn adopt(&self, now: UnixMillis) -> Result<(), OpenError> {
+    pub(crate) fn adopt(&self, now: UnixMillis) -> Result<(), OpenError> {
         let authority = authority(&self.pki(), &self.keys, now)?;
+        self.registry.set_withdrawn(authority.withdrawn());
         self.tls.replace_anchors(&authority.device_anchors())?;
         self.authority.store(Arc::new(authority));
         Ok(())
@@ -269,7 +289,7 @@ impl Hub {
         // What would stop the second is found before the first is done.
         for ca in &wanted {
             self.expect_room(*ca)?;
-            can_introduce(&self.pki(), &self.keys, *ca)?;
+            can_introduce(&self.pki(), &self.keys, *ca, now)?;
         }
         let names = wanted.into_iter().map(|ca| match dry_run {
             true => Ok(ca.newest(&self.pki()).successor()),
@@ -289,7 +309,8 @@ impl Hub {
         Ok(json!({ "name": name.to_string(), "request_pem": request }))
     }
 
-    /// Takes the certificate that answers such a request. The new CA issues from now on.
+    /// Takes the certificate that answers such a request: the new CA issues from now on. Or what else the roots' keys have
+    /// signed elsewhere: another root, what the one has certified of the other, or a list.
     pub(crate) fn ca_import(
         &self,
         actor: &Actor,
@@ -297,6 +318,12 @@ impl Hub {
         dry_run: bool,
         now: UnixMillis,
     ) -> Result<Value, AdminError> {
+        if certificate.contains("X509 CRL") {
+            return self.import_root_list(certificate.as_bytes(), dry_run, now);
+        }
+        if let Some(taken) = self.import_for_root(actor, certificate.as_bytes(), dry_run, now)? {
+            return Ok(taken);
+        }
         let _reconfiguring = self.reconfiguring.lock();
         let pki = self.pki();
         let (name, certificate) = examine(&pki, &self.keys, certificate.as_bytes(), now)?;

@@ -8,7 +8,7 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, time::Duration}
 
 use common::{Bench, connect};
 use portreeve_events::Kind as EventKind;
-use portreeve_hub::{AdminRequest, Bundle, IssuingCa, PublicationError};
+use portreeve_hub::{AdminRequest, Bundle, EnrolRequest, IssuingCa, PublicationError};
 use portreeve_pki::{TrustBundle, is_issued_by, leaf_facts};
 use portreeve_tls::{Credentials, certificates_from_pem, client_config};
 use portreeve_types::{KeyHash, Kind, UnixMillis};
@@ -199,7 +199,7 @@ fn an_issuing_ca_is_followed_before_it_ends() {
     assert_eq!(bench.hub.enrolment_anchors().len(), 3, "the root and both");
     let lists = ["devices", "devices-2"].map(|ca| bench.hub.crl(ca, bench.wall()).unwrap());
     assert_ne!(lists[0], lists[1]);
-    for none in ["devices-3", "devices-1", "hub", "root", ""] {
+    for none in ["devices-3", "devices-1", "hub", "root-2", ""] {
         assert!(matches!(bench.hub.crl(none, bench.wall()), Err(PublicationError::NoSuchCa)), "{none}");
     }
     // A year later the last certificate of the old one has ended: it is trusted no more, and has no list.
@@ -418,4 +418,272 @@ fn the_key_that_follows_is_announced_before_it_is_used() {
     let again = bench.hub.trust_bundle(bench.wall()).unwrap();
     let again = renewed.successor(&again, Some(bench.wall())).unwrap();
     assert_eq!(again.pins, renewed.pins);
+}
+
+/// Withdraws a CA, or says why not.
+fn revoke(bench: &Bench, name: &str, enrol_anew: bool) -> Result<serde_json::Value, portreeve_hub::AdminError> {
+    let request =
+        AdminRequest::CaRevoke { name: name.into(), reason: "its key was stolen".into(), enrol_anew, dry_run: false };
+    bench.administer(request).map(|outcome| outcome.result)
+}
+
+fn leaf_of(bundle: &Bundle) -> Vec<u8> {
+    certificates_from_pem("cert.pem", bundle.cert_pem.as_bytes()).unwrap()[0].to_vec()
+}
+
+/// Whether the holder of this bundle gets another certificate with it, as after a handshake at the enrolment door.
+fn renews(bench: &Bench, bundle: &Bundle) -> bool {
+    let chain = certificates_from_pem("cert.pem", bundle.cert_pem.as_bytes()).unwrap();
+    let source = std::net::Ipv4Addr::LOCALHOST.into();
+    let identity = bench.hub.authenticate(&chain[0]).ok();
+    let presented = bench.hub.presented(identity, &chain, source, bench.wall());
+    let claim = presented.claim(None, false);
+    let key = portreeve_pki::generate_key().unwrap();
+    let (csr, _) = portreeve_pki::make_csr(&key.pkcs8_pem, None).unwrap();
+    let Some(claim) = claim else { return false };
+    bench.hub.enrol(&EnrolRequest { claim, csr: Ok(csr), source }, bench.now).is_ok()
+}
+
+/// CSA-CRD-02, CSA-MSU-01: from the word on nobody is admitted by the stolen CA, and another issues; also across a restart.
+#[test]
+fn a_stolen_ca_is_withdrawn_at_once() {
+    let bench = Bench::new();
+    let (old, other) = (bench.bundle("lamp-1", Kind::Device), bench.bundle("lamp-2", Kind::Device));
+    let identity = bench.identity(&leaf_of(&old));
+    let mut client = bench.connect(&identity, connect("lamp-1"));
+    client.recv(&bench);
+    let told = revoke(&bench, "devices", false).unwrap();
+    assert_eq!(told["connections_closed"], 1, "{told}");
+    assert_eq!((&told["successor"], &told["problems"]), (&"devices-2".into(), &serde_json::json!([])));
+    client.recv(&bench);
+    assert!(client.is_over());
+    assert!(Wire::open(&bench, &old).is_err() && bench.hub.authenticate(&leaf_of(&old)).is_err());
+    // Whoever was let in a moment before does not begin a session any more.
+    let (late, _) = bench.try_connect(&identity, connect("lamp-1"));
+    assert!(late.is_over());
+    assert_eq!(bench.count(EventKind::CaWithdrawn), 1);
+    assert!(revoke(&bench, "devices", false).is_err(), "once");
+    for none in ["devices-3", "root", "nonsense", "../devices"] {
+        assert_eq!(revoke(&bench, none, false).unwrap_err().exit_status(), 4, "{none}");
+    }
+    let new = bench.bundle("new", Kind::Device);
+    assert!(is_of(&bench, &new, "devices-2.pem") && Wire::open(&bench, &new).unwrap().carries());
+    drop((client, late, identity));
+    let bench = bench.reopen();
+    assert!(Wire::open(&bench, &old).is_err() && Wire::open(&bench, &new).unwrap().carries());
+    // A key that the registry knows is certified anew, before its time and once; whoever copied it is told apart later.
+    assert!(renews(&bench, &old) && renews(&bench, &other));
+}
+
+/// What the thief makes with the CA's key is for keys that the registry does not know, or not what it knows of one.
+#[test]
+fn nothing_made_with_a_stolen_ca_is_renewed() {
+    let bench = Bench::new();
+    let bundle = bench.bundle("lamp-1", Kind::Device);
+    let facts = leaf_facts(&leaf_of(&bundle)).unwrap();
+    let ca = rcgen::KeyPair::from_pem(&fs::read_to_string(bench.pki("devices.key")).unwrap()).unwrap();
+    let pem = fs::read(bench.pki("devices.pem")).unwrap();
+    let ca_der = certificates_from_pem("devices.pem", &pem).unwrap()[0].clone();
+    let thief = portreeve_pki::CaSigner::new(ca_der, &ca).unwrap();
+    let id = facts.identity.unwrap();
+    // His own key under the device's name and serial number; and the device's key, for longer.
+    let stolen = portreeve_pki::generate_key().unwrap();
+    let own = rcgen::KeyPair::from_pem(&bundle.key_pem).unwrap();
+    let own =
+        portreeve_pki::SubjectPublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&own)).unwrap();
+    let until = facts.not_after.plus(DAY);
+    let forged = [(&stolen.public, facts.not_after), (&own, until)]
+        .map(|(key, until)| thief.repeat_client(id, &facts.serial, key, (facts.not_before, until)).unwrap());
+    let refused = |bench: &Bench| {
+        for issued in &forged {
+            let forged = Bundle { cert_pem: issued.chain_pem.clone(), ..bundle.clone() };
+            assert!(bench.hub.authenticate(&issued.chain_der[0]).is_err());
+            assert!(!renews(bench, &forged));
+        }
+    };
+    refused(&bench);
+    revoke(&bench, "devices", false).unwrap();
+    refused(&bench);
+    // Stricter afterwards: the registry itself is in doubt.
+    revoke(&bench, "devices", true).unwrap();
+    assert!(!renews(&bench, &bundle));
+    assert!(revoke(&bench, "devices", false).is_err(), "and not the other way");
+    let bench = bench.reopen();
+    assert!(!renews(&bench, &bundle), "for ever");
+}
+
+/// The root is elsewhere: the CA is withdrawn all the same, nobody gets a certificate, and what is to be done is said.
+#[test]
+fn a_stolen_ca_is_withdrawn_without_the_roots_key() {
+    let mut bench = Bench::new();
+    let old = bench.bundle("lamp-1", Kind::Device);
+    let root = fs::read(bench.pki("root.key")).unwrap();
+    fs::remove_file(bench.pki("root.key")).unwrap();
+    let told = revoke(&bench, "devices", false).unwrap();
+    assert_eq!(told["successor"], serde_json::Value::Null);
+    assert!(told["problems"][0].as_str().unwrap().contains("copy root.key back"), "{told}");
+    let request = AdminRequest::DeviceCode { name: "lamp-1".parse().unwrap(), valid_s: None };
+    bench.administer(request).unwrap();
+    let add = AdminRequest::DeviceAdd {
+        name: "new".parse().unwrap(),
+        kind: Kind::Device,
+        fields: portreeve_hub::Fields::default(),
+        bundle: true,
+        days: None,
+    };
+    assert!(bench.administer(add).unwrap_err().to_string().contains("was withdrawn"));
+    bench.advance(MINUTE);
+    assert!(bench.count(EventKind::CaRotationDue) >= 1);
+    let mut bench = bench.reopen();
+    assert!(Wire::open(&bench, &old).is_err() && !renews(&bench, &old));
+    fs::write(bench.pki("root.key"), root).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(bench.pki("root.key"), mode).unwrap();
+    for _ in 0..3 {
+        bench.advance(60 * MINUTE);
+    }
+    assert_eq!(bench.count(EventKind::CaRotated), 1);
+    assert!(renews(&bench, &old));
+    set_back(&mut bench, 3 * 60 * MINUTE);
+    let new = bench.bundle("later", Kind::Device);
+    assert!(is_of(&bench, &new, "devices-2.pem") && Wire::open(&bench, &new).unwrap().carries());
+}
+
+/// Whether a device that trusts what is in this bundle's `ca.pem` gets through to the hub.
+fn reaches(bench: &Bench, bundle: &Bundle) -> bool {
+    Wire::open(bench, bundle).is_ok_and(|mut wire| wire.carries())
+}
+
+/// CSA-CRD-07, CSA-CRD-02: announced, used, alone; and at each step who knows the old root only gets in, while it is trusted.
+#[test]
+fn a_root_is_followed_with_an_overlap() {
+    let bench = Bench::made_ago(2 * YEAR, |_| {});
+    let old = bench.bundle("old", Kind::Device);
+    let first = bench.hub.trust_bundle(bench.wall()).unwrap();
+    let first = TrustBundle::open_first(&first, Some(bench.wall())).unwrap();
+    let rotate = |bench: &Bench, at_once| bench.administer(AdminRequest::RootRotate { at_once, dry_run: false });
+    assert!(rotate(&bench, true).is_err(), "none waits");
+    let told = rotate(&bench, false).unwrap().result;
+    assert_eq!((&told["root"], &told["is_cross_certified"]), (&"root-2".into(), &true.into()));
+    assert_eq!(bench.count(EventKind::RootAnnounced), 1);
+    assert!(rotate(&bench, false).unwrap_err().to_string().contains("is announced"));
+    // Announced, and not used: also after a restart.
+    let mut bench = bench.reopen();
+    let second = bench.hub.trust_bundle(bench.wall()).unwrap();
+    let second = first.successor(&second, Some(bench.wall())).unwrap();
+    assert_eq!((first.anchors.len(), second.anchors.len()), (1, 2));
+    let both = bench.bundle("both", Kind::Device);
+    assert_eq!(both.ca_pem.matches("BEGIN").count(), 2);
+    assert!(reaches(&bench, &old) && reaches(&bench, &both));
+    bench.advance(89 * DAY);
+    assert!(!bench.pki("devices-2.pem").exists() && !bench.pki("hub-2.pem").exists());
+    set_back(&mut bench, 89 * DAY);
+
+    rotate(&bench, true).unwrap();
+    bench.advance(MINUTE);
+    assert!(bench.pki("devices-2.pem").exists() && bench.pki("hub-2.pem").exists());
+    let root = |file: &str| certificates_from_pem(file, &fs::read(bench.pki(file)).unwrap()).unwrap()[0].clone();
+    assert!(
+        is_issued_by(&root("hub-2.pem"), &root("root-2.pem")) && !is_issued_by(&root("hub-2.pem"), &root("root.pem"))
+    );
+    let only_new = Bundle { ca_pem: portreeve_pki::to_pem(&root("root-2.pem")), ..old.clone() };
+    for bundle in [&old, &both, &only_new] {
+        assert!(reaches(&bench, bundle));
+    }
+    let mut bench = bench.reopen();
+    for bundle in [&old, &both, &only_new] {
+        assert!(reaches(&bench, bundle));
+    }
+    // A year and a month later nothing of the old root lives.
+    bench.advance(YEAR + 31 * DAY);
+    let third = bench.hub.trust_bundle(bench.wall()).unwrap();
+    let third = second.successor(&third, Some(bench.wall())).unwrap();
+    assert_eq!(third.anchors, [certificates_from_pem("", only_new.ca_pem.as_bytes()).unwrap()[0].clone()]);
+    bench.advance(MINUTE);
+    assert_eq!(bench.hub.tls().certificate().len(), 2, "no cross-certificate any more");
+}
+
+/// By itself after the overlap; a root that cannot be used for want of its key is told.
+#[test]
+fn an_announced_root_is_used_when_its_time_has_come() {
+    let mut bench = Bench::with(|config| config.keys.root_overlap_days = 60);
+    bench.administer(AdminRequest::RootRotate { at_once: false, dry_run: false }).unwrap();
+    let key = fs::read(bench.pki("root-2.key")).unwrap();
+    fs::remove_file(bench.pki("root-2.key")).unwrap();
+    bench.advance(60 * DAY + MINUTE);
+    assert!(!bench.pki("devices-2.pem").exists() && bench.count(EventKind::CaRotationDue) > 0);
+    fs::write(bench.pki("root-2.key"), key).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(bench.pki("root-2.key"), mode).unwrap();
+    bench.advance(2 * 60 * MINUTE);
+    assert!(bench.pki("devices-2.pem").exists() && bench.pki("hub-2.pem").exists());
+}
+
+/// A stop between any two steps of an announcement leaves a hub that knows one root, and another try makes it two.
+#[test]
+fn an_announcement_that_is_broken_off_is_made_again() {
+    for step in ["key", "cross", "use"] {
+        let bench = Bench::new();
+        let old = bench.bundle("old", Kind::Device);
+        let rotate = |bench: &Bench| bench.administer(AdminRequest::RootRotate { at_once: false, dry_run: false });
+        rotate(&bench).unwrap();
+        fs::remove_file(bench.pki("root-2.pem")).unwrap();
+        if step != "use" {
+            fs::remove_file(bench.pki("root-2.from")).unwrap();
+        }
+        if step == "key" {
+            fs::remove_file(bench.pki("root-2.cross.pem")).unwrap();
+        }
+        let bench = bench.reopen();
+        assert!(reaches(&bench, &old), "{step}");
+        assert_eq!(bench.bundle("one", Kind::Device).ca_pem.matches("BEGIN").count(), 1, "{step}");
+        rotate(&bench).unwrap();
+        assert_eq!(bench.bundle("two", Kind::Device).ca_pem.matches("BEGIN").count(), 2, "{step}");
+        assert!(reaches(&bench, &old), "{step}");
+    }
+}
+
+/// ISVS-4.1.6: a device follows from signer to signer, wherever it was left, and never to one that has handed over.
+#[test]
+fn the_signer_of_bundles_is_followed_through_links_only() {
+    let mut bench = Bench::new();
+    let read = |bench: &Bench| bench.hub.trust_bundle(bench.wall()).unwrap();
+    let rotate = |bench: &Bench| bench.administer(AdminRequest::TrustRotate { dry_run: false }).unwrap();
+    let document = read(&bench);
+    let first = TrustBundle::open_first(&document, Some(bench.wall())).unwrap();
+    let old_key = rcgen::KeyPair::from_pem(&fs::read_to_string(bench.pki("trust.key")).unwrap()).unwrap();
+    rotate(&bench);
+    assert!(bench.pki("trust-2.key").exists() && !bench.pki("trust.key").exists(), "it can sign nothing more");
+    assert_eq!(bench.count(EventKind::TrustKeyChanged), 1);
+    let second = first.successor(&read(&bench), Some(bench.wall())).unwrap();
+    assert!(second.signers != first.signers && second.version > first.version);
+    assert!(second.successor(&document, Some(bench.wall())).is_err(), "not back");
+    // By the retired key, above every number so far: nothing for who has followed.
+    let late = TrustBundle { version: second.version + 9, signers: first.signers.clone(), ..second.clone() };
+    let late = late.seal(&old_key).unwrap();
+    assert!(second.successor(late.as_bytes(), Some(bench.wall())).is_err());
+    // The bundle alone, without the link: not for who knows the old signer only.
+    let text = String::from_utf8(read(&bench).to_vec()).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(first.successor(text.lines().last().unwrap().as_bytes(), Some(bench.wall())).is_err());
+    // Whoever was away meanwhile, for longer than a link would count, skips versions and follows; restarts change nothing.
+    let mut bench = {
+        bench.advance(200 * DAY);
+        rotate(&bench);
+        bench.reopen()
+    };
+    let third = first.successor(&read(&bench), Some(bench.wall())).unwrap();
+    assert_eq!(third, second.successor(&read(&bench), Some(bench.wall())).unwrap());
+    // An old answer is over, links or not.
+    let stale = read(&bench);
+    bench.advance(91 * DAY);
+    assert!(first.successor(&stale, Some(bench.wall())).is_err());
+    // Only so many links are kept: who knows none of them begins anew.
+    for _ in 0..portreeve_pki::TRUST_LINKS_MAX {
+        rotate(&bench);
+    }
+    assert!(first.successor(&read(&bench), Some(bench.wall())).is_err());
+    third.successor(&read(&bench), Some(bench.wall())).unwrap();
+    let again = read(&bench.reopen());
+    assert_eq!(String::from_utf8(again.to_vec()).unwrap().lines().count(), portreeve_pki::TRUST_LINKS_MAX + 1);
 }

@@ -189,6 +189,9 @@ section! {
         passphrase_file: PathBuf = PathBuf::new(), "path", restart;
         /// The PKCS #11 module of the token's vendor, an absolute path. It becomes part of the hub's process.
         pkcs11_module: PathBuf = PathBuf::new(), "path", restart;
+        /// How long another root is announced to devices before it certifies. Devices ask for what to trust every 50 days, so
+        /// this is longer.
+        root_overlap_days: u16 = 90, in 1..=730, "days", reload;
         /// The label of the token. The keys in it are called `root`, `devices` and `hub`, later ones `devices-2` and so on, and
         /// `trust`, so each hub needs a token of its own.
         pkcs11_token: String = String::new(), "token label", restart;

@@ -31,7 +31,7 @@ impl ServerTls {
     /// Serves `hub` to clients whose certificates one of `anchors` has signed, which prove to hold `keys`, and which `gate` lets in.
     ///
     /// # Errors
-    /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `hub`.
+    /// [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `hub`.
     pub fn new(
         anchors: &[CertificateDer<'_>],
         hub: impl Presentable,
@@ -122,7 +122,7 @@ impl ServerTls {
     /// Trusts other CAs from the next handshake on. On error the old ones stay.
     ///
     /// # Errors
-    /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`].
+    /// [`TlsError::Anchor`].
     pub fn replace_anchors(&self, anchors: &[CertificateDer<'_>]) -> Result<(), TlsError> {
         self.verifier.replace_anchors(anchors)
     }

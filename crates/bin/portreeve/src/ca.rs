@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::Administration,
-    cli::{CaCommand, CustodyChange, Global, IssuingCa, KeyFiles, Output, RootCommand},
+    cli::{CaCommand, CustodyChange, Followed, Global, IssuingCa, KeyFiles, Output, RootCommand},
     failure::{Failure, is_locked},
     output::{cell, instant, remark, say, say_json, show, table},
 };
@@ -19,9 +19,10 @@ pub(crate) fn run(global: &Global, command: CaCommand) -> Result<(), Failure> {
     let hub = Administration::new(global)?;
     match command {
         CaCommand::Show => show_cas(global, &hub),
-        CaCommand::Rotate { ca, dry_run } => {
-            let request = AdminRequest::CaRotate { ca: ca.map(Into::into), dry_run };
-            show(global, &hub.request(request)?.result, followed)
+        CaCommand::Rotate { ca, now, dry_run } => rotate(global, &hub, ca, now, dry_run),
+        CaCommand::Revoke { name, reason, enrol_anew, dry_run } => {
+            let request = AdminRequest::CaRevoke { name, reason, enrol_anew, dry_run };
+            show(global, &hub.request(request)?.result, revoked)
         }
         CaCommand::Request { ca } => request(global, &hub, ca.into()),
         CaCommand::Import { file, dry_run } => import(global, &hub, &file, dry_run),
@@ -44,7 +45,14 @@ fn render(result: &Value) -> String {
             true => ["not here".to_owned(), String::new()],
             false => [cell(&key["protection"]), cell(&key["place"])],
         };
-        vec![cell(&entry["name"]), cell(&entry["purpose"]), instant(&entry["not_after_ms"]), protection, place]
+        let purpose = match (entry["withdrawn"] == true, entry["certifies_from_ms"].as_u64()) {
+            (true, _) => format!("withdrawn: {}", cell(&entry["purpose"])),
+            (_, Some(from)) if from > 0 => {
+                format!("{} (certifies from {})", cell(&entry["purpose"]), instant(&entry["certifies_from_ms"]))
+            }
+            _ => cell(&entry["purpose"]),
+        };
+        vec![cell(&entry["name"]), purpose, instant(&entry["not_after_ms"]), protection, place]
     };
     let rows: Vec<_> = result["certificates"].as_array().into_iter().flatten().map(row).collect();
     table(&["NAME", "PURPOSE", "VALID UNTIL", "KEY", "PLACE"], &rows)
@@ -57,6 +65,49 @@ impl From<IssuingCa> for portreeve_hub::IssuingCa {
             IssuingCa::Hub => Self::Hub,
         }
     }
+}
+
+fn rotate(
+    global: &Global,
+    hub: &Administration,
+    what: Option<Followed>,
+    at_once: bool,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    if at_once && what != Some(Followed::Root) {
+        return Err(Failure::Usage("--now is for the root alone; other CAs issue at once".into()));
+    }
+    let issuing = |ca| AdminRequest::CaRotate { ca, dry_run };
+    let request = match what {
+        None => issuing(None),
+        Some(Followed::Devices) => issuing(Some(portreeve_hub::IssuingCa::Devices)),
+        Some(Followed::Hub) => issuing(Some(portreeve_hub::IssuingCa::Hub)),
+        Some(Followed::Root) => AdminRequest::RootRotate { at_once, dry_run },
+        Some(Followed::Trust) => AdminRequest::TrustRotate { dry_run },
+    };
+    show(global, &hub.request(request)?.result, followed)
+}
+
+/// What came of a withdrawal.
+fn revoked(result: &Value) -> String {
+    let name = cell(&result["name"]);
+    if result["dry_run"] == true {
+        return format!("{name} would be withdrawn, and its certificates admit nobody any more");
+    }
+    let back = match result["known_may_renew"] == true {
+        true => "its devices come back with `portreeve device renew DIR --now`",
+        false => "its devices enrol anew: `portreeve device code NAME`",
+    };
+    let next = match result["successor"].as_str() {
+        Some(next) => format!("{next} issues from now on"),
+        None => "no other CA issues in its place yet".to_owned(),
+    };
+    let problems: Vec<_> = result["problems"].as_array().into_iter().flatten().map(cell).collect();
+    let lines = [format!(
+        "{name} is withdrawn, {} connections were closed; {next}; {back}",
+        cell(&result["connections_closed"])
+    )];
+    lines.into_iter().chain(problems).collect::<Vec<_>>().join("\n")
 }
 
 fn request(global: &Global, hub: &Administration, ca: portreeve_hub::IssuingCa) -> Result<(), Failure> {
@@ -78,8 +129,32 @@ fn import(global: &Global, hub: &Administration, file: &Path, dry_run: bool) -> 
     show(global, &result, followed)
 }
 
-/// Which CAs issue from now on, or would.
+/// What takes the place of what from now on, or would.
 fn followed(result: &Value) -> String {
+    let would = result["dry_run"] == true;
+    if let Some(root) = result["root"].as_str() {
+        let problems: Vec<_> = result["problems"].as_array().into_iter().flatten().map(cell).collect();
+        let is_alone = result["is_cross_certified"] == false;
+        let hint =
+            "it is not cross-certified: devices that know only the old root need it before, as OPERATIONS.md says";
+        let verb = if would { "would be announced and certify" } else { "is announced and certifies" };
+        let first = format!("{root} {verb} from {} on", instant(&result["from_ms"]));
+        return [first]
+            .into_iter()
+            .chain(problems)
+            .chain(is_alone.then(|| hint.to_owned()))
+            .collect::<Vec<_>>()
+            .join("\n");
+    }
+    if let Some(number) = result["trust"].as_u64() {
+        return format!("the {number}. key {} trust bundles from now on", if would { "would sign" } else { "signs" });
+    }
+    if let Some(root) = result["cross"].as_str() {
+        return format!("what the root before has certified of {root} {} taken", if would { "can be" } else { "is" });
+    }
+    if let Some(root) = result["list"].as_str() {
+        return format!("the list of {root} {} published", if would { "can be" } else { "is" });
+    }
     let names: Vec<_> = result["names"].as_array().into_iter().flatten().map(cell).collect();
     let verb = match (result["dry_run"] == true, names.len()) {
         (true, _) => "would issue",

@@ -523,13 +523,38 @@ pub(crate) enum CaCommand {
         after_help = "Examples:\n  portreeve ca custody --to sealed                                        seal, asking for a passphrase\n  portreeve ca custody --to sealed --new-passphrase-file /root/ca.pass   seal\n  portreeve ca custody --to file --set keys.custody=sealed               unseal"
     )]
     Custody(CustodyChange),
-    /// Have issuing CAs followed by others now, with the root's key, before the hub does it when they are due
+    /// Have a CA, or the key that signs trust bundles, followed by another now
     ///
-    /// What was issued before stays good until it ends. Where admin.two_persons is set, somebody else has to consent.
-    #[command(after_help = "Examples:\n  portreeve ca rotate --dry-run\n  portreeve ca rotate devices")]
+    /// For issuing CAs it takes the root's key; what was issued before stays good until it ends. Another root is announced to
+    /// devices first and certifies after keys.root_overlap_days. Where admin.two_persons is set, somebody else has to consent.
+    #[command(
+        after_help = "Examples:\n  portreeve ca rotate --dry-run\n  portreeve ca rotate devices\n  portreeve ca rotate root"
+    )]
     Rotate {
-        /// Which CA; both, if none is named
-        ca: Option<IssuingCa>,
+        /// Which; both issuing CAs, if none is named
+        ca: Option<Followed>,
+        /// Use the root that is announced without waiting for its time
+        #[arg(long)]
+        now: bool,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Withdraw an issuing CA at once, because somebody else has or may have its key
+    ///
+    /// Its certificates admit nobody any more, connections that were made with them end, and another CA follows, if the
+    /// root's key is here. A device whose key is registered may renew with its old certificate: a thief of the CA's key has
+    /// no such key. With --enrol-anew it may not, and needs a code or its maker's word.
+    #[command(after_help = "Example:\n  portreeve ca revoke devices --reason 'the backup of May was stolen'")]
+    Revoke {
+        /// Which CA, as `ca show` calls it
+        name: String,
+        /// Why, for the log
+        #[arg(long)]
+        reason: String,
+        /// Registered keys count for nothing either: the registry may have been written by the thief
+        #[arg(long)]
+        enrol_anew: bool,
         /// Only say what would happen
         #[arg(long)]
         dry_run: bool,
@@ -543,9 +568,11 @@ pub(crate) enum CaCommand {
         ca: IssuingCa,
     },
     /// Take what the root has signed upon such a request; the new CA issues from now on
+    ///
+    /// Also another root that was made elsewhere, the certificate that one root has given to the next, and a root's list.
     #[command(after_help = "Example:\n  portreeve ca import devices-2.pem --dry-run")]
     Import {
-        /// The certificate, PEM
+        /// The certificate, or list, PEM
         file: PathBuf,
         /// Only check it
         #[arg(long)]
@@ -578,6 +605,19 @@ pub(crate) enum IssuingCa {
     Devices,
     /// The one that issues to the hub's listeners
     Hub,
+}
+
+/// What is followed by another at an operator's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Followed {
+    /// The CA that issues to devices, gateways and applications
+    Devices,
+    /// The CA that issues to the hub's listeners
+    Hub,
+    /// The root: what devices trust
+    Root,
+    /// The key that signs trust bundles
+    Trust,
 }
 
 /// How keys in files are protected.

@@ -24,6 +24,7 @@ use crate::{
 
 const CA: &str = "ca.pem";
 const CERT: &str = "cert.pem";
+const TRUST: &str = "trust.jws";
 const KEY: &str = "key.pem";
 
 pub(crate) fn run(global: &Global, command: DeviceCommand) -> Result<(), Failure> {
@@ -133,7 +134,7 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
         });
     };
     store(&directory, &bundle).map_err(|(path, error)| lost(&name, &path, &error))?;
-    result["bundle"] = json!({ "directory": directory.display().to_string(), "files": [CA, CERT, KEY] });
+    result["bundle"] = json!({ "directory": directory.display().to_string(), "files": [CA, CERT, KEY, TRUST] });
     let at = listener(hub, "mqtt", hub.config().mqtt.listen);
     show(global, &result, |result| usage(result, &name, &directory, &local_host(at), at.port()))
 }
@@ -141,7 +142,7 @@ fn add(global: &Global, hub: &Administration, add: Add) -> Result<(), Failure> {
 /// Makes the directory before anything is registered, so that a wrong path costs nothing.
 fn prepare(directory: &Path) -> Result<(), Failure> {
     let shown = directory.display();
-    if let Some(file) = [CA, CERT, KEY].iter().find(|file| directory.join(file).symlink_metadata().is_ok()) {
+    if let Some(file) = [CA, CERT, KEY, TRUST].iter().find(|file| directory.join(file).symlink_metadata().is_ok()) {
         return Err(Failure::Refused(format!(
             "{shown} holds a {file} already; choose another directory: nothing was registered"
         )));
@@ -154,7 +155,12 @@ fn store(directory: &Path, bundle: &Value) -> Result<(), (PathBuf, io::Error)> {
     let bundle: Bundle =
         serde_json::from_value(bundle.clone()).map_err(|error| (directory.to_owned(), error.into()))?;
     // The key last: where it is, the bundle is whole.
-    let files = [(CA, &bundle.ca_pem, 0o644), (CERT, &bundle.cert_pem, 0o644), (KEY, &bundle.key_pem, 0o600)];
+    let files = [
+        (CA, &bundle.ca_pem, 0o644),
+        (CERT, &bundle.cert_pem, 0o644),
+        (KEY, &bundle.key_pem, 0o600),
+        (TRUST, &bundle.trust_jws, 0o644),
+    ];
     for (file, pem, mode) in files {
         let path = directory.join(file);
         let written =
@@ -301,7 +307,7 @@ mod tests {
     use super::*;
 
     fn bundle() -> Value {
-        json!({ "ca_pem": "CA", "cert_pem": "CERT", "key_pem": "KEY" })
+        json!({ "ca_pem": "CA", "cert_pem": "CERT", "key_pem": "KEY", "trust_jws": "TRUST" })
     }
 
     #[test]

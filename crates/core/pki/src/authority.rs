@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use portreeve_types::{IdentityId, KeyHash, UnixMillis};
 use rcgen::{
@@ -14,8 +14,8 @@ use x509_parser::{
 };
 
 use crate::{
-    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, issuing::IMPORT_WITHIN,
-    leaf::IDENTITY_URN, signer::signature_algorithm,
+    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, Withdrawal,
+    issuing::IMPORT_WITHIN, leaf::IDENTITY_URN, signer::signature_algorithm,
 };
 
 /// Lifetime of a device certificate unless the operator says otherwise.
@@ -27,7 +27,7 @@ pub const HUB_LIFETIME_MAX: Duration = days(90);
 /// How many names the hub's certificate may carry.
 pub const HUB_NAMES_MAX: usize = 64;
 
-const ROOT_LIFETIME: Duration = days(20 * 365);
+pub(crate) const ROOT_LIFETIME: Duration = days(20 * 365);
 pub(crate) const ISSUING_LIFETIME: Duration = days(5 * 365);
 /// How far a certificate reaches back, for the sake of peers whose clocks are slow.
 const BACKDATE_S: u64 = 5 * 60;
@@ -102,6 +102,30 @@ impl CaName {
     pub fn certificate_file(self) -> String {
         format!("{self}.pem")
     }
+
+    /// The file that says that it was withdrawn ([`Withdrawal`]).
+    #[must_use]
+    pub fn withdrawal_file(self) -> String {
+        format!("{self}.withdrawn")
+    }
+
+    /// The file of the certificate that the root before it has given to this root.
+    #[must_use]
+    pub fn cross_file(self) -> String {
+        format!("{self}.cross.pem")
+    }
+
+    /// The file that says from when on this root certifies, in milliseconds since 1970.
+    #[must_use]
+    pub fn use_file(self) -> String {
+        format!("{self}.from")
+    }
+
+    /// The file of the list of what this root has withdrawn.
+    #[must_use]
+    pub fn list_file(self) -> String {
+        format!("{self}.crl")
+    }
 }
 
 impl fmt::Display for CaName {
@@ -118,6 +142,26 @@ pub fn newest_ca(role: CaRole, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) 
         newest = newest.successor();
     }
     newest
+}
+
+/// All CAs of a role that have a certificate, the first one first.
+pub fn cas_of(role: CaRole, lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> impl Iterator<Item = CaName> {
+    (1..=newest_ca(role, lookup).number).map(move |number| CaName { role, number })
+}
+
+/// The root that certifies issuing CAs now: the newest whose time has come. One without a file that says when has none to
+/// wait for.
+pub fn certifying_root(now: UnixMillis, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> CaName {
+    let roots: Vec<_> = cas_of(CaRole::Root, &mut lookup).collect();
+    let is_in_use = |root: &&CaName| used_from(**root, &mut lookup) <= now;
+    roots.iter().rev().find(is_in_use).copied().unwrap_or(CaRole::Root.first())
+}
+
+/// From when on a root certifies. A file that cannot be read holds it back for ever, which `ca show` tells.
+pub fn used_from(root: CaName, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> UnixMillis {
+    let Some(text) = lookup(&root.use_file()) else { return UnixMillis(0) };
+    let millis = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+    UnixMillis(millis.unwrap_or(u64::MAX))
 }
 
 /// What the one of this number is called, in a series that begins with the plain stem: `hub`, `hub-2`, `hub-3`.
@@ -200,6 +244,8 @@ pub struct Issued {
     pub chain_der: Vec<CertificateDer<'static>>,
     /// Serial number, big-endian.
     pub serial: Vec<u8>,
+    /// The number of the CA that issued it, among those of its role.
+    pub issuer: u32,
     /// Hash of the certified key.
     pub key: KeyHash,
     /// Valid from.
@@ -212,6 +258,7 @@ impl Issued {
     pub(crate) fn new(
         chain_der: Vec<CertificateDer<'static>>,
         serial: Vec<u8>,
+        issuer: u32,
         key: &SubjectPublicKey,
         validity: Validity,
     ) -> Self {
@@ -219,10 +266,26 @@ impl Issued {
             chain_pem: chain_der.iter().map(to_pem).collect(),
             chain_der,
             serial,
+            issuer,
             key: key.hash(),
             not_before: validity.not_before(),
             not_after: validity.not_after(),
         }
+    }
+}
+
+/// A root: what devices trust.
+struct Root {
+    name: CaName,
+    certificate: CertificateDer<'static>,
+    not_after: UnixMillis,
+    /// Given to it by the root before, for devices that know only that one.
+    cross: Option<CertificateDer<'static>>,
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -231,8 +294,8 @@ impl Issued {
 /// The root's own key has no place here: nothing that runs day by day needs it, so it can stay locked or far away.
 #[derive(Debug)]
 pub struct Authority {
-    root: CertificateDer<'static>,
-    root_not_after: UnixMillis,
+    /// Those that certified a CA below, and those that are to; the newest last.
+    roots: Vec<Root>,
     devices: Ca<CaKey>,
     hub: Ca<CaKey>,
     /// Those that issued to devices before, while leaves of theirs live; the newest first. Without a key for one that was
@@ -245,6 +308,9 @@ struct Ca<K> {
     certificate: CertificateDer<'static>,
     not_before: UnixMillis,
     not_after: UnixMillis,
+    /// The number of its root.
+    root: u32,
+    withdrawn: Option<Withdrawal>,
     key: K,
 }
 
@@ -271,7 +337,8 @@ impl Authority {
         let issuer = Issuer::from_params(&params, root_key);
         let devices = Ca::create(Purpose::Client, keys.devices, now, &issuer)?;
         let hub = Ca::create(Purpose::Server, keys.hub, now, &issuer)?;
-        Ok(Self { root, root_not_after: validity.not_after(), devices, hub, former: Vec::new() })
+        let root = Root { name: CaRole::Root.first(), certificate: root, not_after: validity.not_after(), cross: None };
+        Ok(Self { roots: vec![root], devices, hub, former: Vec::new() })
     }
 
     /// The same with keys that are in memory and nowhere else: for a test, or a tool that needs a CA for an hour.
@@ -289,14 +356,14 @@ impl Authority {
     /// their predecessors whose leaves live.
     #[must_use]
     pub fn certificates(&self) -> Vec<(CaName, &CertificateDer<'static>)> {
-        let root = (CaRole::Root.first(), &self.root);
+        let roots = self.roots.iter().map(|root| (root.name, &root.certificate));
         let issuing = [&self.devices, &self.hub].map(|ca| (ca.name, &ca.certificate));
         let former = self.former.iter().map(|ca| (ca.name, &ca.certificate));
-        [root].into_iter().chain(issuing).chain(former).collect()
+        roots.chain(issuing).chain(former).collect()
     }
 
     /// Takes an authority up again, and checks it: the newest CA of each role, and of those that issued to devices before,
-    /// the ones that still have leaves. All are signed by the root, keep to their purpose, and each key belongs to its
+    /// the ones that still have leaves. All are signed by a root that is here, keep to their purpose, and each key belongs to its
     /// certificate; those that issue are in their time. `lookup` finds certificates by their files' names, `keys` the key
     /// of a CA, if there is one.
     ///
@@ -307,20 +374,18 @@ impl Authority {
         mut keys: impl FnMut(CaName) -> Result<Option<CaKey>, E>,
         mut lookup: impl FnMut(&str) -> Option<Vec<u8>>,
     ) -> Result<Self, E> {
-        let name = CaRole::Root.first();
-        let root = read_certificate(name, &mut lookup)?;
-        let parsed_root = parse_ca(name, &root)?;
-        signed_by(name, &parsed_root, &parsed_root)?;
-        let (not_before, root_not_after) = span(&parsed_root);
-        in_time(name, (not_before, root_not_after), now)?;
+        let names: Vec<_> = cas_of(CaRole::Root, &mut lookup).collect();
+        let mut roots = names.into_iter().map(|name| Root::read(name, &mut lookup)).collect::<Result<Vec<_>, _>>()?;
         let mut issuing = |role| {
             let mut name = newest_ca(role, &mut lookup);
-            let mut ca = Ca::read(name, &parsed_root, &mut lookup)?;
+            let mut ca = Ca::read(name, &roots, &mut lookup)?;
             // One that was made while the clock was ahead waits for its time.
             while now < ca.not_before && name.number > 1 {
                 name.number -= 1;
-                ca = Ca::read(name, &parsed_root, &mut lookup)?;
+                ca = Ca::read(name, &roots, &mut lookup)?;
             }
+            let root = roots.iter().find(|root| root.name.number == ca.root);
+            root.map_or(Ok(()), |root| root.is_in_time(now))?;
             in_time(name, (ca.not_before, ca.not_after), now)?;
             let missing = PkiError::KeyMismatch { key: name.to_string(), certificate: name.certificate_file() };
             let key = keys(name)?.ok_or(missing)?;
@@ -330,7 +395,7 @@ impl Authority {
         let mut former = Vec::new();
         let mut successor_from = devices.not_before;
         for number in (1..devices.name.number).rev() {
-            let ca = Ca::read(CaName { number, ..devices.name }, &parsed_root, &mut lookup)?;
+            let ca = Ca::read(CaName { number, ..devices.name }, &roots, &mut lookup)?;
             let not_before = ca.not_before;
             if ca.has_leaves(successor_from, now) {
                 let key = keys(ca.name)?;
@@ -338,37 +403,72 @@ impl Authority {
             }
             successor_from = not_before;
         }
-        drop(parsed_root);
-        Ok(Self { root, root_not_after, devices, hub, former })
+        // A root is let go with the last CA below it; one that has certified none yet is to.
+        let of_cas: Vec<_> = [devices.root, hub.root].into_iter().chain(former.iter().map(|ca| ca.root)).collect();
+        let newest = devices.root.max(hub.root);
+        roots.retain(|root| root.name.number > newest || of_cas.contains(&root.name.number));
+        Ok(Self { roots, devices, hub, former })
     }
 
-    /// What clients trust, as `ca.pem` holds it: the root certificate.
+    /// What clients trust, as `ca.pem` holds it: the root's certificate; those of both, while one root follows another.
     #[must_use]
     pub fn trust_pem(&self) -> String {
-        to_pem(&self.root)
+        self.roots.iter().map(|root| to_pem(&root.certificate)).collect()
+    }
+
+    /// The same in DER, the oldest first.
+    #[must_use]
+    pub fn roots(&self) -> Vec<CertificateDer<'static>> {
+        self.roots.iter().map(|root| root.certificate.clone()).collect()
+    }
+
+    /// What the hub sends behind its certificate and that of the CA that issued it, for devices that trust none but an older
+    /// root: the certificate that this has given to the newer one.
+    #[must_use]
+    pub fn cross_certificates(&self) -> Vec<CertificateDer<'static>> {
+        let is_older = |root: &Root| self.roots.iter().any(|other| other.name.number < root.name.number);
+        let between = self.roots.iter().rev().filter(|root| root.name.number <= self.hub.root && is_older(root));
+        between.filter_map(|root| root.cross.clone()).collect()
+    }
+
+    /// The CAs that issued to devices and were withdrawn, by their numbers.
+    #[must_use]
+    pub fn withdrawn(&self) -> BTreeMap<u32, Withdrawal> {
+        let present = (self.devices.name.number, self.devices.withdrawn);
+        let former = self.former.iter().map(|ca| (ca.name.number, ca.withdrawn));
+        [present].into_iter().chain(former).filter_map(|(number, found)| Some((number, found?))).collect()
     }
 
     /// What the hub trusts client certificates to be signed by: the issuing CAs themselves, the present one first. So one
     /// signature check is enough whether or not the client sends the chain, and a server certificate of the same root has
-    /// no way in.
+    /// no way in. Those that were withdrawn are not among them, so there may be none.
     #[must_use]
     pub fn device_anchors(&self) -> Vec<CertificateDer<'static>> {
-        let former = self.former.iter().map(|ca| &ca.certificate);
-        [&self.devices.certificate].into_iter().chain(former).cloned().collect()
+        let present = (&self.devices.certificate, self.devices.withdrawn);
+        let former = self.former.iter().map(|ca| (&ca.certificate, ca.withdrawn));
+        let trusted = [present].into_iter().chain(former).filter(|(_, withdrawn)| withdrawn.is_none());
+        trusted.map(|(certificate, _)| certificate.clone()).collect()
     }
 
-    /// The name of the issuing CA of a role, or of the root.
+    /// The name of the issuing CA of a role, or of the root that the hub is known by.
     #[must_use]
     pub fn name_of(&self, role: CaRole) -> CaName {
-        self.issuing(role).map_or(role.first(), |ca| ca.name)
+        self.issuing(role).map_or(CaName { role, number: self.hub.root }, |ca| ca.name)
     }
 
     /// What is to be done about the issuing CA of a role: its successor follows the moment it has a certificate, because
-    /// nobody but the hub has to hear of it first. `None` where no successor would help: of the root, and of an issuing CA
-    /// that lasts as long as the root.
+    /// nobody but the hub has to hear of it first. It is due at once when the CA was withdrawn, or `certifying`, the number of
+    /// the root that certifies now, is another than that of its own. `None` where no successor would help: of the root, and
+    /// of an issuing CA that lasts as long as the root.
     #[must_use]
-    pub fn rotation(&self, role: CaRole, now: UnixMillis) -> Option<RotationStep> {
-        let ca = self.issuing(role).filter(|ca| ca.not_after < self.root_not_after)?;
+    pub fn rotation(&self, role: CaRole, certifying: u32, now: UnixMillis) -> Option<RotationStep> {
+        let ca = self.issuing(role)?;
+        if ca.withdrawn.is_some() || ca.root < certifying {
+            return Some(RotationStep::Introduce);
+        }
+        if ca.not_after >= self.end_of_root(ca.root) {
+            return None;
+        }
         // One that lives shorter than two of its leaves would otherwise be followed at once, and so would the next.
         let half_life = ca.not_after.since(ca.not_before) / 2;
         let leaf_lifetime = leaf_lifetime_max(role).min(half_life);
@@ -376,10 +476,14 @@ impl Authority {
         Some(RotationPlan::new(terms).step(now, None))
     }
 
-    /// When the issuing CA of a role ends, or the root.
+    /// When the issuing CA of a role ends, or the root that the hub is known by.
     #[must_use]
     pub fn end_of(&self, role: CaRole) -> UnixMillis {
-        self.issuing(role).map_or(self.root_not_after, |ca| ca.not_after)
+        self.issuing(role).map_or(self.end_of_root(self.hub.root), |ca| ca.not_after)
+    }
+
+    fn end_of_root(&self, number: u32) -> UnixMillis {
+        self.roots.iter().find(|root| root.name.number == number).map_or(UnixMillis(0), |root| root.not_after)
     }
 
     /// Whether the last leaf of a CA that issued to devices before is over, so that the authority is to be opened anew.
@@ -406,9 +510,22 @@ impl Authority {
     /// The issuing CA for clients, to issue by profile and to publish revocation.
     ///
     /// # Errors
-    /// None for an authority that was created or read by this crate.
+    /// [`PkiError::Withdrawn`].
     pub fn device_ca(&self) -> Result<CaSigner<'_>, PkiError> {
-        CaSigner::new(self.devices.certificate.clone(), &*self.devices.key)
+        self.devices.expect_trusted()?;
+        Ok(CaSigner::new(self.devices.certificate.clone(), &*self.devices.key)?.numbered(self.devices.name.number))
+    }
+
+    /// The same, or the CA of this number that issued before, if it has its key and was not withdrawn.
+    ///
+    /// # Errors
+    /// As [`Self::device_ca`].
+    pub fn device_ca_of(&self, number: u32) -> Result<CaSigner<'_>, PkiError> {
+        let mut former = self.former.iter().filter(|ca| ca.name.number == number && ca.withdrawn.is_none());
+        match former.find_map(|ca| Some((&ca.certificate, ca.key.as_ref()?))) {
+            Some((certificate, key)) => Ok(CaSigner::new(certificate.clone(), &**key)?.numbered(number)),
+            None => self.device_ca(),
+        }
     }
 
     /// All that sign revocation for devices, with their names: the issuing CA first, then its predecessors.
@@ -419,7 +536,11 @@ impl Authority {
         let present = (self.devices.name, &self.devices.certificate, &self.devices.key);
         let former = self.former.iter().filter_map(|ca| Some((ca.name, &ca.certificate, ca.key.as_ref()?)));
         let signers = [present].into_iter().chain(former);
-        signers.map(|(name, certificate, key)| Ok((name, CaSigner::new(certificate.clone(), &**key)?))).collect()
+        let signer = |(name, certificate, key): (CaName, &CertificateDer<'static>, _)| {
+            let key: &CaKey = key;
+            Ok((name, CaSigner::new(certificate.clone(), &**key)?.numbered(name.number)))
+        };
+        signers.map(signer).collect()
     }
 
     /// The issuing CA for the hub's own certificates.
@@ -436,10 +557,12 @@ impl Authority {
         &self.hub.certificate
     }
 
-    /// The root certificate.
+    /// The certificate of the root that the hub is known by: its listeners' certificates lead to it.
     #[must_use]
     pub fn root_certificate(&self) -> &CertificateDer<'static> {
-        &self.root
+        let of_hub = self.roots.iter().find(|root| root.name.number == self.hub.root);
+        // That of the hub's CA is always among them: its signature was checked.
+        of_hub.map_or(&self.hub.certificate, |root| &root.certificate)
     }
 
     /// Certifies a key for a registered identity of any kind: client authentication and nothing else.
@@ -492,7 +615,8 @@ impl Ca<CaKey> {
         let name = purpose.issuer().first();
         let params = ca_params(name.role, &&*key, validity, Some(purpose))?;
         let certificate = params.signed_by(&&*key, root)?.into();
-        Ok(Self { name, certificate, not_before: validity.not_before(), not_after: validity.not_after(), key })
+        let (not_before, not_after) = (validity.not_before(), validity.not_after());
+        Ok(Self { name, certificate, not_before, not_after, root: 1, withdrawn: None, key })
     }
 
     fn issue(
@@ -505,23 +629,49 @@ impl Ca<CaKey> {
         if now >= self.not_after {
             return Err(PkiError::Expired { file: self.name.certificate_file() });
         }
+        self.expect_trusted()?;
         let validity = Validity::from(now, lifetime).at_most(self.not_after);
         let serial = validity.stamp(&mut params)?;
         let issuer = Issuer::from_ca_cert_der(&self.certificate, &*self.key)?;
         let leaf = CertificateDer::from(params.signed_by(public_key, &issuer)?);
-        Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, public_key, validity))
+        Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, self.name.number, public_key, validity))
+    }
+
+    /// # Errors
+    /// [`PkiError::Withdrawn`].
+    fn expect_trusted(&self) -> Result<(), PkiError> {
+        if self.withdrawn.is_none() { Ok(()) } else { Err(PkiError::Withdrawn { ca: self.name.to_string() }) }
+    }
+}
+
+impl Root {
+    fn read(name: CaName, lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>) -> Result<Self, PkiError> {
+        let certificate = read_certificate(name, lookup)?;
+        let parsed = parse_ca(name, &certificate)?;
+        if !is_signed_by(&parsed, &parsed) {
+            return Err(bad_file(name, "it is not signed by itself"));
+        }
+        let (_, not_after) = span(&parsed);
+        let key = parsed.public_key().raw.to_vec();
+        drop(parsed);
+        let cross = lookup(&name.cross_file()).and_then(|bytes| pem::parse(bytes).ok());
+        let cross = cross.map(|pem| CertificateDer::from(pem.into_contents()));
+        let cross = cross.filter(|der| is_of_key(der, key.as_ref()));
+        Ok(Self { name, certificate, not_after, cross })
+    }
+
+    fn is_in_time(&self, now: UnixMillis) -> Result<(), PkiError> {
+        in_time(self.name, span(&parse_ca(self.name, &self.certificate)?), now)
     }
 }
 
 impl Ca<()> {
-    fn read(
-        name: CaName,
-        root: &X509Certificate<'_>,
-        lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
-    ) -> Result<Self, PkiError> {
+    fn read(name: CaName, roots: &[Root], lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>) -> Result<Self, PkiError> {
         let certificate = read_certificate(name, lookup)?;
         let parsed = parse_ca(name, &certificate)?;
-        signed_by(name, &parsed, root)?;
+        let is_root =
+            |root: &&Root| parse_ca(root.name, &root.certificate).is_ok_and(|root| is_signed_by(&parsed, &root));
+        let root = roots.iter().find(is_root).ok_or(bad_file(name, "it is not signed by root.pem"))?.name.number;
         let usage = parsed.extended_key_usage().ok().flatten();
         let is_for = |purpose: Purpose| usage.as_ref().is_some_and(|usage| purpose.is_exactly(usage.value));
         if !name.role.purpose().is_some_and(is_for) {
@@ -529,24 +679,27 @@ impl Ca<()> {
         }
         let (not_before, not_after) = span(&parsed);
         drop(parsed);
-        Ok(Self { name, certificate, not_before, not_after, key: () })
+        let withdrawn = Withdrawal::read(name, lookup)?;
+        Ok(Self { name, certificate, not_before, not_after, root, withdrawn, key: () })
+    }
+
+    fn holding<K>(self, key: K) -> Ca<K> {
+        let Self { name, certificate, not_before, not_after, root, withdrawn, .. } = self;
+        Ca { name, certificate, not_before, not_after, root, withdrawn, key }
     }
 
     fn with_key(self, key: CaKey) -> Result<Ca<CaKey>, PkiError> {
-        let Self { name, certificate, not_before, not_after, .. } = self;
-        if key.subject_public_key_info() != parse_ca(name, &certificate)?.public_key().raw {
+        let name = self.name;
+        if key.subject_public_key_info() != parse_ca(name, &self.certificate)?.public_key().raw {
             return Err(PkiError::KeyMismatch { key: name.to_string(), certificate: name.certificate_file() });
         }
-        Ok(Ca { name, certificate, not_before, not_after, key })
+        Ok(self.holding(key))
     }
 
     fn with_key_or_none(self, key: Option<CaKey>) -> Result<Ca<Option<CaKey>>, PkiError> {
-        let Some(key) = key else {
-            let Self { name, certificate, not_before, not_after, .. } = self;
-            return Ok(Ca { name, certificate, not_before, not_after, key: None });
-        };
-        let Ca { name, certificate, not_before, not_after, key } = self.with_key(key)?;
-        Ok(Ca { name, certificate, not_before, not_after, key: Some(key) })
+        let Some(key) = key else { return Ok(self.holding(None)) };
+        let Ca { name, certificate, not_before, not_after, root, withdrawn, key } = self.with_key(key)?;
+        Ok(Ca { name, certificate, not_before, not_after, root, withdrawn, key: Some(key) })
     }
 }
 
@@ -620,8 +773,8 @@ pub(crate) fn ca_params(
 ) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = ca_name(role, key);
-    // The root may have issuing CAs below it, these only leaves.
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(u8::from(issues.is_none())));
+    // Issuing CAs have only leaves below them; a root has these CAs, and the roots that follow it.
+    params.is_ca = IsCa::Ca(issues.map_or(BasicConstraints::Unconstrained, |_| BasicConstraints::Constrained(0)));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.extended_key_usages = issues.map(Purpose::usage).into_iter().collect();
     params.use_authority_key_identifier_extension = true;
@@ -734,8 +887,11 @@ fn in_time(name: CaName, (not_before, not_after): (UnixMillis, UnixMillis), now:
     Ok(())
 }
 
-fn signed_by(name: CaName, child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> Result<(), PkiError> {
-    let signed =
-        child.issuer().as_raw() == root.subject().as_raw() && child.verify_signature(Some(root.public_key())).is_ok();
-    if signed { Ok(()) } else { Err(bad_file(name, "it is not signed by root.pem")) }
+/// Whether a certificate is for this key.
+fn is_of_key(der: &[u8], spki_der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.public_key().raw == spki_der)
+}
+
+fn is_signed_by(child: &X509Certificate<'_>, root: &X509Certificate<'_>) -> bool {
+    child.issuer().as_raw() == root.subject().as_raw() && child.verify_signature(Some(root.public_key())).is_ok()
 }

@@ -11,7 +11,7 @@ use crate::{
     document::{DocumentKind, Span, open, peek, seal},
 };
 
-/// Longest trust bundle, as it is sent.
+/// Longest trust bundle, as it is sent, with the links before it.
 pub const TRUST_BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// How many anchors it may hold.
 pub const ANCHORS_MAX: usize = 8;
@@ -19,6 +19,9 @@ pub const ANCHORS_MAX: usize = 8;
 pub const PINS_MAX: usize = 4;
 /// How many keys may sign its successor.
 pub const BUNDLE_SIGNERS_MAX: usize = 4;
+
+/// How many documents may lead from one signer to the next, before the bundle that counts.
+pub const TRUST_LINKS_MAX: usize = 4;
 
 /// How far a device's clock may be behind the hub's before a bundle counts as one from the future.
 const SKEW_MS: u64 = 24 * 60 * 60 * 1000;
@@ -90,6 +93,7 @@ impl TrustBundle {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_first(document: &[u8], now: Option<UnixMillis>) -> Result<Self, DocumentRefusal> {
+        let (_, document) = split(document)?;
         let content: Content = peek(&KIND, document)?;
         let named = Self::from_content(&content).map_err(|reason| DocumentRefusal::Content(reason.to_owned()))?;
         Self::open(document, &named.signers, now)
@@ -111,14 +115,24 @@ impl TrustBundle {
         Ok(bundle)
     }
 
-    /// Reads the bundle that is to replace this one.
+    /// Reads the bundle that is to replace this one. It comes alone, or behind links, a line each: documents in which one
+    /// signer named the next. Those that lead here are passed over; from the others each follows from the one before. Only
+    /// the last one counts in time, for a link is as good as the key that this bundle names.
     ///
     /// # Errors
     /// As [`Self::open`]; [`DocumentRefusal::NotNewer`] for this version and all before.
     pub fn successor(&self, document: &[u8], now: Option<UnixMillis>) -> Result<Self, DocumentRefusal> {
-        let next = Self::open(document, &self.signers, now)?;
-        if next.version <= self.version {
-            return Err(DocumentRefusal::NotNewer { have: self.version, got: next.version });
+        let (links, last) = split(document)?;
+        let mut held = self.clone();
+        for link in links {
+            let version = peek::<Content>(&KIND, link)?.version;
+            if version > held.version {
+                held = Self::open(link, &held.signers, None)?;
+            }
+        }
+        let next = Self::open(last, &held.signers, now)?;
+        if next.version <= held.version {
+            return Err(DocumentRefusal::NotNewer { have: held.version, got: next.version });
         }
         Ok(next)
     }
@@ -135,6 +149,16 @@ impl TrustBundle {
         let Span { issued, expires } = span;
         Ok(Self { version: content.version, issued, expires, anchors, pins, signers })
     }
+}
+
+/// The links, and the bundle behind them.
+fn split(document: &[u8]) -> Result<(Vec<&[u8]>, &[u8]), DocumentRefusal> {
+    if document.len() > TRUST_BUNDLE_BYTES_MAX {
+        return Err(DocumentRefusal::Oversized { max_bytes: TRUST_BUNDLE_BYTES_MAX });
+    }
+    let mut lines: Vec<_> = document.trim_ascii_end().split(|byte| *byte == b'\n').collect();
+    let last = lines.pop().filter(|_| lines.len() <= TRUST_LINKS_MAX).ok_or(DocumentRefusal::Malformed)?;
+    Ok((lines, last))
 }
 
 /// So many texts, none twice, all of them readable.

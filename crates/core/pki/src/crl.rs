@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use portreeve_types::UnixMillis;
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
+use x509_parser::{certificate::X509Certificate, parse_x509_crl, prelude::FromDer};
 
-use crate::{CaSigner, PkiError};
+use crate::{
+    CaSigner, PkiError,
+    authority::{check_lifetime, timestamp},
+};
 
 /// How many certificates one list may hold: some 5 MB. A fleet with more revocations than that among unexpired
 /// certificates needs shorter lives, not longer lists.
@@ -14,6 +19,9 @@ pub const CRL_ENTRIES_MAX: usize = 100_000;
 
 /// How long a list may be valid: relying parties may keep it that long.
 pub const CRL_LIFETIME_MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// How long the list of a root may be valid, and is: its key is not at hand every month.
+pub const ROOT_CRL_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Why a certificate was revoked (RFC 5280 §5.3.1). Those that concern certificates of our own; `removeFromCRL` belongs
 /// to delta lists, which are not made.
@@ -88,18 +96,74 @@ pub struct Crl {
     pub next_update: UnixMillis,
 }
 
+/// Longest list of a root: it holds issuing CAs, of which there are few.
+pub const ROOT_CRL_BYTES_MAX: usize = 64 * 1024;
+
+/// What the list of a root says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootCrl {
+    /// In DER.
+    pub der: Vec<u8>,
+    /// Its number (RFC 5280 §5.2.3); 0 if it has none.
+    pub number: u64,
+    /// When it was made.
+    pub this_update: UnixMillis,
+    /// Until when it counts.
+    pub next_update: UnixMillis,
+    /// The serial numbers on it, big-endian, without leading zeros.
+    pub serials: Vec<Vec<u8>>,
+}
+
+impl RootCrl {
+    /// The same in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::encode(&pem::Pem::new("X509 CRL", self.der.clone()))
+    }
+
+    /// Reads a list, PEM or DER, that may have been made elsewhere, and checks that this root has signed it.
+    ///
+    /// # Errors
+    /// [`PkiError::BadList`].
+    pub fn read(pem_or_der: &[u8], root: &CertificateDer<'_>) -> Result<Self, PkiError> {
+        if pem_or_der.len() > ROOT_CRL_BYTES_MAX {
+            return Err(PkiError::BadList("it is too long"));
+        }
+        let der = match pem::parse(pem_or_der) {
+            Ok(block) if block.tag() == "X509 CRL" => block.into_contents(),
+            Ok(_) => return Err(PkiError::BadList("its PEM block is not a list")),
+            Err(_) => pem_or_der.to_vec(),
+        };
+        let (rest, list) = parse_x509_crl(&der).map_err(|_| PkiError::BadList("not a list"))?;
+        let (_, root) = X509Certificate::from_der(root).map_err(|_| PkiError::BadList("the root cannot be read"))?;
+        let is_signed =
+            list.issuer().as_raw() == root.subject().as_raw() && list.verify_signature(root.public_key()).is_ok();
+        if !rest.is_empty() || !is_signed {
+            return Err(PkiError::BadList("it is not signed by the root"));
+        }
+        let millis = |seconds: i64| UnixMillis(timestamp(seconds).saturating_mul(1000));
+        let next_update = list.next_update().ok_or(PkiError::BadList("it does not say until when it counts"))?;
+        let serials = list.iter_revoked_certificates().map(|entry| entry.user_certificate.to_bytes_be()).collect();
+        let number = list.crl_number().map(|number| number.to_u64_digits());
+        let number =
+            number.map_or(0, |digits| if digits.len() > 1 { u64::MAX } else { digits.first().copied().unwrap_or(0) });
+        let (this_update, next_update) = (millis(list.last_update().timestamp()), millis(next_update.timestamp()));
+        drop(list);
+        Ok(Self { der, number, this_update, next_update, serials })
+    }
+}
+
 impl CaSigner<'_> {
     /// Makes a complete list (version 2, RFC 5280 §5) of this CA.
     ///
     /// A certificate leaves the list once it has been in one that was made after its end (§3.3).
     ///
     /// # Errors
-    /// [`PkiError::TooManyRevoked`] beyond [`CRL_ENTRIES_MAX`], [`PkiError::Lifetime`] beyond [`CRL_LIFETIME_MAX`],
+    /// [`PkiError::TooManyRevoked`] beyond [`CRL_ENTRIES_MAX`], [`PkiError::Lifetime`] beyond [`CRL_LIFETIME_MAX`] (for a root
+    /// [`ROOT_CRL_LIFETIME`]),
     /// [`PkiError::BadCertificate`] for a serial number that is none.
     pub fn crl(&self, draft: &CrlDraft<'_>) -> Result<Crl, PkiError> {
-        if draft.lifetime < Duration::from_secs(1) || draft.lifetime > CRL_LIFETIME_MAX {
-            return Err(PkiError::Lifetime { given: draft.lifetime, max: CRL_LIFETIME_MAX });
-        }
+        check_lifetime(draft.lifetime, if self.purpose().is_some() { CRL_LIFETIME_MAX } else { ROOT_CRL_LIFETIME })?;
         let listed = |entry: &&Revoked| entry.not_after.plus(draft.lifetime) >= draft.this_update;
         let revoked_certs = draft.revoked.iter().filter(listed).map(entry).collect::<Result<Vec<_>, _>>()?;
         let entries = revoked_certs.len();

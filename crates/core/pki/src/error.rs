@@ -31,12 +31,21 @@ pub enum PkiError {
         /// Which one.
         file: String,
     },
+    /// A CA that was withdrawn, and that no other follows yet.
+    #[error("the CA `{ca}` was withdrawn and no other follows yet: `portreeve ca show`")]
+    Withdrawn {
+        /// Its name.
+        ca: String,
+    },
     /// A CA, or a responder, whose time is over.
     #[error("the certificate to sign with has expired")]
     CaExpired,
     /// Something that no reader of a signed document would accept.
     #[error("the document cannot be signed: {0}")]
     BadDocument(&'static str),
+    /// Bytes that are not an acceptable list of a root.
+    #[error("the root's revocation list: {0}")]
+    BadList(&'static str),
     /// More revoked certificates than a list may hold.
     #[error("{given} revoked certificates are more than the {max} that one list may hold")]
     TooManyRevoked {

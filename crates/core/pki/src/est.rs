@@ -5,10 +5,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use cms::{
     cert::CertificateChoices,
     content_info::{CmsVersion, ContentInfo},
-    signed_data::{CertificateSet, EncapsulatedContentInfo, SignedData, SignerInfos},
+    signed_data::{EncapsulatedContentInfo, SignedData},
 };
 use der::{
-    Any, Decode, Encode, Tag,
+    Any, Decode, Encode, Sequence, Tag,
     asn1::{ObjectIdentifier, SetOfVec},
     oid::db::{
         rfc5911::{ID_DATA, ID_SIGNED_DATA},
@@ -242,24 +242,35 @@ impl EstResponse {
 }
 
 /// A degenerate CMS `SignedData` (RFC 5652 §5.2): certificates, and nobody's signature over nothing.
+/// [`SignedData`] without signers (RFC 5652 §5.1), its certificates as they are: the set is to be in the order of their bytes
+/// (X.690 §11.6), and decoded certificates compare otherwise, by their fields.
+#[derive(Sequence)]
+struct CertsOnly {
+    version: CmsVersion,
+    digest_algorithms: SetOfVec<Any>,
+    encap_content_info: EncapsulatedContentInfo,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    certificates: SetOfVec<Any>,
+    signer_infos: SetOfVec<Any>,
+}
+
 fn certs_only(certificates: &[CertificateDer<'_>]) -> Result<Vec<u8>, PkiError> {
     if certificates.is_empty() || certificates.len() > CERTIFICATES_MAX {
         return Err(PkiError::BadCertificate("none, or too many for one answer"));
     }
     let mut set = SetOfVec::new();
     for (at, der) in certificates.iter().enumerate() {
-        let certificate = Certificate::from_der(der).map_err(|_| PkiError::BadCertificate("not in DER"))?;
+        Certificate::from_der(der).map_err(|_| PkiError::BadCertificate("not in DER"))?;
         if !certificates[..at].contains(der) {
-            set.insert(CertificateChoices::Certificate(certificate))?;
+            set.insert(Any::from_der(der)?)?;
         }
     }
-    let data = SignedData {
+    let data = CertsOnly {
         version: CmsVersion::V1,
         digest_algorithms: SetOfVec::new(),
         encap_content_info: EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None },
-        certificates: Some(CertificateSet(set)),
-        crls: None,
-        signer_infos: SignerInfos(SetOfVec::new()),
+        certificates: set,
+        signer_infos: SetOfVec::new(),
     };
     let content = Any::encode_from(&data)?;
     Ok(ContentInfo { content_type: ID_SIGNED_DATA, content }.to_der()?)

@@ -13,9 +13,9 @@ use x509_parser::{
 };
 
 use crate::{
-    CaSigner, ChallengeRule, CsrPolicy, CsrRefusal, KeyKind, PkiError, Purpose, SignWith, SubjectPublicKey,
+    CaRole, CaSigner, ChallengeRule, CsrPolicy, CsrRefusal, KeyKind, PkiError, Purpose, SignWith, SubjectPublicKey,
     SubjectRule,
-    authority::{ISSUING_LIFETIME, Validity, ca_name, ca_params, check_lifetime, timestamp},
+    authority::{ISSUING_LIFETIME, ROOT_LIFETIME, Validity, ca_name, ca_params, check_lifetime, timestamp},
     read_csr,
     signer::signature_algorithm,
 };
@@ -53,6 +53,9 @@ pub enum IssuingRefusal {
     /// It was signed too long ago.
     #[error("it was signed more than {} days ago: have the request signed once more", IMPORT_WITHIN.as_secs() / 86_400)]
     Stale,
+    /// Not the certificate of a root: signed by itself, by a key that none before it has, and for longer than the one it follows.
+    #[error("it is not a root that can follow: {0}")]
+    NotSuccessor(&'static str),
     /// It would outlive its root.
     #[error("it ends after its root")]
     OutlivesRoot,
@@ -110,6 +113,125 @@ impl CaSigner<'_> {
     }
 }
 
+/// Makes the certificate of a root for its key: signed by itself, it is what devices will trust.
+///
+/// # Errors
+/// [`PkiError::UnacceptableKey`] for a key off the list; what signing fails with.
+pub fn make_root(key: SignWith<'_>, now: UnixMillis) -> Result<CertificateDer<'static>, PkiError> {
+    signature_algorithm(key)?;
+    let params = ca_params(CaRole::Root, &key, Validity::from(now, ROOT_LIFETIME), None)?;
+    Ok(params.self_signed(&key)?.into())
+}
+
+impl CaSigner<'_> {
+    /// Certifies the root that follows this one, so that whoever trusts only this one can verify what is below that one (RFC
+    /// 4949, cross-certificate). It ends with this root.
+    ///
+    /// # Errors
+    /// [`IssuingRefusal::NotRoot`] if this is an issuing CA; [`IssuingRefusal::Malformed`].
+    pub fn cross_certify(
+        &self,
+        root: &CertificateDer<'_>,
+        now: UnixMillis,
+    ) -> Result<CertificateDer<'static>, IssuingRefusal> {
+        if self.purpose().is_some() {
+            return Err(IssuingRefusal::NotRoot);
+        }
+        let (_, parsed) = X509Certificate::from_der(root).map_err(|_| IssuingRefusal::Malformed)?;
+        let key = SubjectPublicKey::from_spki_der(parsed.public_key().raw)?;
+        let validity = Validity::from(now, ROOT_LIFETIME).at_most(self.not_after());
+        let params = ca_params(CaRole::Root, &key, validity, None)?;
+        Ok(params.signed_by(&key, &self.issuer).map_err(PkiError::from)?.into())
+    }
+}
+
+/// Takes the certificate of a root, PEM or DER, that was made elsewhere to follow `roots`.
+///
+/// # Errors
+/// The first thing found wrong with it.
+pub fn import_root(
+    pem_or_der: &[u8],
+    roots: &[CertificateDer<'_>],
+    now: UnixMillis,
+) -> Result<CertificateDer<'static>, IssuingRefusal> {
+    let der = one_certificate(pem_or_der)?;
+    let (rest, root) = X509Certificate::from_der(&der).map_err(|_| IssuingRefusal::Malformed)?;
+    if !rest.is_empty() || x509_cert_is_strange(&der) {
+        return Err(IssuingRefusal::Malformed);
+    }
+    let refuse = |why| Err(IssuingRefusal::NotSuccessor(why));
+    if root.issuer().as_raw() != root.subject().as_raw() || root.verify_signature(None).is_err() {
+        return refuse("it is not signed by itself");
+    }
+    let signs = |usage: &KeyUsage| usage.key_cert_sign() && usage.crl_sign();
+    let may_certify =
+        root.basic_constraints().ok().flatten().is_some_and(|found| found.value.path_len_constraint.is_none());
+    if !root.is_ca() || !may_certify || !root.key_usage().ok().flatten().is_some_and(|usage| signs(usage.value)) {
+        return refuse("it needs CA:TRUE without a path length, keyCertSign and cRLSign");
+    }
+    if !root.extended_key_usage().is_ok_and(|usage| usage.is_none()) {
+        return refuse("it is confined to some purpose");
+    }
+    if key_identifier(&root).is_none() {
+        return Err(IssuingRefusal::NoKeyIdentifier);
+    }
+    SubjectPublicKey::from_spki_der(root.public_key().raw)?;
+    for before in roots {
+        let (_, before) = X509Certificate::from_der(before).map_err(|_| IssuingRefusal::OtherRoot)?;
+        if before.public_key().raw == root.public_key().raw || before.subject().as_raw() == root.subject().as_raw() {
+            return refuse("its key or its name is that of a root before it");
+        }
+        if root.validity().not_after.timestamp() <= before.validity().not_after.timestamp() {
+            return refuse("it does not outlive the root that it follows");
+        }
+    }
+    if now.seconds() < timestamp(root.validity().not_before.timestamp()) {
+        return Err(IssuingRefusal::OutOfTime);
+    }
+    drop(root);
+    Ok(der)
+}
+
+/// Takes the certificate, PEM or DER, that one root has given to the next.
+///
+/// # Errors
+/// The first thing found wrong with it.
+pub fn import_cross(
+    pem_or_der: &[u8],
+    root: &CertificateDer<'_>,
+    by: &CertificateDer<'_>,
+    now: UnixMillis,
+) -> Result<CertificateDer<'static>, IssuingRefusal> {
+    let der = one_certificate(pem_or_der)?;
+    let (rest, cross) = X509Certificate::from_der(&der).map_err(|_| IssuingRefusal::Malformed)?;
+    let [root, by] = [root, by].map(|der| X509Certificate::from_der(der).map_err(|_| IssuingRefusal::OtherRoot));
+    let ((_, root), (_, by)) = (root?, by?);
+    if !rest.is_empty() || x509_cert_is_strange(&der) {
+        return Err(IssuingRefusal::Malformed);
+    }
+    if cross.public_key().raw != root.public_key().raw || cross.subject().as_raw() != root.subject().as_raw() {
+        return Err(IssuingRefusal::OtherKey);
+    }
+    if cross.issuer().as_raw() != by.subject().as_raw() || cross.verify_signature(Some(by.public_key())).is_err() {
+        return Err(IssuingRefusal::OtherRoot);
+    }
+    let may_certify =
+        cross.is_ca() && cross.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign());
+    if !may_certify {
+        return Err(IssuingRefusal::NotSuccessor("it needs CA:TRUE and keyCertSign"));
+    }
+    // By that the CAs below the root name who has issued them, and verifiers look for it.
+    if key_identifier(&cross) != key_identifier(&root) {
+        return Err(IssuingRefusal::NotSuccessor("its subject key identifier is not that of the root"));
+    }
+    let span = (cross.validity().not_before.timestamp(), cross.validity().not_after.timestamp());
+    if now.seconds() < timestamp(span.0) || now.seconds() >= timestamp(span.1) {
+        return Err(IssuingRefusal::OutOfTime);
+    }
+    drop(cross);
+    Ok(der)
+}
+
 /// Takes the certificate of an issuing CA, PEM or DER, that was signed elsewhere for a key that is here.
 ///
 /// # Errors
@@ -157,11 +279,14 @@ fn check_extensions(ca: &X509Certificate<'_>, purpose: Purpose) -> Result<(), Is
     if !ca.extended_key_usage().ok().flatten().is_some_and(|usage| purpose.is_exactly(usage.value)) {
         return Err(IssuingRefusal::OtherPurpose);
     }
-    let is_key_id = |parsed: &ParsedExtension<'_>| matches!(parsed, ParsedExtension::SubjectKeyIdentifier(_));
-    if !ca.iter_extensions().any(|extension| is_key_id(extension.parsed_extension())) {
-        return Err(IssuingRefusal::NoKeyIdentifier);
-    }
-    Ok(())
+    key_identifier(ca).map(drop).ok_or(IssuingRefusal::NoKeyIdentifier)
+}
+
+fn key_identifier<'a>(ca: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
+    ca.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
+        _ => None,
+    })
 }
 
 /// Whether the certificate is anything but DER in its one form.

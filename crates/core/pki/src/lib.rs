@@ -10,7 +10,7 @@
 //!   [`read_enrol_body`]: the messages of EST;
 //! - [`RenewalWindow`] and [`decide_renewal`]: when a certificate is renewed, and whether by its only owner;
 //! - [`Crl`] and [`OcspResponder`]: revocation for relying parties; the hub itself asks its registry;
-//! - [`RotationPlan`], [`HubPins`], [`request_issuing_ca`], [`import_issuing_ca`]: CAs and keys that follow one another;
+//! - [`RotationPlan`], [`Withdrawal`], [`request_issuing_ca`], [`import_issuing_ca`]: CAs and keys that follow one another;
 //! - [`TrustBundle`], [`AllowList`], [`Maker`]: what devices trust, and whom makers of devices vouch for;
 //! - [`leaf_facts`]: from a certificate that somebody presented to the few facts the registry asks for.
 //!
@@ -50,16 +50,21 @@ mod profile;
 mod rotation;
 mod signer;
 mod verify;
+mod withdrawal;
 
 pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
 pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_device_key, audit_key};
 pub use authority::{
     Authority, CaKey, CaName, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
-    Issued, IssuingKeys, Purpose, name_in_series, newest_ca, number_in_series, to_pem,
+    Issued, IssuingKeys, Purpose, cas_of, certifying_root, name_in_series, newest_ca, number_in_series, to_pem,
+    used_from,
 };
-pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TrustBundle};
+pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TRUST_LINKS_MAX, TrustBundle};
 pub use code::{CODE_CHARS, CodeHash, EnrolmentCode};
-pub use crl::{CRL_ENTRIES_MAX, CRL_LIFETIME_MAX, Crl, CrlDraft, RevocationReason, Revoked};
+pub use crl::{
+    CRL_ENTRIES_MAX, CRL_LIFETIME_MAX, Crl, CrlDraft, ROOT_CRL_BYTES_MAX, ROOT_CRL_LIFETIME, RevocationReason, Revoked,
+    RootCrl,
+};
 pub use csr::{ChallengeRule, Csr, CsrPolicy, CsrRefusal, Excess, SubjectRule, read_csr};
 pub use document::DocumentRefusal;
 pub use error::PkiError;
@@ -67,7 +72,10 @@ pub use est::{
     EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, read_enrol_body,
     read_est_certificates,
 };
-pub use issuing::{IMPORT_WITHIN, ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
+pub use issuing::{
+    IMPORT_WITHIN, ISSUING_LIFETIME_MAX, IssuingRefusal, import_cross, import_issuing_ca, import_root, make_root,
+    request_issuing_ca,
+};
 pub use key::{
     CSR_BYTES_MAX, GeneratedKey, KeyKind, SubjectPublicKey, generate_key, make_csr, public_key_from_csr, signing_key,
 };
@@ -86,5 +94,6 @@ pub use profile::{
     Role, decide_renewal,
 };
 pub use rcgen::{PublicKeyData, SigningKey};
-pub use rotation::{HubPins, PinStep, PinTerms, RotationPlan, RotationStep, RotationTerms};
+pub use rotation::{RotationPlan, RotationStep, RotationTerms};
 pub use signer::{CaSigner, OCSP_SIGNER_LIFETIME_MAX, SignWith};
+pub use withdrawal::Withdrawal;

@@ -1,8 +1,8 @@
-//! When a CA, and the hub's own key, give way to their successors. Pure arithmetic: the caller has the clock.
+//! When a CA gives way to its successor. Pure arithmetic: the caller has the clock.
 
 use std::time::Duration;
 
-use portreeve_types::{KeyHash, UnixMillis};
+use portreeve_types::UnixMillis;
 
 /// The life of a CA and the terms on which it is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,57 +94,6 @@ impl RotationPlan {
     }
 }
 
-/// The keys that devices accept of the hub, by the SHA-256 of their `SubjectPublicKeyInfo` (RFC 7469 §2.4, ISVS-4.1.6).
-/// The next key exists before it is needed, so that a lost or stolen one can be replaced at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HubPins {
-    /// The key in use.
-    pub current: KeyHash,
-    /// The key that follows, already made and kept apart.
-    pub next: KeyHash,
-    /// Since when the current one is in use.
-    pub current_since: UnixMillis,
-    /// Since when devices are told of the next one.
-    pub next_since: UnixMillis,
-}
-
-/// How the hub's key is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PinTerms {
-    /// How long a key is used.
-    pub key_lifetime: Duration,
-    /// How long a pin is published before its key is used: the longest that a device may be away and still find the
-    /// hub again.
-    pub spread: Duration,
-}
-
-/// What is to be done about the hub's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PinStep {
-    /// Nothing, until then.
-    Keep {
-        /// When to look again.
-        until: UnixMillis,
-    },
-    /// Use the next key and make another one to follow.
-    Promote,
-}
-
-impl HubPins {
-    /// What to do now. A key that is known to others goes at once: devices that heard of the next one follow.
-    #[must_use]
-    pub fn step(&self, now: UnixMillis, terms: PinTerms, compromised: bool) -> PinStep {
-        let due = self.current_since.plus(terms.key_lifetime).max(self.next_since.plus(terms.spread));
-        if compromised || now >= due { PinStep::Promote } else { PinStep::Keep { until: due } }
-    }
-
-    /// The pins after a promotion, with the key that was made to follow.
-    #[must_use]
-    pub fn promoted(&self, following: KeyHash, now: UnixMillis) -> Self {
-        Self { current: self.next, next: following, current_since: now, next_since: now }
-    }
-}
-
 fn before(time: UnixMillis, duration: Duration) -> UnixMillis {
     UnixMillis(time.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
@@ -221,18 +170,5 @@ mod tests {
     fn a_ca_that_lives_shorter_than_its_leaves_is_replaced_at_once() {
         let terms = RotationTerms { not_after: day(3), leaf_lifetime: days(7), overlap: days(30) };
         assert_eq!(RotationPlan::new(terms).step(day(0), None), RotationStep::Introduce);
-    }
-
-    #[test]
-    fn a_pin_is_known_for_long_enough_before_its_key_is_used() {
-        let (a, b, c) = (KeyHash([1; 32]), KeyHash([2; 32]), KeyHash([3; 32]));
-        let pins = HubPins { current: a, next: b, current_since: day(0), next_since: day(80) };
-        let terms = PinTerms { key_lifetime: days(90), spread: days(30) };
-        assert_eq!(pins.step(day(90), terms, false), PinStep::Keep { until: day(110) });
-        assert_eq!(pins.step(day(110), terms, false), PinStep::Promote);
-        assert_eq!(pins.step(day(1), terms, true), PinStep::Promote);
-        let after = pins.promoted(c, day(110));
-        assert_eq!(after, HubPins { current: b, next: c, current_since: day(110), next_since: day(110) });
-        assert_eq!(after.step(day(110), terms, false), PinStep::Keep { until: day(200) });
     }
 }

@@ -44,6 +44,7 @@ const URL_BYTES_MAX: usize = 256;
 /// *Invariant:* the key is that of the certificate, and the certificate is that of a CA.
 pub struct CaSigner<'k> {
     certificate: CertificateDer<'static>,
+    number: u32,
     not_after: UnixMillis,
     purpose: Option<Purpose>,
     pub(crate) key_id: Vec<u8>,
@@ -84,7 +85,12 @@ impl<'k> CaSigner<'k> {
         let not_after = UnixMillis(timestamp(parsed.validity().not_after.timestamp()).saturating_mul(1000));
         let key_id = key_id.ok_or(PkiError::BadCertificate("it has no subject key identifier"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        Ok(Self { not_after, purpose, key_id, issuer, certificate, crl_urls: Vec::new(), access: None })
+        Ok(Self { number: 1, not_after, purpose, key_id, issuer, certificate, crl_urls: Vec::new(), access: None })
+    }
+
+    /// The same, as the how many-th of its role, from 1.
+    pub(crate) fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
     }
 
     /// The same, and what it issues from now on tells where revocation is published.
@@ -95,6 +101,12 @@ impl<'k> CaSigner<'k> {
         self.crl_urls = crl_url.map(checked_url).transpose()?.into_iter().map(str::to_owned).collect();
         self.access = ocsp_url.map(checked_url).transpose()?.map(ocsp_access).transpose()?;
         Ok(self)
+    }
+
+    /// The how many-th CA of its role it is, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The CA certificate.
@@ -261,7 +273,7 @@ impl<'k> CaSigner<'k> {
         validity.stamp(&mut params)?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let leaf = CertificateDer::from(params.signed_by(key, &self.issuer)?);
-        Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, key, validity))
+        Ok(Issued::new(vec![leaf, self.certificate.clone()], serial, self.number, key, validity))
     }
 }
 

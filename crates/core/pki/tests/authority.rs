@@ -225,7 +225,11 @@ fn the_cas_are_confined() {
     let (_, issued) = device(&made);
     let root = pem::parse(made.trust_pem()).unwrap();
     let root = X509Certificate::from_der(root.contents()).unwrap().1;
-    assert_eq!(root.basic_constraints().unwrap().unwrap().value.path_len_constraint, Some(1));
+    assert_eq!(
+        root.basic_constraints().unwrap().unwrap().value.path_len_constraint,
+        None,
+        "roots that follow stand below it"
+    );
     assert!(root.subject().to_string().starts_with("CN=Portreeve root "));
     let issuing = X509Certificate::from_der(&issued.chain_der[1]).unwrap().1;
     let constraints = issuing.basic_constraints().unwrap().unwrap();
@@ -486,16 +490,16 @@ fn a_ca_is_followed_in_time_and_not_again_and_again() {
     let made = line.open(NOW).unwrap();
     let end = made.end_of(CaRole::Devices);
     let due = UnixMillis(end.0 - u64::try_from(DEVICE_LIFETIME_MAX.as_millis()).unwrap());
-    assert_eq!(made.rotation(CaRole::Devices, NOW), Some(RotationStep::Wait { until: due }));
-    assert_eq!(made.rotation(CaRole::Devices, due), Some(RotationStep::Introduce));
-    assert!(matches!(made.rotation(CaRole::Hub, due), Some(RotationStep::Wait { .. })), "its leaves live 90 days");
-    assert_eq!(made.rotation(CaRole::Root, end), None);
+    assert_eq!(made.rotation(CaRole::Devices, 1, NOW), Some(RotationStep::Wait { until: due }));
+    assert_eq!(made.rotation(CaRole::Devices, 1, due), Some(RotationStep::Introduce));
+    assert!(matches!(made.rotation(CaRole::Hub, 1, due), Some(RotationStep::Wait { .. })), "its leaves live 90 days");
+    assert_eq!(made.rotation(CaRole::Root, 1, end), None);
     let mut at = due;
     for _ in 0..4 {
         line.follow(at);
         line.follow_in(CaRole::Hub, Purpose::Server, at);
         let opened = line.open(at).unwrap();
-        match opened.rotation(CaRole::Devices, at) {
+        match opened.rotation(CaRole::Devices, 1, at) {
             Some(RotationStep::Wait { until }) => at = until,
             // It lasts as long as the root: another one would not last longer.
             None => return assert_eq!(opened.end_of(CaRole::Devices), opened.end_of(CaRole::Root)),

@@ -15,7 +15,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use portreeve_config::Config;
-use portreeve_hub::{Connection, Hub, Presented};
+use portreeve_hub::{Connection, Hub};
 use portreeve_mqtt_server::{Admission, Arrival, Arrived, Clients, TlsDoor, drive, now};
 use tokio::{
     net::TcpListener,
@@ -93,7 +93,8 @@ impl DeviceDoor {
 /// One device, from its TLS handshake to the answer or the upgrade.
 async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
     let Some(Arrived { stream, identity, peer, slot }) = arrival.handshake().await else { return };
-    let applicant = Presented::new(identity.clone(), stream.peer_chain(), peer.address);
+    let is_stranger = identity.is_none();
+    let applicant = hub.presented(identity.clone(), stream.peer_chain(), peer.address, now().wall);
     let evicted = slot.evicted();
     // The first upgrade takes who the peer is; HTTP/1.1 knows no second one.
     let visitor = Cell::new(Some((identity, peer, slot)));
@@ -104,7 +105,7 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
         if revocation::is_meant(request.uri().path()) {
             return Either::Left(Either::Right(revocation::answer(Arc::clone(&hub), request)));
         }
-        if applicant.is_stranger() && request.uri().path() == MQTT_PATH {
+        if is_stranger && request.uri().path() == MQTT_PATH {
             let needed = error(StatusCode::UNAUTHORIZED, "a client certificate is needed here");
             return Either::Right(std::future::ready(needed));
         }

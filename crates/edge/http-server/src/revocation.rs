@@ -1,5 +1,5 @@
 //! Revocation as relying parties ask for it: the lists at `/pki/devices.crl`, `/pki/devices-2.crl` and so on, one for each
-//! CA that has issued to devices; OCSP at `/pki/ocsp`. Beside them what devices are to trust, at `/pki/trust`. Anybody may
+//! CA that has issued to devices; at `/pki/root.crl` those of the roots; OCSP at `/pki/ocsp`. Beside them what devices are to trust, at `/pki/trust`. Anybody may
 //! ask.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) fn is_meant(path: &str) -> bool {
 /// The name of the CA whose list is at this path.
 fn ca_of(path: &str) -> Option<&str> {
     let name = path.strip_prefix("/pki/")?.strip_suffix(".crl")?;
-    number_in_series("devices", name).map(|_| name)
+    ["devices", "root"].iter().any(|stem| number_in_series(stem, name).is_some()).then_some(name)
 }
 
 /// Answers one request.
@@ -126,9 +126,16 @@ mod tests {
 
     #[test]
     fn only_these_paths_are_meant() {
-        for path in
-            ["/pki/devices.crl", "/pki/devices-2.crl", "/pki/trust", "/pki/ocsp", "/pki/ocsp/", "/pki/ocsp/MEow"]
-        {
+        for path in [
+            "/pki/devices.crl",
+            "/pki/devices-2.crl",
+            "/pki/root.crl",
+            "/pki/root-2.crl",
+            "/pki/trust",
+            "/pki/ocsp",
+            "/pki/ocsp/",
+            "/pki/ocsp/MEow",
+        ] {
             assert!(is_meant(path), "{path}");
         }
         for path in [

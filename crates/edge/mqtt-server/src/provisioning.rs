@@ -135,7 +135,7 @@ impl Service {
         // And as long as it is admitted.
         let guest = identity.as_ref().map(|identity| self.hub.receive_guest(identity.id()));
         let bounds = self.bounds(left_ms.unwrap_or(u64::MAX));
-        let presented = Presented::new(identity, stream.peer_chain(), peer.address);
+        let presented = self.hub.presented(identity, stream.peer_chain(), peer.address, began.wall);
         let session = Session::new(bounds, unused_client_id(), began.mono_ms);
         let (evicted, no_more) = (slot.evicted(), self.no_more);
         let (cut, input) = (None, Vec::new());

@@ -256,6 +256,7 @@ impl Encode for CredentialRow {
         out.extend_from_slice(&self.key.0);
         put_identity(out, &self.identity);
         put_bytes(out, &self.serial);
+        put_u32(out, &self.issuer);
         put_millis(out, &self.not_before);
         put_millis(out, &self.not_after);
         put_millis(out, &self.issued);
@@ -268,6 +269,7 @@ impl Encode for CredentialRow {
             key: KeyHash(input.array()?),
             identity: input.identity()?,
             serial: input.bytes()?.to_vec(),
+            issuer: input.u32()?,
             not_before: input.millis()?,
             not_after: input.millis()?,
             issued: input.millis()?,

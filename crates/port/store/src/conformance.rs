@@ -84,6 +84,7 @@ pub fn credential(key: u8, owner: u128) -> CredentialRow {
         key: KeyHash([key; 32]),
         identity: IdentityId(Uuid::from_u128(owner)),
         serial: vec![0, key, 255],
+        issuer: 1,
         not_before: UnixMillis(10),
         not_after: UnixMillis(20),
         issued: UnixMillis(11),

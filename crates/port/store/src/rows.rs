@@ -48,6 +48,8 @@ pub struct CredentialRow {
     pub identity: IdentityId,
     /// Serial number, big-endian.
     pub serial: Vec<u8>,
+    /// The number of the CA that issued it, among those that issue to devices.
+    pub issuer: u32,
     /// Begin of validity.
     pub not_before: UnixMillis,
     /// End of validity.

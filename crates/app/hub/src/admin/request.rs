@@ -231,6 +231,34 @@ pub enum AdminRequest {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Makes another root and announces it to devices.
+    RootRotate {
+        /// Uses the one that is announced, without waiting for its time.
+        #[serde(default)]
+        at_once: bool,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Has another key sign what devices are to trust.
+    TrustRotate {
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Withdraws an issuing CA.
+    CaRevoke {
+        /// As `ca show` calls it.
+        name: String,
+        /// For the log.
+        reason: String,
+        /// Whether its devices have to enrol anew; else those whose keys are registered may renew.
+        #[serde(default)]
+        enrol_anew: bool,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Makes key and request for an issuing CA that is to follow.
     CaRequest {
         /// Which.
@@ -292,6 +320,7 @@ impl AdminRequest {
             Self::SbomList | Self::SbomShow { .. } | Self::SbomExport { .. } | Self::SbomFind { .. } => Need::Read,
             Self::CaShow => Need::Read,
             Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
+            Self::RootRotate { .. } | Self::TrustRotate { .. } | Self::CaRevoke { .. } => Need::Keys,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
             Self::DeviceAdd { bundle: true, .. } | Self::DeviceCode { .. } => Need::Keys,
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
@@ -325,6 +354,8 @@ impl AdminRequest {
             self,
             Self::EnrolmentGroupAdd { .. }
                 | Self::CaRotate { dry_run: false, .. }
+                | Self::RootRotate { dry_run: false, .. }
+                | Self::TrustRotate { dry_run: false }
                 | Self::CaImport { dry_run: false, .. }
         )
     }
@@ -335,6 +366,8 @@ impl AdminRequest {
             Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
             Self::DeviceDispose { name, .. } => name.to_string(),
             Self::CaRotate { ca, .. } => ca.map_or("devices, hub", IssuingCa::as_str).to_owned(),
+            Self::RootRotate { .. } => "root".into(),
+            Self::TrustRotate { .. } => "trust".into(),
             _ => String::new(),
         }
     }
@@ -345,10 +378,13 @@ impl AdminRequest {
             Self::EnrolmentGroupAdd { settings } => format!("add an enrolment group: {settings}"),
             Self::DeviceDispose { statement, .. } => format!("disposal: {statement}"),
             Self::CaRotate { .. } => "have issuing CAs followed by others".into(),
+            Self::RootRotate { at_once: false, .. } => "make another root, and announce it to devices".into(),
+            Self::RootRotate { at_once: true, .. } => "use the announced root now".into(),
+            Self::TrustRotate { .. } => "have another key sign what devices are to trust".into(),
             Self::CaImport { certificate_pem, .. } => {
                 let certificate = pem::parse(certificate_pem).map(pem::Pem::into_contents).unwrap_or_default();
                 let hash = hex::encode(digest(&SHA256, &certificate));
-                format!("take the certificate of a new issuing CA into use: SHA-256 {hash}")
+                format!("take what a root has signed, or another root, into use: SHA-256 {hash}")
             }
             _ => String::new(),
         }

@@ -348,7 +348,8 @@ impl Hub {
 
     fn check_active(&self, identity: &DeviceIdentity) -> Result<(), Refused> {
         let refuse = |why: &str| Err(Refused::of(Kind::IdentityRefused, Reason::NOT_AUTHORIZED, why));
-        if !self.registry.state_of(identity.id()).is_some_and(LifecycleState::may_connect) {
+        let is_trusted = self.registry.withdrawal_of(identity.issuer()).is_none();
+        if !is_trusted || !self.registry.state_of(identity.id()).is_some_and(LifecycleState::may_connect) {
             return refuse("the identity is no longer active");
         }
         if self.registry.has_newer_in_use(identity.id(), identity.generation()) {
@@ -449,7 +450,8 @@ impl Hub {
             after.wills.extend(old_will.map(|will| (Arc::clone(session), will, Vec::new())));
         }
         outgoing.connection += 1;
-        outgoing.link = Some(LinkSlot { certificate: identity.generation(), ..LinkSlot::default() });
+        let (certificate, issuer) = (identity.generation(), identity.issuer());
+        outgoing.link = Some(LinkSlot { certificate, issuer, ..LinkSlot::default() });
         self.mark_shared(&outgoing, true);
         outgoing.v5 = request.version == Version::V5;
         outgoing.expiry_s = expiry_s;
@@ -666,11 +668,31 @@ impl Hub {
 
     /// Ends the connections of an identity, those for provisioning among them, and with `forget` its sessions too.
     pub(crate) fn cut(&self, identity: IdentityId, close: Close, forget: bool) -> usize {
-        let mut after = Aftermath::default();
-        let mut table = self.sessions.lock();
+        let table = self.sessions.lock();
         let sessions = table.by_identity.get(&identity).cloned().unwrap_or_default();
+        self.cut_sessions(table, &sessions, close, forget) + self.guests.close(identity, close)
+    }
+
+    /// Ends every connection whose client has shown a certificate of the CA of this number. Sessions stay for those who come
+    /// back with another.
+    pub(crate) fn cut_issued_by(&self, issuer: u32, close: Close) -> usize {
+        let table = self.sessions.lock();
+        let is_of =
+            |session: &&Arc<Session>| session.outgoing.lock().link.as_ref().is_some_and(|link| link.issuer == issuer);
+        let sessions: Vec<_> = table.by_id.values().filter(is_of).cloned().collect();
+        self.cut_sessions(table, &sessions, close, false)
+    }
+
+    fn cut_sessions(
+        &self,
+        mut table: MutexGuard<'_, SessionTable>,
+        sessions: &[Arc<Session>],
+        close: Close,
+        forget: bool,
+    ) -> usize {
+        let mut after = Aftermath::default();
         let mut cut = 0;
-        for session in &sessions {
+        for session in sessions {
             let waker = {
                 let mut outgoing = session.outgoing.lock();
                 // A connection tells of its end itself.
@@ -692,7 +714,7 @@ impl Hub {
         }
         drop(table);
         self.see_to(after, self.wall_clock());
-        cut + self.guests.close(identity, close)
+        cut
     }
 
     /// Asks every connection to end: the hub stops.

@@ -121,6 +121,8 @@ pub(crate) struct LinkSlot {
     pub(crate) close: Option<Close>,
     /// Which of its identity's certificates it came with.
     pub(crate) certificate: Generation,
+    /// The number of the CA that issued the client's certificate.
+    pub(crate) issuer: u32,
 }
 
 /// Why the hub ends a connection.

@@ -5,7 +5,7 @@
 //! *Invariants*
 //! - Passphrase and PIN are read once, before the process confines itself, and never from an argument or the environment.
 //! - A running hub opens the keys of its issuing CAs and that of its listeners. The root's stays closed, here or elsewhere,
-//!   but for the moment in which it certifies a new issuing CA.
+//!   but for the moment in which it certifies a new issuing CA or another root, or signs its list.
 //! - The listeners sign in every handshake, so their key is in memory wherever the others are; it is sealed when they are.
 
 mod offline;
@@ -205,21 +205,41 @@ impl KeyRing {
         self.open_or_create(&ca.to_string())
     }
 
-    /// The key that signs what devices are to trust.
-    pub(crate) fn trust_key(&self) -> Result<CaKey, CustodyError> {
-        self.open_or_create(TRUST)
+    /// The same of a root: the longer key, where there can be one.
+    pub(crate) fn waiting_root_key(&self, ca: CaName) -> Result<CaKey, CustodyError> {
+        let key = match self.open_or_create_as(&ca.to_string(), KeyAlgorithm::EcdsaP384) {
+            Err(KeyError::Unsupported { .. }) => self.open_or_create_as(&ca.to_string(), KeyAlgorithm::EcdsaP256),
+            key => key,
+        };
+        key.map_err(|error| self.explain(error))
+    }
+
+    /// The key that signs what devices are to trust, the how many-th from 1.
+    pub(crate) fn trust_key(&self, number: u32) -> Result<CaKey, CustodyError> {
+        self.open_or_create(&name_in_series(TRUST, number))
+    }
+
+    /// Ends the keys that signed what devices are to trust before the one of this number.
+    pub(crate) fn retire_trust_keys(&self, present: u32) -> Result<(), CustodyError> {
+        let retire = || {
+            let names = self.cas.list()?.into_iter().map(|facts| facts.name);
+            let is_former = |name: &KeyName| number_in_series(TRUST, name.as_str()).is_some_and(|of| of < present);
+            names.filter(is_former).try_for_each(|name| self.cas.destroy(&name))
+        };
+        retire().map_err(|error| self.explain(error))
     }
 
     fn open_or_create(&self, name: &str) -> Result<CaKey, CustodyError> {
-        let key = || {
-            let name: KeyName = name.parse()?;
-            let key = match self.cas.open(&name) {
-                Err(KeyError::Missing { .. }) => self.cas.create(&name, KeyAlgorithm::EcdsaP256)?,
-                opened => opened?,
-            };
-            Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }) as CaKey)
+        self.open_or_create_as(name, KeyAlgorithm::EcdsaP256).map_err(|error| self.explain(error))
+    }
+
+    fn open_or_create_as(&self, name: &str, algorithm: KeyAlgorithm) -> Result<CaKey, KeyError> {
+        let name: KeyName = name.parse()?;
+        let key = match self.cas.open(&name) {
+            Err(KeyError::Missing { .. }) => self.cas.create(&name, algorithm)?,
+            opened => opened?,
         };
-        key().map_err(|error| self.explain(error))
+        Ok(Arc::new(SigningCaKey { key: X509Key::new(key), name }))
     }
 
     /// Whether there is a key of this name, and which. It is not opened.

@@ -10,7 +10,7 @@ use std::{
 
 use portreeve_config::{KeyCustody, Keys};
 use portreeve_keys::{Custody, FileCustody, Kdf, KeyError, KeyName, PassphraseSource, SigningKey};
-use portreeve_pki::{CaRole, PkiError, SubjectPublicKey, leaf_facts};
+use portreeve_pki::{CaName, CaRole, PkiError, SubjectPublicKey, leaf_facts, newest_ca};
 use portreeve_store::RedbStore;
 
 use super::{CustodyError, Door, KeyAccess};
@@ -30,7 +30,7 @@ pub struct RootExport {
     pub removed: bool,
 }
 
-/// Copies the root's certificate and key into another directory, checks the copy, and with `remove` ends the original.
+/// Copies certificate and key of the root, of the newest one, into another directory, checks the copy, and with `remove` ends the original.
 /// A hub that runs meanwhile does not notice until an issuing CA is to be replaced: it opens that key for nothing else.
 ///
 /// # Errors
@@ -45,10 +45,11 @@ pub fn export_root(
     let pki = data.join("pki");
     let files = key_files(&pki, config)?;
     let failed = refusal(config);
-    let file = &CaRole::Root.first().certificate_file();
-    let name: KeyName = CaRole::Root.as_str().parse().map_err(&failed)?;
+    let root = newest_ca(CaRole::Root, |file| fs::read(pki.join(file)).ok());
+    let file = &root.certificate_file();
+    let name: KeyName = root.to_string().parse().map_err(&failed)?;
     let pem = read(&pki.join(file))?;
-    check_pair(&files.open(&name).map_err(&failed)?, &pem, &pki)?;
+    check_pair(&files.open(&name).map_err(&failed)?, root, &pem, &pki)?;
     let export =
         RootExport { key: to.join(format!("{name}.key")), certificate: to.join(file), removed: remove && !dry_run };
     if dry_run {
@@ -57,7 +58,7 @@ pub fn export_root(
     let copy = files.copy_to(&name, to).map_err(&failed)?;
     write_new(&export.certificate, &pem)?;
     // What counts is what was written, read back.
-    check_pair(&copy.open(&name).map_err(&failed)?, &read(&export.certificate)?, to)?;
+    check_pair(&copy.open(&name).map_err(&failed)?, root, &read(&export.certificate)?, to)?;
     if remove {
         files.destroy(&name).map_err(&failed)?;
     }
@@ -65,8 +66,8 @@ pub fn export_root(
 }
 
 /// Whether the root's certificate is that of the key.
-fn check_pair(key: &Arc<dyn SigningKey>, pem: &[u8], place: &Path) -> Result<(), OpenError> {
-    let (name, file) = (CaRole::Root.as_str().to_owned(), CaRole::Root.first().certificate_file());
+fn check_pair(key: &Arc<dyn SigningKey>, root: CaName, pem: &[u8], place: &Path) -> Result<(), OpenError> {
+    let (name, file) = (root.to_string(), root.certificate_file());
     let certificates = portreeve_tls::certificates_from_pem(&file, pem)?;
     let bad = |source| OpenError::Pki { path: place.to_owned(), source };
     let certified = certificates.first().map(|der| leaf_facts(der)).transpose().map_err(bad)?;

@@ -1,8 +1,10 @@
 //! What `ca show` tells: the CAs there are, how long they last, and where each key is.
 
+use std::cmp::Ordering;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_keys::{Custody, Protection};
-use portreeve_pki::{CaRole, PkiError, leaf_facts};
+use portreeve_pki::{CaName, CaRole, PkiError, leaf_facts, used_from};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
@@ -26,15 +28,21 @@ impl Hub {
         let mut rows = Vec::new();
         let authority = self.authority.load();
         for (name, certificate) in authority.certificates() {
-            let is_former = name != authority.name_of(name.role);
             let row = Row {
                 name: &name.to_string(),
-                purpose: if is_former { FORMER } else { purpose(name.role) },
+                purpose: purpose(name, authority.name_of(name.role)),
                 certificate,
                 custody: &*ring.cas,
                 in_use: name.role != CaRole::Root,
             };
-            rows.push(self.row(&row)?);
+            let mut row = self.row(&row)?;
+            let lookup = |file: &str| std::fs::read(ring.pki.join(file)).ok();
+            row["withdrawn"] = json!(lookup(&name.withdrawal_file()).is_some());
+            row["certifies_from_ms"] = match name.role {
+                CaRole::Root => json!(used_from(name, lookup).0),
+                _ => Value::Null,
+            };
+            rows.push(row);
         }
         let chain = self.tls.certificate();
         let listeners = Row {
@@ -88,9 +96,19 @@ impl Hub {
     }
 }
 
-const FORMER: &str = "issued to devices; signs revocation until its last certificate ends";
+/// What a CA does, given the one of its role that is in use.
+fn purpose(name: CaName, present: CaName) -> &'static str {
+    match (name.role, name.number.cmp(&present.number)) {
+        (CaRole::Root, Ordering::Greater) => "the root that follows: announced to devices",
+        (CaRole::Root, Ordering::Less) => {
+            "was followed by another root; trusted until the last certificate below it ends"
+        }
+        (_, Ordering::Less) => "issued to devices; signs revocation until its last certificate ends",
+        (role, _) => purpose_of(role),
+    }
+}
 
-fn purpose(role: CaRole) -> &'static str {
+fn purpose_of(role: CaRole) -> &'static str {
     match role {
         CaRole::Root => "what devices trust; certifies the issuing CAs",
         CaRole::Devices => "issues to devices, gateways and applications",

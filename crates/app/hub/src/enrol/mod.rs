@@ -141,6 +141,8 @@ enum Why {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Pki(#[from] PkiError),
+    #[error("the CA that issued its certificate was withdrawn, and its devices are to enrol anew")]
+    IssuerWithdrawn,
     #[error("its certificate may be renewed in {} s", .0.as_secs())]
     TooEarly(Duration),
     #[error("a renewal for the key of the present certificate: each certificate has a key of its own")]
@@ -238,13 +240,29 @@ enum Next {
 }
 
 impl Hub {
-    /// What a device has to trust, for `cacerts`: the root, the CA that issues to devices, and those that did before.
+    /// What a device has to trust, for `cacerts`: the root, the CA that issues to devices, and those that did before. While
+    /// one root follows another both, and what the old one has certified of the new (RFC 7030 §4.1.3).
     #[must_use]
     pub fn enrolment_anchors(&self) -> Vec<CertificateDer<'static>> {
         let authority = self.authority.load();
-        let mut anchors = vec![authority.root_certificate().clone()];
+        let mut anchors = authority.roots();
+        anchors.extend(authority.cross_certificates());
         anchors.extend(authority.device_anchors());
         anchors
+    }
+
+    /// What somebody has shown in the handshake: `identity` is whose the `chain` is, if that admits it to the hub. A leaf of a
+    /// withdrawn CA admits to nothing but to have its key certified anew.
+    #[must_use]
+    pub fn presented(
+        &self,
+        identity: Option<DeviceIdentity>,
+        chain: &[CertificateDer<'static>],
+        source: IpAddr,
+        now: UnixMillis,
+    ) -> Presented {
+        let returning = || self.registry.returning(&leaf_facts(chain.first()?).ok()?, now);
+        Presented::new(identity.or_else(returning), chain, source)
     }
 
     /// Issues a certificate for the key of the request, if its sender is entitled to one.
@@ -344,7 +362,7 @@ impl Hub {
                     // Honest devices seldom need that; whoever asks for it all the time is slowed down.
                     self.enrolment.failed(request.rated(), &config.limits, now.mono_ms);
                     let validity = (row.not_before, row.not_after);
-                    return Ok(self.device_ca(&self.authority.load())?.repeat_client(
+                    return Ok(self.device_ca_of(&self.authority.load(), row.issuer)?.repeat_client(
                         id,
                         &row.serial,
                         &csr.key,
@@ -424,6 +442,8 @@ impl Hub {
     fn applicant<'a>(&self, request: &'a EnrolRequest, now: UnixMillis) -> Result<Applicant<'a>, Why> {
         match &request.claim {
             Claim::Code { name, code } => self.applicant_by_code(name, code, now),
+            // The withdrawal of its CA may have come after the handshake.
+            Claim::Certificate { identity, .. } if !self.may_renew(identity) => Err(Why::IssuerWithdrawn),
             Claim::Certificate { identity, leaf } => Ok(Applicant {
                 who: Who::Registered(identity.id()),
                 name: identity.name().clone(),
@@ -445,6 +465,11 @@ impl Hub {
                 Ok(vouched_applicant(vouched, Entitlement::List, None, request.source))
             }
         }
+    }
+
+    /// Whether a certificate of this CA still stands for its key.
+    fn may_renew(&self, identity: &DeviceIdentity) -> bool {
+        self.registry.withdrawal_of(identity.issuer()).is_none_or(|withdrawal| withdrawal.known_may_renew)
     }
 
     fn applicant_by_code<'a>(&self, name: &str, code: &str, now: UnixMillis) -> Result<Applicant<'a>, Why> {
@@ -490,7 +515,12 @@ impl Hub {
                     return Err(Why::SameKey);
                 }
                 let opens = renewal_opens(facts, self.config().enrolment.renew_after_percent);
-                if now < opens { Err(Why::TooEarly(opens.since(now))) } else { Ok(Next::Issue(generation)) }
+                let is_urgent = self.registry.withdrawal_of(row.issuer).is_some();
+                if now < opens && !is_urgent {
+                    Err(Why::TooEarly(opens.since(now)))
+                } else {
+                    Ok(Next::Issue(generation))
+                }
             }
             // The first answer was lost.
             RenewalDecision::Repeat => Ok(Next::Repeat(Arc::clone(row))),

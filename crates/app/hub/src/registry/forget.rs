@@ -69,6 +69,8 @@ mod tests {
         *,
     };
 
+    /// The number of the CA.
+    const ISSUER: u32 = 1;
     const HOUR: Duration = Duration::from_secs(3600);
     const LIST_VALID: Duration = Duration::from_secs(86_400);
 
@@ -118,7 +120,8 @@ mod tests {
             let rows = self.registry.credentials(self.lamp.id);
             let row = rows.iter().find(|row| row.serial == serial).unwrap();
             let generation = generation(row);
-            let identity = DeviceIdentity { row: Arc::clone(&self.lamp), generation, not_after: row.not_after };
+            let identity =
+                DeviceIdentity { row: Arc::clone(&self.lamp), generation, issuer: ISSUER, not_after: row.not_after };
             self.registry.used(&identity);
             self.registry.flush_used(self.now).unwrap();
         }
@@ -128,7 +131,7 @@ mod tests {
         }
 
         fn is_good(&self, serial: &[u8]) -> bool {
-            self.registry.certificate_status(serial) == CertificateStatus::Good
+            self.registry.certificate_status(ISSUER, serial) == CertificateStatus::Good
         }
 
         /// Lets so much time pass, and forgets; how many certificates are left.
@@ -151,7 +154,7 @@ mod tests {
         let [first, second, third] = [(); 3].map(|()| fleet.next());
         assert_eq!(fleet.live(), 1);
         assert!(!fleet.is_good(&first) && !fleet.is_good(&second) && fleet.is_good(&third));
-        assert_eq!(fleet.registry.revoked().len(), 2, "they are listed");
+        assert_eq!(fleet.registry.revoked(ISSUER).len(), 2, "they are listed");
         fleet.use_it(&third);
         let [fourth, fifth] = [(); 2].map(|()| fleet.next());
         let fleet = fleet.reopen();
@@ -231,7 +234,17 @@ mod tests {
             let identity = portreeve_types::IdentityId(uuid::Uuid::from_u128((number / 2).into()));
             let key = KeyHash(key);
             let (not_before, not_after, issued) = (now, now, now);
-            CredentialRow { key, identity, serial, not_before, not_after, issued, revoked: Some(now), used: None }
+            CredentialRow {
+                key,
+                identity,
+                serial,
+                not_before,
+                not_after,
+                issued,
+                revoked: Some(now),
+                used: None,
+                issuer: ISSUER,
+            }
         };
         let count = 2 * (u32::try_from(FORGOTTEN_AT_ONCE_MAX).unwrap() + 1);
         let contents = RegistryContents { credentials: (0..count).map(row).collect(), ..Default::default() };

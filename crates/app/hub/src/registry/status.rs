@@ -35,6 +35,12 @@ impl State {
         }
     }
 
+    /// That its CA was withdrawn.
+    fn withdrawal(&self, credential: &CredentialRow) -> Option<(UnixMillis, RevocationReason)> {
+        let withdrawal = self.withdrawn.get(&credential.issuer)?;
+        Some((UnixMillis(withdrawal.at_ms), RevocationReason::CaCompromise))
+    }
+
     pub(super) fn by_serial(&self, serial: &[u8]) -> Option<&CredentialRow> {
         let key: &KeyHash = self.serials.get(&SerialKey::of(serial))?;
         self.credentials.get(key).map(|row| &**row).filter(|row| row.serial == serial)
@@ -42,24 +48,32 @@ impl State {
 }
 
 impl Registry {
-    /// What is known of a serial number.
-    pub(crate) fn certificate_status(&self, serial: &[u8]) -> CertificateStatus {
+    /// What is known of a serial number of the CA of this number. Of a CA that was withdrawn every one is revoked, also those
+    /// that it never issued (RFC 6960 §2.7).
+    pub(crate) fn certificate_status(&self, issuer: u32, serial: &[u8]) -> CertificateStatus {
         let state = self.state.read();
-        let Some(credential) = state.by_serial(serial) else { return CertificateStatus::Unknown };
+        if let Some(withdrawal) = state.withdrawn.get(&issuer) {
+            let at = UnixMillis(withdrawal.at_ms);
+            return CertificateStatus::Revoked { at, reason: RevocationReason::CaCompromise };
+        }
+        let of_issuer = state.by_serial(serial).filter(|row| row.issuer == issuer);
+        let Some(credential) = of_issuer else { return CertificateStatus::Unknown };
         match state.objection(credential) {
             None => CertificateStatus::Good,
             Some((at, reason)) => CertificateStatus::Revoked { at, reason },
         }
     }
 
-    /// Every certificate that is not to be relied on, for a list. Takes time in proportion to all certificates.
-    pub(crate) fn revoked(&self) -> Vec<Revoked> {
+    /// Every certificate of the CA of this number that is not to be relied on, for its list. Takes time in proportion to all
+    /// certificates.
+    pub(crate) fn revoked(&self, issuer: u32) -> Vec<Revoked> {
         let state = self.state.read();
         let entry = |row: &CredentialRow| {
-            let (at, reason) = state.objection(row)?;
+            let (at, reason) = state.objection(row).or_else(|| state.withdrawal(row))?;
             Some(Revoked { serial: row.serial.clone(), at, reason, not_after: row.not_after })
         };
-        state.credentials.values().filter_map(|row| entry(row)).collect()
+        let of_issuer = state.credentials.values().filter(|row| row.issuer == issuer);
+        of_issuer.filter_map(|row| entry(row)).collect()
     }
 
     /// Changes whenever what a list would hold may have changed.

@@ -288,7 +288,10 @@ fn large_requests_are_imports_one_at_a_time() {
     stream.write_all(&request).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("only an import may have more"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.contains("only an import or an SBOM may have more"),
+        "{answer}"
+    );
 }
 
 #[test]

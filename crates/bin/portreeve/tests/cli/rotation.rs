@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     custody::{enrols, publishes},
-    support::Place,
+    support::{Place, Running, eventually},
 };
 
 /// What the machine that has the root's key is told about the request, as OPERATIONS.md has it.
@@ -99,5 +99,139 @@ fn a_device_keeps_its_trust_and_renews_it() {
     fs::write(place.path("lamp/trust.jws"), second).unwrap();
     place.ok(&renew);
     stranger.stop();
+    hub.stop();
+}
+
+/// CSA-CRD-02: the CA's key was stolen. OpenSSL learns it from the root's list and from OCSP; a device whose key is known
+/// comes back, and Mosquitto's client with its new certificate.
+#[test]
+fn a_stolen_ca_is_told_to_everybody() {
+    let place = Place::new();
+    let hub = place.serve(&["--set", "enrolment.renew_after_percent=90"]);
+    enrols(&place, &hub, "lamp");
+    let https = format!("localhost:{}", hub.address("device_https").port());
+    let fetch = |list: &str| {
+        let url = format!("https://{https}/pki/{list}.crl");
+        let mut curl = std::process::Command::new("curl");
+        let curl = curl.current_dir(place.root.path()).args(["-sf", "--cacert", "lamp/ca.pem", "-o", "list.der", &url]);
+        assert!(curl.status().unwrap().success(), "{url}");
+        place.openssl(&format!("crl -inform DER -in list.der -out {list}.crl"));
+    };
+    let lists = |names: &[&str]| {
+        names.iter().for_each(|name| fetch(name));
+        let text: String =
+            names.iter().map(|name| fs::read_to_string(place.path(&format!("{name}.crl"))).unwrap()).collect();
+        place.write("all.crl", &text);
+    };
+    let verify = |device: &str| {
+        let mut openssl = std::process::Command::new("openssl");
+        let line = format!("verify -crl_check_all -CRLfile all.crl -CAfile lamp/ca.pem -untrusted {device} {device}");
+        openssl.current_dir(place.root.path()).args(line.split_whitespace()).output().unwrap()
+    };
+    fs::copy(place.path("lamp/cert.pem"), place.path("old.pem")).unwrap();
+    lists(&["root", "devices"]);
+    assert!(verify("old.pem").status.success());
+
+    let dry = place.ok(&["ca", "revoke", "devices", "--reason", "stolen", "--dry-run"]);
+    assert!(dry.contains("would be withdrawn"), "{dry}");
+    let mut listener = place.command(&[
+        "client",
+        "sub",
+        "--bundle",
+        "lamp",
+        "--host",
+        "localhost",
+        "--port",
+        &hub.port(),
+        "-t",
+        "devices/lamp/commands/x",
+    ]);
+    let mut listener =
+        listener.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    eventually("a session", || place.json(&["device", "show", "lamp"])["sessions"][0]["connected"] == true);
+    let begun = std::time::Instant::now();
+    let told = place.ok(&["ca", "revoke", "devices", "--reason", "stolen"]);
+    assert!(told.contains("devices is withdrawn, 1 connections") && told.contains("devices-2 issues"), "{told}");
+    eventually("the end of the session", || {
+        place.json(&["device", "show", "lamp"])["sessions"][0]["connected"] != true
+    });
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "a second, and what the commands take");
+    let _ = listener.kill();
+    let _ = listener.wait();
+    assert!(place.log().contains("ca_withdrawn"), "{}", place.log());
+    assert!(place.ok(&["ca", "show"]).contains("withdrawn: issued to devices"));
+
+    lists(&["root", "devices", "devices-2"]);
+    let refused = verify("old.pem");
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("certificate revoked"),
+        "{refused:?}"
+    );
+    let ocsp = |device: &str, ca: &str| {
+        place.openssl(&format!("ocsp -issuer data/pki/{ca}.pem -cert {device} -reqout q.der -no_nonce"));
+        let mut curl = std::process::Command::new("curl");
+        let kind = "content-type: application/ocsp-request";
+        let url = format!("https://{https}/pki/ocsp");
+        let args = ["-sf", "--cacert", "lamp/ca.pem", "-H", kind, "--data-binary", "@q.der", "-o", "a.der", &url];
+        assert!(curl.current_dir(place.root.path()).args(args).status().unwrap().success());
+        place.openssl(&format!(
+            "ocsp -issuer data/pki/{ca}.pem -cert {device} -respin a.der -CAfile data/pki/{ca}.pem -partial_chain"
+        ))
+    };
+    let answer = ocsp("old.pem", "devices");
+    assert!(answer.contains("old.pem: revoked") && answer.contains("cACompromise"), "{answer}");
+
+    place.ok(&["device", "renew", "lamp", "--now"]);
+    let check = verify("lamp/cert.pem");
+    assert!(check.status.success(), "{check:?}");
+    assert!(ocsp("lamp/cert.pem", "devices-2").contains("lamp/cert.pem: good"));
+    publishes(&place, &hub, "lamp");
+    assert!(mosquitto(&place, &hub, "lamp", "lamp/ca.pem"));
+    hub.stop();
+}
+
+/// Whether Mosquitto's client gets a message through as this device, trusting this file alone.
+fn mosquitto(place: &Place, hub: &Running<'_>, device: &str, ca: &str) -> bool {
+    let (port, topic) = (hub.port(), format!("devices/{device}/telemetry/x"));
+    let (cert, key) = (format!("{device}/cert.pem"), format!("{device}/key.pem"));
+    let args = ["-h", "localhost", "-p", &port, "--cafile", ca, "--cert", &cert, "--key", &key, "-i", device];
+    let mut client = std::process::Command::new("mosquitto_pub");
+    let client = client.current_dir(place.root.path()).args(args).args(["-q", "1", "-t", &topic, "-m", "on"]);
+    client.output().unwrap().status.success()
+}
+
+/// CSA-CRD-07: a device with bundles, one that trusts the old root for ever, and one with the new root alone.
+#[test]
+fn a_root_is_followed_and_nobody_is_left_behind() {
+    let place = Place::new();
+    let settings = ["--set", "enrolment.renew_after_percent=0"];
+    let hub = place.serve(&settings);
+    enrols(&place, &hub, "lamp");
+    place.ok(&["device", "add", "fixed", "--out", "fixed"]);
+    assert!(fs::read_to_string(place.path("fixed/trust.jws")).unwrap().len() > 500, "with the hub's pins");
+    let told = place.ok(&["ca", "rotate", "root"]);
+    assert!(told.starts_with("root-2 is announced and certifies from"), "{told}");
+    place.ok(&["ca", "rotate", "trust"]);
+    assert!(place.ok(&["ca", "show"]).contains("announced to devices"));
+    place.ok(&["device", "renew", "lamp", "--now"]);
+    let trusted = fs::read_to_string(place.path("lamp/ca.pem")).unwrap();
+    assert_eq!(trusted.matches("BEGIN").count(), 2, "both roots, by the bundle of the next signer");
+    hub.stop();
+
+    let hub = place.serve(&settings);
+    place.ok(&["ca", "rotate", "root", "--now"]);
+    eventually("the listeners' certificate below the new root", || place.log().contains("hub_certificate_renewed"));
+    for ca in ["fixed/ca.pem", "lamp/ca.pem", "data/pki/root-2.pem"] {
+        assert!(mosquitto(&place, &hub, "fixed", ca), "{ca}");
+    }
+    for device in ["lamp", "fixed"] {
+        publishes(&place, &hub, device);
+    }
+    let at = format!("localhost:{}", hub.address("device_https").port());
+    for device in ["lamp", "fixed"] {
+        place.ok(&["device", "renew", device, "--now", "--hub", &at]);
+        publishes(&place, &hub, device);
+    }
+    place.openssl("verify -CAfile data/pki/root-2.pem -untrusted lamp/cert.pem lamp/cert.pem");
     hub.stop();
 }

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use portreeve_pki::{
     Authority, EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, KeyKind, PkiError, generate_key, read_csr,
-    read_enrol_body,
+    read_enrol_body, read_est_certificates,
 };
 use portreeve_types::IdentityId;
 use rustls_pki_types::CertificateDer;
@@ -107,6 +107,24 @@ fn what_is_no_certificate_is_not_answered() {
     assert!(matches!(EstResponse::enrolled(&CertificateDer::from(vec![0x30, 0])), Err(PkiError::BadCertificate(_))));
     let root = CertificateDer::from(pem::parse(Authority::create(now()).unwrap().trust_pem()).unwrap().into_contents());
     assert!(matches!(EstResponse::ca_certs(&vec![root; 17]), Err(PkiError::BadCertificate(_))));
+}
+
+/// The set is in DER's order whatever the certificates are: clients look at that before they decode it.
+#[test]
+fn any_certificates_can_be_read() {
+    for _ in 0..40 {
+        let made: Vec<_> = (0..4).map(|_| Authority::create(now()).unwrap()).collect();
+        let certificates: Vec<_> = made
+            .iter()
+            .flat_map(|authority| authority.certificates().into_iter().map(|(_, der)| der.clone()))
+            .collect();
+        let answer = EstResponse::ca_certs(&certificates).unwrap();
+        let sorted = |mut certificates: Vec<CertificateDer<'static>>| {
+            certificates.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+            certificates
+        };
+        assert_eq!(sorted(read_est_certificates(&answer.body).unwrap()), sorted(certificates));
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Issuing CAs whose root is elsewhere, and CAs that follow one another.
 
 use portreeve_pki::{
-    Authority, CaSigner, Generation, ISSUING_LIFETIME_MAX, IssuingRefusal, PkiError, Profile, Purpose, Role,
-    SubjectPublicKey, audit_key, generate_key, import_issuing_ca, request_issuing_ca,
+    Authority, CaSigner, CrlDraft, Generation, ISSUING_LIFETIME_MAX, IssuingRefusal, PkiError, Profile, Purpose,
+    ROOT_CRL_BYTES_MAX, ROOT_CRL_LIFETIME, RevocationReason, Revoked, Role, RootCrl, SubjectPublicKey, audit_key,
+    generate_key, import_cross, import_issuing_ca, import_root, make_root, request_issuing_ca, to_pem,
 };
 use portreeve_types::{IdentityId, Kind, UnixMillis};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
@@ -137,4 +138,90 @@ fn a_root_signs_issuing_cas_and_nothing_else_does() {
     assert!(matches!(too_long, Err(IssuingRefusal::Pki(PkiError::Lifetime { .. }))));
     let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     assert_eq!(request_issuing_ca(Purpose::Client, &ed25519), Err(PkiError::UnacceptableKey));
+}
+
+/// CSA-CRD-07: who trusts the old root alone verifies what is below the new one; OpenSSL agrees, in both directions.
+#[test]
+fn a_root_is_certified_by_the_one_before() {
+    let desk = Desk::new();
+    let (first, second) = (Rooted::new(), Rooted::new());
+    let root = second.authority.root_certificate();
+    let cross = first.root().cross_certify(root, now()).unwrap();
+    let by = first.authority.root_certificate();
+    assert_eq!(import_cross(&cross, root, by, now()).unwrap(), cross);
+    desk.write("old.pem", first.authority.trust_pem());
+    desk.write("new.pem", second.authority.trust_pem());
+    let chain = leaf_of(&second.authority.device_ca().unwrap()) + &to_pem(&cross);
+    desk.write("chain.pem", &chain);
+    for anchor in ["old.pem", "new.pem"] {
+        desk.must(&format!("verify -x509_strict -purpose sslclient -CAfile {anchor} -untrusted chain.pem chain.pem"));
+    }
+    // Of another key, by another root, that of an issuing CA, or none at all.
+    assert_eq!(import_cross(root, root, by, now()), Err(IssuingRefusal::OtherRoot));
+    assert_eq!(import_cross(by, root, by, now()), Err(IssuingRefusal::OtherKey));
+    assert_eq!(import_cross(&cross, root, root, now()), Err(IssuingRefusal::OtherRoot));
+    assert_eq!(import_cross(b"hello", root, by, now()), Err(IssuingRefusal::Malformed));
+    assert_eq!(import_cross(&cross, root, by, UnixMillis(1)), Err(IssuingRefusal::OutOfTime));
+    let devices = first.authority.device_ca().unwrap();
+    assert_eq!(devices.cross_certify(root, now()), Err(IssuingRefusal::NotRoot));
+}
+
+/// What is announced as a root has to be one, another one, and last longer.
+#[test]
+fn only_a_root_follows_a_root() {
+    let present = [Authority::create(now()).unwrap().root_certificate().clone()];
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let later = now().plus(2 * DAY);
+    let root = make_root(&key, later).unwrap();
+    assert_eq!(import_root(&root, &present, later).unwrap(), root);
+    assert_eq!(import_root(to_pem(&root).as_bytes(), &present, later).unwrap(), root);
+    assert_eq!(import_root(&root, &present, now()), Err(IssuingRefusal::OutOfTime));
+    let refused = |der: &[u8], roots: &[CertificateDer<'_>]| match import_root(der, roots, later) {
+        Err(IssuingRefusal::NotSuccessor(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(&root, std::slice::from_ref(&root)).contains("key or its name"));
+    let short = make_root(&KeyPair::generate().unwrap(), UnixMillis(now().0 - 86_400_000)).unwrap();
+    assert!(refused(&short, &present).contains("outlive"));
+    let rooted = Rooted::new();
+    let issuing = rooted.authority.device_ca().unwrap();
+    assert!(refused(issuing.certificate(), &present).contains("not signed by itself"));
+    assert_eq!(import_root(b"\x30\x00", &present, later), Err(IssuingRefusal::Malformed));
+    assert!(make_root(&KeyPair::generate_for(&PKCS_ED25519).unwrap(), now()).is_err());
+}
+
+/// A root's list, read by this crate and by OpenSSL; and what is none.
+#[test]
+fn a_roots_list_is_read_back() {
+    let desk = Desk::new();
+    let rooted = Rooted::new();
+    let certificate = rooted.authority.root_certificate();
+    let ca = rooted.authority.device_ca().unwrap();
+    let serial = portreeve_pki::leaf_facts(ca.certificate()).unwrap().serial;
+    let entry = Revoked {
+        serial: serial.clone(),
+        at: now(),
+        reason: RevocationReason::CaCompromise,
+        not_after: ca.not_after(),
+    };
+    let draft = CrlDraft { number: 7, this_update: now(), lifetime: ROOT_CRL_LIFETIME, revoked: &[entry] };
+    let made = rooted.root().crl(&draft).unwrap();
+    let read = RootCrl::read(made.pem.as_bytes(), certificate).unwrap();
+    assert_eq!(
+        (read.number, &read.serials, read.next_update.seconds()),
+        (7, &vec![serial], made.next_update.seconds())
+    );
+    assert_eq!(RootCrl::read(&made.der, certificate).unwrap(), read);
+    assert_eq!(RootCrl::read(read.to_pem().as_bytes(), certificate).unwrap(), read);
+    desk.write("root.pem", rooted.authority.trust_pem());
+    desk.write("root.crl", &made.pem);
+    desk.must("crl -in root.crl -CAfile root.pem -noout");
+    let stranger = Authority::create(now()).unwrap();
+    let long = vec![b' '; ROOT_CRL_BYTES_MAX + 1];
+    for bad in [&made.der[1..], &[made.der.as_slice(), b"x"].concat(), to_pem(certificate).as_bytes(), b"", &long] {
+        assert!(matches!(RootCrl::read(bad, certificate), Err(PkiError::BadList(_))));
+    }
+    assert!(RootCrl::read(&made.der, stranger.root_certificate()).is_err());
+    // Issuing CAs are at hand, and their lists short-lived.
+    assert!(matches!(ca.crl(&draft), Err(PkiError::Lifetime { .. })));
 }
