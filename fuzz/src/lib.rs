@@ -14,7 +14,10 @@ mod store;
 mod tls;
 mod topic;
 
-pub use enrolment::{allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, trust_bundle};
+pub use enrolment::{
+    allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
+    tpm_key_area, tpm_question, trust_bundle,
+};
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
@@ -47,4 +50,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("allow_list", allow_list),
     ("trust_bundle", trust_bundle),
     ("inventory_file", inventory_file),
+    ("endorsement_certificate", endorsement_certificate),
+    ("tpm_key_area", tpm_key_area),
+    ("tpm_question", tpm_question),
 ];

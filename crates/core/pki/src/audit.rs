@@ -13,7 +13,9 @@ use der::{
 };
 use x509_cert::spki::SubjectPublicKeyInfo;
 
-use crate::SubjectPublicKey;
+use portreeve_types::KeyHash;
+
+use crate::{SubjectPublicKey, key::key_hash};
 
 /// The shortest RSA modulus that is not called short, bits (SP 800-57 part 1: security beyond 2030).
 pub const RSA_BITS_MIN: usize = 3072;
@@ -104,6 +106,35 @@ pub fn audit_key(spki_der: &[u8]) -> Result<SubjectPublicKey, KeyRefusal> {
     }
 }
 
+/// The size of the RSA keys that TPM makers certify, bits.
+const ENDORSEMENT_RSA_BITS: usize = 2048;
+
+/// Checks a DER `SubjectPublicKeyInfo` of a TPM's endorsement key (TCG EK Credential Profile, templates L-1 and L-2):
+/// RSA of 2048 bits or P-256, in its one encoding, so that one key has one hash. It is encrypted to and signs nothing, so
+/// the length that is called short for signatures will do; keys that can be factored will not.
+///
+/// # Errors
+/// The first thing found wrong.
+pub fn audit_endorsement_key(spki_der: &[u8]) -> Result<KeyHash, KeyRefusal> {
+    match audit_key(spki_der) {
+        Ok(key) if key.is_p256() => return Ok(key.hash()),
+        Ok(_) => return Err(KeyRefusal::Curve(SECP_384_R_1)),
+        Err(KeyRefusal::RsaShort { bits: ENDORSEMENT_RSA_BITS }) => {}
+        Err(other) => return Err(other),
+    }
+    let spki =
+        SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(spki_der).map_err(|_| KeyRefusal::Malformed)?;
+    if spki.algorithm.parameters != Some(AnyRef::NULL) {
+        return Err(KeyRefusal::Malformed);
+    }
+    let numbers = spki.subject_public_key.as_bytes().and_then(rsa_numbers);
+    let (modulus, exponent) = numbers.ok_or(KeyRefusal::Malformed)?;
+    match rsa_weakness(modulus, exponent) {
+        Some(weakness) => Err(weakness),
+        None => Ok(key_hash(spki_der)),
+    }
+}
+
 fn audit_ec(spki_der: &[u8], curve: Option<AnyRef<'_>>, point: &[u8]) -> Result<SubjectPublicKey, KeyRefusal> {
     let curve = curve.ok_or(KeyRefusal::Malformed)?;
     let curve = curve.decode_as::<ObjectIdentifier>().map_err(|_| KeyRefusal::ExplicitCurve)?;
@@ -142,13 +173,18 @@ fn audit_rsa(pkcs1_der: &[u8]) -> KeyRefusal {
     if bits < RSA_BITS_MIN {
         return KeyRefusal::RsaShort { bits };
     }
+    rsa_weakness(modulus, exponent).unwrap_or(KeyRefusal::Rsa)
+}
+
+/// What is wrong with an RSA key, whatever its length.
+fn rsa_weakness(modulus: &[u8], exponent: &[u8]) -> Option<KeyRefusal> {
     if exponent != RSA_EXPONENT {
-        return KeyRefusal::RsaExponent;
+        return Some(KeyRefusal::RsaExponent);
     }
     if modulus.last().is_none_or(|byte| byte % 2 == 0) || odd_primes().any(|prime| modulo(modulus, prime) == 0) {
-        return KeyRefusal::RsaSmallFactor;
+        return Some(KeyRefusal::RsaSmallFactor);
     }
-    if is_roca(modulus) { KeyRefusal::RsaRoca } else { KeyRefusal::Rsa }
+    is_roca(modulus).then_some(KeyRefusal::RsaRoca)
 }
 
 /// Modulus and exponent of an `RSAPublicKey` (RFC 8017 §A.1.1).

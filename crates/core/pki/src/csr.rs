@@ -193,8 +193,10 @@ fn refuse(excess: Option<Excess>) -> Result<Option<Excess>, CsrRefusal> {
 }
 
 fn check_possession(request: &CertReq, key: &SubjectPublicKey) -> Result<(), CsrRefusal> {
-    let algorithm =
-        ecdsa_by_name(&request.algorithm, key).ok_or(CsrRefusal::SignatureAlgorithm(request.algorithm.oid))?;
+    // Parameters should be left out (RFC 5758 §3.2); openssl's provider for TPMs writes that there are none.
+    let mut name = request.algorithm.clone();
+    name.parameters.take_if(|parameters| parameters.is_null());
+    let algorithm = ecdsa_by_name(&name, key).ok_or(CsrRefusal::SignatureAlgorithm(name.oid))?;
     let message = request.info.to_der().map_err(|_| CsrRefusal::Malformed)?;
     let signature = request.signature.as_bytes().ok_or(CsrRefusal::Malformed)?;
     if is_signature(algorithm, key, &message, signature) { Ok(()) } else { Err(CsrRefusal::NoPossession) }
