@@ -7,7 +7,9 @@ use std::{
 };
 
 use portreeve_hub::{AdminRequest, GroupSettings, ProofSettings};
-use portreeve_pki::{ALLOW_LIST_DEVICES_MAX, AllowList, SubjectPublicKey, make_csr, signing_key};
+use portreeve_pki::{
+    ALLOW_LIST_DEVICES_MAX, AllowList, SubjectPublicKey, audit_endorsement_key, make_csr, signing_key,
+};
 use portreeve_types::{KeyHash, UnixMillis};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -15,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     admin::Administration,
     cli::{EnrolmentCommand, Global, GroupAdd, GroupCommand, ListCommand},
+    enrol::listed_hash,
     failure::Failure,
     output::{cell, rows, say, show, table},
 };
@@ -46,18 +49,20 @@ pub(crate) fn run(global: &Global, command: EnrolmentCommand) -> Result<(), Fail
             }
         },
         EnrolmentCommand::List { command } => match command {
-            ListCommand::Entry { serial, key } => entry(global, &serial, &key),
+            ListCommand::Entry { serial, key, tcti, .. } => entry(global, &serial, key.as_deref(), &tcti),
             ListCommand::Sign { file, key, edition, valid } => sign(global, &file, &key, edition, valid),
         },
     }
 }
 
 fn settings(add: GroupAdd) -> Result<GroupSettings, Failure> {
-    let GroupAdd { name, maker_ca, crl, list_signer, names, kind, group, approval } = add;
-    let proof = if maker_ca.is_empty() {
-        ProofSettings::List { signers_pem: read_all(&list_signer)?, list: None }
-    } else {
+    let GroupAdd { name, maker_ca, tpm_ca, crl, list_signer, tpm, names, kind, group, approval } = add;
+    let proof = if !maker_ca.is_empty() {
         ProofSettings::Maker { anchors_pem: read_all(&maker_ca)?, crls_pem: read_all(&crl)? }
+    } else if !tpm_ca.is_empty() {
+        ProofSettings::Tpm { anchors_pem: read_all(&tpm_ca)?, crls_pem: read_all(&crl)? }
+    } else {
+        ProofSettings::List { signers_pem: read_all(&list_signer)?, list: None, tpm }
     };
     Ok(GroupSettings { name, names, kind, group, approval, proof })
 }
@@ -92,19 +97,23 @@ fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(failed)
 }
 
-/// The hash of a public key, or of the public half of a private one.
+/// The hash of a public key, a TPM's endorsement key too, or of the public half of a private one.
 fn hash_of(file: &Path) -> Result<KeyHash, Failure> {
     let pem = Zeroizing::new(read(file)?);
     let public = pem::parse(pem.as_bytes()).ok().filter(|block| block.tag() == "PUBLIC KEY");
     let hash = match public {
-        Some(block) => SubjectPublicKey::from_spki_der(block.contents()).map(|key| key.hash()),
+        Some(block) => match audit_endorsement_key(block.contents()) {
+            Ok(hash) => Ok(hash),
+            Err(_) => SubjectPublicKey::from_spki_der(block.contents()).map(|key| key.hash()),
+        },
         None => make_csr(&pem, None).map(|(_, key)| key),
     };
     hash.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }
 
-fn entry(global: &Global, serial: &str, key: &Path) -> Result<(), Failure> {
-    let hash = hash_of(key)?;
+/// Without a file, the key is that of the TPM.
+fn entry(global: &Global, serial: &str, key: Option<&Path>, tcti: &str) -> Result<(), Failure> {
+    let hash = key.map_or_else(|| listed_hash(tcti), hash_of)?;
     let result = json!({ "serial": serial, "key_sha256": hash.to_string() });
     show(global, &result, |_| format!("{serial},{hash}"))
 }

@@ -63,6 +63,8 @@ pub(crate) enum Entitlement {
     Maker,
     /// A signed list that names it and the key of its request.
     List,
+    /// Its TPM's endorsement key, for which somebody vouches, and which has shown to hold the key of the request.
+    Tpm,
 }
 
 impl Entitlement {
@@ -73,6 +75,7 @@ impl Entitlement {
             Self::Certificate => "renewal",
             Self::Maker => "manufacturer certificate",
             Self::List => "allow-list",
+            Self::Tpm => "TPM endorsement key",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The directory in which a device keeps its identity, and how a renewal changes it.
 //!
 //! ```text
-//! DIR/  0700    ca.pem cert.pem key.pem   what a client is given
+//! DIR/  0700    ca.pem cert.pem key.pem   what a client is given; key.tpm if the key is in a TPM
 //!               enrolment.json            where the certificate came from
 //!               next/                     the key of a request that has not been answered, and the answer
 //! ```
@@ -20,11 +20,14 @@ use portreeve_pki::generate_key;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::key::{DeviceKey, TpmKey};
 use crate::failure::Failure;
 
 pub(super) const CA: &str = "ca.pem";
 pub(super) const CERT: &str = "cert.pem";
 pub(super) const KEY: &str = "key.pem";
+/// In the place of [`KEY`]: what the TPM that has the key needs to find it.
+pub(super) const TPM_KEY: &str = "key.tpm";
 pub(super) const TRUST: &str = "trust.jws";
 const ORIGIN: &str = "enrolment.json";
 const NEXT: &str = "next";
@@ -36,6 +39,14 @@ pub(super) struct Origin {
     pub(super) hub: String,
     /// The registered name.
     pub(super) name: String,
+    /// How the TPM that has the key is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tpm: Option<String>,
+}
+
+/// Where the certificate in a directory came from.
+pub(super) fn origin(path: &Path) -> Option<Origin> {
+    serde_json::from_slice(&fs::read(path.join(ORIGIN)).ok()?).ok()
 }
 
 /// A device's directory.
@@ -89,24 +100,16 @@ impl Folder {
         write(&self.0.join(TRUST), document, 0o644)
     }
 
-    pub(super) fn origin(&self) -> Option<Origin> {
-        serde_json::from_slice(&fs::read(self.0.join(ORIGIN)).ok()?).ok()
-    }
-
-    /// The key of the request that is to be made: the one whose answer is missing, or a new one.
-    pub(super) fn next_key(&self) -> Result<Zeroizing<String>, Failure> {
+    /// The key of the request that is to be made, in a file or in the TPM that is reached so: the one whose answer is missing,
+    /// or a new one.
+    pub(super) fn next_key(&self, tpm: Option<&str>) -> Result<DeviceKey, Failure> {
         let next = self.0.join(NEXT);
         private_directory(&next)?;
         sync_directory(&self.0).map_err(|error| unwritable(&self.0, &error))?;
-        let path = next.join(KEY);
-        match fs::read_to_string(&path) {
-            Ok(pem) => return Ok(Zeroizing::new(pem)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unwritable(&path, &error)),
+        match tpm {
+            Some(tcti) => TpmKey::make(tcti, &next).map(DeviceKey::Tpm),
+            None => next_key_file(&next.join(KEY)).map(DeviceKey::File),
         }
-        let key = generate_key().map_err(|error| Failure::Refused(format!("no key could be made: {error}")))?;
-        write(&path, key.pkcs8_pem.as_bytes(), 0o600)?;
-        Ok(key.pkcs8_pem)
     }
 
     /// Takes a key that was made before, for the first request.
@@ -138,10 +141,10 @@ impl Folder {
         if !next.join(CERT).is_file() {
             return Ok(());
         }
-        for file in [KEY, CERT] {
+        for file in [KEY, TPM_KEY, CERT] {
             let (from, to) = (next.join(file), self.0.join(file));
             match fs::rename(&from, &to) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && file == KEY => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && file != CERT => {}
                 moved => moved.map_err(|error| unwritable(&to, &error))?,
             }
         }
@@ -150,6 +153,18 @@ impl Folder {
         let _ = fs::remove_dir(next);
         Ok(())
     }
+}
+
+/// The key in a file, or a new one in it.
+fn next_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match fs::read(path) {
+        Ok(pem) => return Ok(Zeroizing::new(pem)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unwritable(path, &error)),
+    }
+    let key = generate_key().map_err(|error| Failure::Refused(format!("no key could be made: {error}")))?;
+    write(path, key.pkcs8_pem.as_bytes(), 0o600)?;
+    Ok(Zeroizing::new(key.pkcs8_pem.as_bytes().to_vec()))
 }
 
 fn private_directory(path: &Path) -> Result<(), Failure> {
@@ -186,7 +201,14 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin { hub: "hub:8444".into(), name: "lamp-1".into() }
+        Origin { hub: "hub:8444".into(), name: "lamp-1".into(), tpm: None }
+    }
+
+    fn next_key(folder: &Folder) -> String {
+        match folder.next_key(None).unwrap() {
+            DeviceKey::File(pem) => String::from_utf8(pem.to_vec()).unwrap(),
+            DeviceKey::Tpm(_) => panic!("there is no TPM"),
+        }
     }
 
     fn text(folder: &Folder, file: &str) -> String {
@@ -198,7 +220,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lamp");
         let folder = Folder::create(&path).unwrap();
-        let key = folder.next_key().unwrap();
+        let key = next_key(&folder);
         assert!(Folder::open(&path).is_err(), "there is no certificate yet");
         folder.enrolled("CA", "CERT", &origin()).unwrap();
         let folder = Folder::open(&path).unwrap();
@@ -206,7 +228,7 @@ mod tests {
             (text(&folder, CA), text(&folder, CERT), text(&folder, KEY)),
             ("CA".into(), "CERT".into(), key.to_string())
         );
-        assert_eq!(folder.origin().unwrap().name, "lamp-1");
+        assert_eq!(super::origin(&path).unwrap().name, "lamp-1");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join(KEY))), (0o700, 0o600));
         assert!(!path.join(NEXT).exists());
@@ -217,10 +239,10 @@ mod tests {
     fn a_request_without_an_answer_keeps_its_key() {
         let directory = tempfile::tempdir().unwrap();
         let folder = Folder::create(directory.path()).unwrap();
-        let key = folder.next_key().unwrap();
-        assert_eq!(folder.next_key().unwrap(), key);
+        let key = next_key(&folder);
+        assert_eq!(next_key(&folder), key);
         folder.renewed("CERT").unwrap();
-        assert_ne!(folder.next_key().unwrap(), key, "the next request has a key of its own");
+        assert_ne!(next_key(&folder), key, "the next request has a key of its own");
     }
 
     /// Between any two of its steps.
@@ -229,9 +251,9 @@ mod tests {
         for key_is_moved in [false, true] {
             let directory = tempfile::tempdir().unwrap();
             let folder = Folder::create(directory.path()).unwrap();
-            folder.next_key().unwrap();
+            next_key(&folder);
             folder.enrolled("CA", "OLD", &origin()).unwrap();
-            let key = folder.next_key().unwrap();
+            let key = next_key(&folder);
             let next = directory.path().join(NEXT);
             write(&next.join(CERT), b"NEW", 0o644).unwrap();
             if key_is_moved {
