@@ -106,6 +106,12 @@ impl Folder {
         let next = self.0.join(NEXT);
         private_directory(&next)?;
         sync_directory(&self.0).map_err(|error| unwritable(&self.0, &error))?;
+        // An attempt of the other kind came to nothing; its key must not come along with this one's certificate.
+        let other = next.join(if tpm.is_some() { KEY } else { TPM_KEY });
+        match fs::remove_file(&other) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(&other, &error)),
+            _ => {}
+        }
         match tpm {
             Some(tcti) => TpmKey::make(tcti, &next).map(DeviceKey::Tpm),
             None => next_key_file(&next.join(KEY)).map(DeviceKey::File),
@@ -243,6 +249,19 @@ mod tests {
         assert_eq!(next_key(&folder), key);
         folder.renewed("CERT").unwrap();
         assert_ne!(next_key(&folder), key, "the next request has a key of its own");
+    }
+
+    /// A first attempt with the TPM failed, and the device enrols with a key in a file.
+    #[test]
+    fn the_key_of_another_kind_is_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::create(directory.path()).unwrap();
+        next_key(&folder);
+        write(&directory.path().join(NEXT).join(TPM_KEY), b"TPM", 0o600).unwrap();
+        let key = next_key(&folder);
+        folder.enrolled("CA", "CERT", &origin()).unwrap();
+        assert_eq!(text(&folder, KEY), key);
+        assert!(!directory.path().join(TPM_KEY).exists());
     }
 
     /// Between any two of its steps.
