@@ -10,9 +10,9 @@ use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use portreeve_keys::tpm::{Challenge, TpmKeyArea};
 use portreeve_pki::{
     ACTIVATION_KEY_BYTES, ActivationKey, AllowList, CaSigner, CertificateStatus, ChallengeAnswer, ChallengeRule,
-    CsrPolicy, CsrRefusal, EstResponse, Maker, OcspResponder, Question, ShownEndorsement, SubjectPublicKey,
-    SubjectRule, TpmMaker, TrustBundle, audit_endorsement_key, audit_key, ocsp_request_from_path, read_csr,
-    read_enrol_body, read_est_certificates,
+    CsrPolicy, CsrRefusal, EstResponse, KeyKind, Maker, OcspResponder, Question, ShownEndorsement, SubjectPublicKey,
+    SubjectRule, TpmMaker, TrustBundle, audit_device_key, audit_endorsement_key, audit_key, ocsp_request_from_path,
+    read_csr, read_enrol_body, read_est_certificates,
 };
 use portreeve_types::UnixMillis;
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SigningKey};
@@ -65,7 +65,7 @@ static SIGNER: LazyLock<(KeyPair, SubjectPublicKey)> = LazyLock::new(|| {
 
 /// A request under the three rules: one that the strictest accepts, all accept, and always with the same key.
 pub fn csr_intake(bytes: &[u8]) {
-    let read = |subject| read_csr(bytes, &CsrPolicy { subject, challenge: ChallengeRule::Refuse });
+    let read = |subject| read_csr(bytes, &CsrPolicy { keys: KeyKind::ALL, subject, challenge: ChallengeRule::Refuse });
     let (lax, strict) = (read(SubjectRule::Ignore), read(SubjectRule::Only(&[])));
     match (&lax, &strict) {
         (Ok(lax), Ok(strict)) => assert_eq!((&lax.key, &lax.excess), (&strict.key, &None)),
@@ -76,7 +76,7 @@ pub fn csr_intake(bytes: &[u8]) {
         (Err(lax), strict) => assert_eq!(strict.as_ref().err(), Some(lax)),
     }
     if let Ok(csr) = lax {
-        assert_eq!(audit_key(csr.key.spki_der()).as_ref(), Ok(&csr.key));
+        assert_eq!(audit_device_key(csr.key.spki_der(), &[csr.key.kind()]).as_ref(), Ok(&csr.key));
     }
 }
 
@@ -129,7 +129,7 @@ pub fn ocsp_request(bytes: &[u8]) {
 
 /// A leaf under the anchor of that key.
 pub fn maker_certificate(bytes: &[u8]) {
-    let Ok(identity) = MAKER.identify(&[CertificateDer::from(bytes)], NOW) else { return };
+    let Ok(identity) = MAKER.identify(&[CertificateDer::from(bytes)], KeyKind::ALL, NOW) else { return };
     assert_eq!(identity.name.as_str(), format!("x-{}", identity.serial));
 }
 

@@ -9,7 +9,9 @@
 mod enrolment;
 mod foreign;
 mod inventory;
+mod ledger;
 mod mqtt;
+mod sbom;
 mod store;
 mod tls;
 mod topic;
@@ -20,7 +22,9 @@ pub use enrolment::{
 };
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
+pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
+pub use sbom::sbom;
 pub use store::log_operations;
 pub use tls::tls_records;
 pub use topic::topic_filter;
@@ -53,4 +57,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("endorsement_certificate", endorsement_certificate),
     ("tpm_key_area", tpm_key_area),
     ("tpm_question", tpm_question),
+    ("ledger_texts", ledger_texts),
+    ("ledger_bundle", ledger_bundle),
+    ("ledger_tail", ledger_tail),
+    ("sbom", sbom),
 ];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use portreeve_pki::Authority;
-use portreeve_tls::{Credentials, GateRefusal, LeafGate, PARTIAL_BYTES_MAX, Records, ServerTls};
+use portreeve_tls::{ClientKeys, Credentials, GateRefusal, LeafGate, PARTIAL_BYTES_MAX, Records, ServerTls};
 use rustls::{ServerConfig, server::UnbufferedServerConnection};
 
 /// What a hub may say in answer to a stranger, bytes: its flight, or an alert.
@@ -29,7 +29,8 @@ static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
     let lifetime = Duration::from_secs(24 * 60 * 60);
     let issued = authority.issue_hub(&["localhost".into()], &pair.public, now, lifetime).expect("a certificate");
     let hub = Credentials::from_pem("cert", issued.chain_pem.as_bytes(), "key", pair.pkcs8_pem.as_bytes());
-    let tls = ServerTls::new(&authority.device_anchors(), hub.expect("a pair"), Arc::new(Nobody), &[b"mqtt"]);
+    let (anchors, hub) = (authority.device_anchors(), hub.expect("a pair"));
+    let tls = ServerTls::new(&anchors, hub, Arc::new(Nobody), ClientKeys::EcdsaOrRsa, &[b"mqtt"]);
     tls.expect("a configuration").config()
 });
 

@@ -14,7 +14,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use portreeve_tests::{Hub, Identity, Login, V5, hub::program};
+use portreeve_tests::{Hub, Identity, Login, V4, V5, hub::program};
 
 use machine::{Machine, Reply, code, done, expected, openssl, state};
 
@@ -163,6 +163,50 @@ fn requests_that_ask_for_too_much_are_refused() {
     machine.keep("mine", &machine.enrol("mine", &code, &request));
 }
 
+/// ISVS-4.1.2: RSA of the lengths that the configuration names, and only while it does: for requests of openssl and of
+/// `device enrol`, in the handshake, and for renewals.
+#[test]
+fn rsa_is_for_whom_the_configuration_lets() {
+    let with = |keys: &str| format!("[enrolment]\nkey_algorithms = [{keys}]\nrenew_after_percent = 0\n");
+    let mut hub = Hub::start_configured(&with(r#""rsa-3072", "ecdsa-p256""#));
+    let own = {
+        let machine = Machine::new(&hub);
+        let wanted = decoded(&machine.curl(&[], "/.well-known/est/csrattrs").body);
+        assert!(wanted.windows(4).any(|window| window == [2, 2, 0x0c, 0]), "3072");
+        let code = expected(&hub, "lamp");
+        let p384 = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-subj", "/CN=lamp"];
+        assert_eq!(machine.enrol("lamp", &code, &machine.request("bad", &p384)).status, REFUSED);
+        assert!(hub.log().contains("ECDSA on P-384 are not accepted"), "{}", hub.log());
+        let rsa = |name: &str| machine.request(name, &["-newkey", "rsa:3072", "-subj", "/"]);
+        let lamp = machine.keep("lamp", &machine.enrol("lamp", &code, &rsa("lamp")));
+        for version in [V4, V5] {
+            Login::new(version, "lamp").open_as(&hub, &lamp).disconnect();
+        }
+        let request = rsa("next");
+        let renewed = machine.reenrol("lamp", &request);
+        let lamp = machine.keep("next", &renewed);
+        Login::new(V5, "lamp").open_as(&hub, &lamp).disconnect();
+
+        let _ = hub.succeed(&["device", "add", "own"]);
+        let made = hub.json(&["device", "code", "own"]);
+        let [code, pin] = ["code", "ca_sha256"].map(|key| made[key].as_str().unwrap());
+        let out = hub.beside_data("own");
+        let mut enrol = Command::new(program());
+        enrol.args(["device", "enrol", "own", "--hub", &format!("localhost:{}", hub.address("device_https").port())]);
+        enrol.args(["--ca-sha256", pin, "--key"]).arg(machine.path("fresh.key")).arg("--out").arg(&out);
+        let _ = rsa("fresh");
+        done(enrol.env("PORTREEVE_CODE", code).stdin(Stdio::null()));
+        Login::new(V5, "own").open_as(&hub, &Identity::from_bundle("own", &out)).disconnect();
+        done(Command::new(program()).args(["device", "renew", "--now"]).arg(&out));
+        Identity::from_bundle("own", &out)
+    };
+    hub.kill();
+    hub.configure(&with(r#""ecdsa-p256""#));
+    hub.launch();
+    Login::new(V5, "own").open_as(&hub, &own).disconnect(); // its second key is the command's own choice
+    assert!(Machine::new(&hub).is_refused("next"), "what is no longer accepted is no longer verified");
+}
+
 fn decoded(base64: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     let mut child = openssl(&["base64", "-d"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -303,6 +347,65 @@ fn the_device_side_commands() {
     let refused = renew(&["--now"]);
     assert_eq!(refused.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("device code"), "it says what to do");
+}
+
+/// Processes that renew the same directory, and one that was killed between key and certificate, leave a pair that works.
+#[test]
+fn one_process_at_a_time_works_on_a_directory() {
+    let hub = Hub::start(&["enrolment.renew_after_percent=0"]);
+    let folder = hub.beside_data("lamp");
+    let shown = folder.display().to_string();
+    let _ = hub.succeed(&["device", "add", "lamp"]);
+    let made = hub.json(&["device", "code", "lamp", "--valid", "10m"]);
+    let [code, pin] = ["code", "ca_sha256"].map(|key| made[key].as_str().unwrap());
+    let address = format!("localhost:{}", hub.address("device_https").port());
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(program());
+        command.arg("device").args(arguments).env("PORTREEVE_CODE", code);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let enrol = ["enrol", "lamp", "--hub", &address, "--ca-sha256", pin, "--out", &shown];
+    let renew = ["renew", &shown, "--now"];
+    let is_told_of_another = |arguments: &[&str]| {
+        let refused = command(arguments).output().unwrap();
+        assert_eq!(refused.status.code(), Some(4));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("another `portreeve device"));
+    };
+    let works = || Login::new(V5, "lamp").open_as(&hub, &Identity::from_bundle("lamp", &folder)).disconnect();
+
+    fs::create_dir_all(&folder).unwrap();
+    let lock = fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    is_told_of_another(&enrol);
+    drop(lock);
+    done(&mut command(&enrol));
+    works();
+
+    let before = fs::read(folder.join("cert.pem")).unwrap();
+    let lock = fs::File::open(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    is_told_of_another(&renew);
+    is_told_of_another(&renew[..2]);
+    drop(lock);
+    assert_eq!(fs::read(folder.join("cert.pem")).unwrap(), before);
+
+    let mut ends = Vec::new();
+    for process in std::array::from_fn::<_, 3, _>(|_| command(&renew).spawn().unwrap()) {
+        ends.push(process.wait_with_output().unwrap().status.code());
+    }
+    assert!(ends.iter().all(|end| matches!(end, Some(0 | 4))) && ends.contains(&Some(0)), "{ends:?}");
+    works();
+
+    let before = fs::read(folder.join("cert.pem")).unwrap();
+    done(&mut command(&renew));
+    let after = fs::read(folder.join("cert.pem")).unwrap();
+    fs::create_dir_all(folder.join("next")).unwrap();
+    fs::write(folder.join("next/cert.pem"), &after).unwrap();
+    fs::write(folder.join("cert.pem"), before).unwrap();
+    done(&mut command(&renew[..2]));
+    assert_eq!(fs::read(folder.join("cert.pem")).unwrap(), after);
+    works();
 }
 
 /// CRL (RFC 5280) and OCSP (RFC 6960) as others see them: openssl agrees with the hub.

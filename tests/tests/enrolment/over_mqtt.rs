@@ -23,6 +23,7 @@ const NAME: &str = "$provisioning/name";
 const REFUSED: &str = "$provisioning/refused";
 
 const NOT_AUTHORIZED: u8 = 0x87;
+const ADMINISTRATIVE_ACTION: u8 = 0x98;
 const PATIENT: &str = "limits.enrolment_failures_per_source_per_min=1000";
 
 /// A connection of whoever has this certificate, or none.
@@ -271,12 +272,36 @@ fn a_certificate_is_renewed() {
     let next = machine.keep_pem("next", &chain);
     let mut renewed = Login::new(V5, "lamp").open_as(&hub, &next);
     renewed.publish("devices/lamp/telemetry/t", "on", 1);
-    // Whoever has a certificate is no stranger, and is let in no more once it is revoked; nor is an open session worth
-    // anything then.
+    // Whoever has a certificate is no stranger, and is let in no more once it is revoked; what it has open ends.
     let mut open = listening(Login::new(V5, "x").open_on(dial_as(&hub, next.tls())));
     hub.device("revoke", "lamp");
-    assert_eq!(refused(&mut open, &request(&machine, "late").1), "refused");
+    open.cut(ADMINISTRATIVE_ACTION);
+    client.cut(ADMINISTRATIVE_ACTION);
+    renewed.cut(ADMINISTRATIVE_ACTION);
+    assert_eq!(hub.metric("portreeve_cut_seconds_count"), Some(3.0));
     assert!(is_turned_away(dial_address(hub.address("mqtt_provisioning"), next.tls())));
+}
+
+/// CSA-MSU-01: a provisioning session ends with the connections of its identity, whoever that came to be, and no other does.
+#[test]
+fn whoever_is_cut_off_is_so_here_as_well() {
+    let hub = Hub::start(&[LISTEN, PATIENT]);
+    let machine = Machine::new(&hub);
+    for (version, name, verb) in [(V4, "lamp-4", "disable"), (V5, "lamp-5", "quarantine"), (V5, "lamp-6", "retire")] {
+        let code_of_lamp = expected(&hub, name);
+        let mut enrolled = stranger(&hub, version, Some((name, &code_of_lamp)));
+        let (_, chain) = granted(&mut enrolled, &request(&machine, name).1);
+        let lamp = machine.keep_pem(name, &chain);
+        let mut returned = Login::new(version, "x").open_on(dial_as(&hub, lamp.tls()));
+        let mut other = stranger(&hub, version, None);
+        hub.device(verb, name);
+        enrolled.cut_off(ADMINISTRATIVE_ACTION);
+        returned.cut_off(ADMINISTRATIVE_ACTION);
+        other.alive();
+    }
+    assert_eq!(hub.metric("portreeve_cut_seconds_count"), Some(6.0));
+    let log = hub.log();
+    assert!(log.contains("session_cut") && log.contains("provisioning: retired"), "{log}");
 }
 
 fn code_for(hub: &Hub, name: &str) -> String {

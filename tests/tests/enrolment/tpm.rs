@@ -242,7 +242,11 @@ fn a_signed_list_names_a_tpm() {
     let _ = hub.succeed(&[&add[..], &["--approval"]].concat());
     // The gateway tells its line itself, or somebody has the endorsement key in a file.
     let line = hub.succeed(&["enrolment", "list", "entry", "7", "--tpm", "--tcti", &gateway.tcti()]);
-    assert_eq!(hub.succeed(&["enrolment", "list", "entry", "7", "--key", &gateway.endorsement("ecc")]), line);
+    let entry = |key: &str, of: &[&str]| hub.run(&[&["enrolment", "list", "entry", "7", "--key", key], of].concat());
+    assert_eq!(hub.succeed(&["enrolment", "list", "entry", "7", "--tpm", "--key", &gateway.endorsement("ecc")]), line);
+    let rsa = gateway.endorsement("rsa");
+    assert!(entry(&rsa, &["--tpm"]).status.success());
+    assert!(!entry(&rsa, &[]).status.success(), "a device's own key of 2048 bits");
     let _ = hub.succeed(&["enrolment", "group", "allow", "gateways", &signer.sign(1, &line)]);
 
     assert_eq!(other.enrol("first", &["--serial", "7"]).0, Some(4), "the serial number with another TPM");

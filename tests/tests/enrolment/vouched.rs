@@ -140,6 +140,13 @@ fn a_makers_certificate_lets_a_device_in_by_its_own_name() {
         let asked = machine.request("named", &[&EMPTY_SUBJECT[..4], &["-subj", subject]].concat());
         assert_eq!(present(&machine, &device, &asked).status, status, "{subject}");
     }
+    // Of what it has asked for and never used, the newest is good; and so is the one in use.
+    let unused = machine.keep("unused", &present(&machine, &device, &request(&machine, "unused")));
+    let newest = machine.keep("newest", &present(&machine, &device, &request(&machine, "newest")));
+    assert_eq!((machine.ocsp("unused"), machine.ocsp("newest")), ("revoked".into(), "good".into()));
+    assert!(hub.try_dial(unused.tls()).is_err() || machine.is_refused("unused"));
+    Login::new(V5, "pump-SN-1:used").open_as(&hub, &again).disconnect();
+    Login::new(V5, "pump-SN-1:newest").open_as(&hub, &newest).disconnect();
 }
 
 #[test]
@@ -339,6 +346,27 @@ fn who_finds_the_queue_full_leaves_nothing_behind() {
     assert_eq!(hub.run(&["device", "show", "SN-2"]).status.code(), Some(4));
     assert_eq!(hub.metric("portreeve_approvals_waiting_used"), Some(1.0));
     assert_eq!(present(&machine, &one, &wish).status, ACCEPTED, "whoever waits waits on");
+}
+
+/// A group has so many devices without a certificate; whoever is refused makes room (CSA-COM-04).
+#[test]
+fn a_group_cannot_fill_the_registry() {
+    let hub = Hub::start(&["limits.identities_pending_per_group=1"]);
+    let (machine, acme) = (Machine::new(&hub), Acme::new(&hub, "acme"));
+    let ca = acme.shown("ca.pem");
+    let _ = hub.succeed(&["enrolment", "group", "add", "pumps", "--maker-ca", &ca, "--approval"]);
+    let (one, wish) = (acme.make("SN-1"), request(&machine, "wish"));
+    let (two, other) = (acme.make("SN-2"), request(&machine, "other"));
+    assert_eq!(present(&machine, &one, &wish).status, ACCEPTED);
+    assert_eq!(present(&machine, &two, &other).status, 503);
+    assert_eq!(hub.run(&["device", "show", "SN-2"]).status.code(), Some(4));
+    assert_eq!(hub.metric("portreeve_identities_pending_per_group_used"), Some(1.0));
+    assert!(hub.log().contains("limit_reached"), "{}", hub.log());
+    let number = hub.json(&["approval", "list"])[0]["number"].to_string();
+    let _ = hub.succeed(&["approval", "refuse", &number]);
+    assert_eq!(hub.run(&["device", "show", "SN-1"]).status.code(), Some(4), "nothing of it is left");
+    assert_eq!(present(&machine, &one, &wish).status, REFUSED, "but the answer");
+    assert_eq!(present(&machine, &two, &other).status, ACCEPTED);
 }
 
 /// A namespace belongs to its group, whoever vouches (CSA-ACT-04).

@@ -291,6 +291,7 @@ impl Issuer {
             not_after: issued.not_after,
             issued: now,
             revoked: None,
+            used: None,
         })
     }
 }
@@ -337,5 +338,6 @@ fn unusable_credential(number: u64, identity: IdentityId, now: UnixMillis) -> Cr
         not_after: now.plus(CERTIFICATE_LIFETIME),
         issued: now,
         revoked: None,
+        used: None,
     }
 }

@@ -56,6 +56,9 @@ impl Actor {
 /// How the shell re-reads its configuration; returns what changed, in words.
 pub type Reloader = Box<dyn Fn(&Hub) -> Result<Vec<String>, String> + Send + Sync>;
 
+/// Which role the shell gives to an operator of this name now; `None`: none any more.
+pub type RoleOf = Box<dyn Fn(&Hub, &str) -> Option<Role> + Send + Sync>;
+
 /// What `device add --out` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Bundle {
@@ -167,6 +170,26 @@ impl Hub {
         self.authorize(actor, request.need())
     }
 
+    /// Whether somebody who asked for this earlier may still do so: the configuration may be another since.
+    ///
+    /// # Errors
+    /// [`AdminError::Refused`].
+    pub(crate) fn expect_still_permitted(&self, name: &str, request: &AdminRequest) -> Result<(), AdminError> {
+        let role = match self.role_of.get() {
+            Some(role_of) => role_of(self, name),
+            None => self.config().admin.operators.get(name).copied(),
+        };
+        let Some(role) = role else {
+            let text = format!("`{name}` asked for this and has no role any more; somebody who may has to ask anew");
+            return Err(AdminError::Refused(text));
+        };
+        self.expect_permission(&Actor { name: name.to_owned(), role }, request).map_err(|_| {
+            let text =
+                format!("`{name}` asked for this and, as {role}, may not any more; somebody who may has to ask anew");
+            AdminError::Refused(text)
+        })
+    }
+
     /// Whether somebody may handle keys and certificates.
     ///
     /// # Errors
@@ -188,8 +211,8 @@ impl Hub {
                 self.identity_changed(&actor.name, &row, "fields changed");
                 Ok(Outcome::ok(identity_json(self, &row)))
             }
-            AdminRequest::DeviceList { page } => Ok(Outcome::ok(self.device_list(&page, now))),
-            AdminRequest::DeviceExport { page } => Ok(Outcome::ok(self.device_export(&page, now))),
+            AdminRequest::DeviceList { page } => self.device_list(&page, now).map(Outcome::ok),
+            AdminRequest::DeviceExport { page } => self.device_export(&page, now).map(Outcome::ok),
             AdminRequest::DeviceImport { file, update, dry_run } => {
                 self.device_import(actor, &file, update, dry_run, now).map(Outcome::ok)
             }
@@ -202,6 +225,16 @@ impl Hub {
             AdminRequest::DeviceDispose { name, statement } => {
                 self.dispose(actor, &name, &statement, now).map(Outcome::ok)
             }
+            AdminRequest::SbomAdd { release, text, dry_run } => {
+                self.sbom_add(actor, &release, &text, dry_run, now).map(Outcome::ok)
+            }
+            AdminRequest::SbomList => Ok(Outcome::ok(self.sbom_list())),
+            AdminRequest::SbomShow { release } => self.sbom_show(&release).map(Outcome::ok),
+            AdminRequest::SbomExport { release } => self.sbom_export(&release).map(Outcome::ok),
+            AdminRequest::SbomRemove { release, dry_run } => {
+                self.sbom_remove(actor, &release, dry_run).map(Outcome::ok)
+            }
+            AdminRequest::SbomFind { query } => self.sbom_find(&query).map(Outcome::ok),
             AdminRequest::EnrolmentRules => Ok(Outcome::ok(self.enrolment_rules())),
             AdminRequest::EnrolmentGroups => Ok(Outcome::ok(self.groups())),
             AdminRequest::EnrolmentGroupAdd { settings } => self.group_add(actor, *settings, now).map(Outcome::ok),
@@ -236,7 +269,7 @@ impl Hub {
         }
     }
 
-    /// Whether this actor may import lists: whether a request that is large enough for one is worth reading.
+    /// Whether this actor may import lists and attach SBOMs: whether a request that is large enough for one is worth reading.
     ///
     /// # Errors
     /// [`AdminError::Role`].
@@ -372,6 +405,7 @@ impl Hub {
         let row = self.registry.find(name)?;
         let mut result = identity_json(self, &row);
         result["silent"] = json!(self.is_silent(&row, self.wall_clock()));
+        result["composition"] = self.composition(&row)?;
         result["certificates"] = self.registry.credentials(row.id).iter().map(|row| credential_json(row)).collect();
         let sessions = self.sessions.lock().by_identity.get(&row.id).cloned().unwrap_or_default();
         result["sessions"] = sessions
@@ -561,6 +595,7 @@ fn credential_json(row: &CredentialRow) -> Value {
         "issued_ms": row.issued.0,
         "not_after_ms": row.not_after.0,
         "revoked_ms": row.revoked.map(|at| at.0),
+        "used_ms": row.used.map(|at| at.0),
     })
 }
 

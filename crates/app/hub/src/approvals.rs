@@ -17,7 +17,7 @@ use portreeve_types::{IdentityId, IdentityName, KeyHash, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Actor, AdminError, AdminRequest, Hub, Outcome};
+use crate::{Actor, AdminError, AdminRequest, Hub, Outcome, registry::By};
 
 /// Where they lie among the registry's blobs; behind it stands the number.
 const PREFIX: &str = "approval/";
@@ -151,6 +151,22 @@ impl Approval {
         matches!(&self.matter, Matter::Certificate { identity, key, .. } if *identity == wish.identity && *key == wish.key)
     }
 
+    fn is_under(&self, of: &IdentityName, by: KeyHash) -> bool {
+        matches!(&self.matter, Matter::Certificate { name, key, .. } if name == of && *key == by)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.granted)
+    }
+
+    /// Who is to get a certificate, if that is what it is about.
+    fn identity(&self) -> Option<IdentityId> {
+        match self.matter {
+            Matter::Certificate { identity, .. } => Some(identity),
+            Matter::Request { .. } => None,
+        }
+    }
+
     /// Another key of the same identity that nobody has consented to yet: the device asks for the newest.
     fn is_overtaken_by(&self, wish: &Wish<'_>) -> bool {
         let same = matches!(&self.matter, Matter::Certificate { identity, .. } if *identity == wish.identity);
@@ -201,6 +217,36 @@ impl Hub {
         };
         let asked = self.ask(&mut book, matter, wish.asked_by, overtaken, now)?;
         Ok(if asked.is_some() { Consent::Waiting } else { Consent::Full })
+    }
+
+    /// Whether an operator has refused this key a certificate under this name, whichever identity it was to be.
+    pub(crate) fn was_refused(&self, name: &IdentityName, key: KeyHash, now: UnixMillis) -> bool {
+        let book = self.approvals.all.lock();
+        let mut refused = book.entries.values().filter(|approval| approval.is_refused() && now < approval.expires);
+        refused.any(|approval| approval.is_under(name, key))
+    }
+
+    /// Removes devices that their makers vouched for and that have no certificate, when nobody is asked about them any more,
+    /// nor has consented.
+    pub(crate) fn withdraw_late_newcomers(&self, now: UnixMillis) {
+        let mut late = self.registry.late_newcomers(now);
+        if late.is_empty() {
+            return;
+        }
+        let open: BTreeSet<IdentityId> = {
+            let book = self.approvals.all.lock();
+            let open = book.entries.values().filter(|approval| now < approval.expires && !approval.is_refused());
+            open.filter_map(Approval::identity).collect()
+        };
+        late.retain(|id| !open.contains(id));
+        self.withdraw_newcomers(&late, By { actor: "the hub", reason: "it got no certificate", at: now });
+    }
+
+    fn withdraw_newcomers(&self, ids: &[IdentityId], by: By<'_>) {
+        match self.registry.withdraw(ids, by) {
+            Ok(gone) => gone.iter().for_each(|row| self.tell_change(by.actor, row, "withdrawn, it got no certificate")),
+            Err(error) => tracing::warn!(%error, "devices without a certificate were not removed; it is tried again"),
+        }
     }
 
     /// Whether a further device's question would find room.
@@ -301,18 +347,36 @@ impl Hub {
             self.take_answer(actor, number, Answer { granted, by: actor.name.clone(), at: now, reason }, now)?;
         let told = approval.to_json(number);
         let done = match &approval.matter {
-            Matter::Request { request } if granted => {
-                let both = Actor { name: format!("{} and {}", approval.asked_by, actor.name), role: actor.role };
-                self.perform(&both, (**request).clone(), now)
-            }
+            Matter::Request { request } if granted => self.perform_for_two(&approval.asked_by, actor, request, now),
             Matter::Request { .. } | Matter::Certificate { .. } => Ok(Outcome::ok(told.clone())),
         };
         self.keep_answer(number, &approval, done.is_ok())?;
         let outcome = done?;
+        if !granted {
+            // A newcomer that is not let in leaves no identity behind. The answer stays, for it to hear.
+            let refused = approval.identity();
+            self.withdraw_newcomers(
+                refused.as_slice(),
+                By { actor: &actor.name, reason: "consent was refused", at: now },
+            );
+        }
         let verdict = if granted { "granted" } else { "refused" };
         let detail = format_args!("{number}: {verdict} by {}", actor.name);
         self.emit(EventKind::ApprovalAnswered, told["subject"].as_str(), None, None, detail);
         Ok(outcome)
+    }
+
+    /// Does what one has asked for and another consented to, if both may at this moment (CSA-CRD-03).
+    fn perform_for_two(
+        &self,
+        asked_by: &str,
+        actor: &Actor,
+        request: &AdminRequest,
+        now: UnixMillis,
+    ) -> Result<Outcome, AdminError> {
+        self.expect_still_permitted(asked_by, request)?;
+        let both = Actor { name: format!("{asked_by} and {}", actor.name), role: actor.role };
+        self.perform(&both, request.clone(), now)
     }
 
     /// Notes an answer in memory, so that nobody gives another meanwhile.
@@ -366,7 +430,10 @@ mod tests {
     use portreeve_types::Kind;
 
     use super::*;
-    use crate::{GroupSettings, IssuingCa, ProofSettings};
+    use crate::{
+        GroupSettings, IssuingCa, ProofSettings,
+        registry::{Newcomer, Voucher},
+    };
 
     const HOUR_S: u64 = 3600;
 
@@ -382,6 +449,7 @@ mod tests {
             let mut config = Config::default();
             config.admin.two_persons = true;
             config.admin.approval_valid_s = HOUR_S;
+            config.admin.operators = operators(&[("alice", Role::KeyManager)]);
             configure(&mut config);
             let now = std::time::SystemTime::now().into();
             let hub = Hub::open(&data.path().join("hub"), config, now).unwrap();
@@ -403,6 +471,10 @@ mod tests {
         fn later(&self, seconds: u64) -> UnixMillis {
             self.now.plus(Duration::from_secs(seconds))
         }
+    }
+
+    fn operators(roles: &[(&str, Role)]) -> std::collections::BTreeMap<String, Role> {
+        roles.iter().map(|(name, role)| ((*name).to_owned(), *role)).collect()
     }
 
     fn add(name: &str) -> AdminRequest {
@@ -442,6 +514,41 @@ mod tests {
         assert_eq!(office.groups(), 1);
     }
 
+    /// CSA-CRD-03: whoever lost the role meanwhile has asked in vain, until somebody gives it back.
+    #[test]
+    fn the_first_persons_role_is_looked_at_again() {
+        let office = Office::new(|_| {});
+        let reload = |roles: &[(&str, Role)]| {
+            let mut config = (**office.hub.config()).clone();
+            config.admin.operators = operators(roles);
+            office.hub.reconfigure(config, office.now).unwrap();
+        };
+        let asked = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
+        for (roles, why) in [
+            (&[][..], "has no role"),
+            (&[("bob", Role::KeyManager)], "has no role"),
+            (&[("alice", Role::Operator)], "as operator"),
+        ] {
+            reload(roles);
+            let refused = office.answer("bob", Role::KeyManager, asked, true);
+            assert!(matches!(&refused, Err(AdminError::Refused(said)) if said.contains(why)), "{refused:?}");
+            assert_eq!(office.groups(), 0);
+        }
+        assert_eq!(office.hub.events().count(EventKind::ApprovalAnswered), 0);
+        reload(&[("alice", Role::Administrator)]);
+        let _ = office.answer("bob", Role::KeyManager, asked, true).unwrap();
+        assert_eq!(office.groups(), 1);
+        // What is refused needs nobody's role but the second's.
+        let asked = number(&office.ask("alice", Role::KeyManager, add("lamps")).unwrap());
+        reload(&[]);
+        let _ = office.answer("bob", Role::KeyManager, asked, false).unwrap();
+        // The shell's word on roles is the one that counts.
+        office.hub.set_role_of(Box::new(|_, name| (name == "carol").then_some(Role::Administrator)));
+        let asked = number(&office.ask("carol", Role::KeyManager, add("lamps")).unwrap());
+        let _ = office.answer("bob", Role::KeyManager, asked, true).unwrap();
+        assert_eq!(office.groups(), 2);
+    }
+
     /// CSA-CRD-03, CSA-CRD-07: another CA issues when two key managers want it so; looking at what would happen takes one.
     #[test]
     fn a_ca_is_replaced_by_two_persons() {
@@ -471,9 +578,9 @@ mod tests {
         let office = Office::new(|_| {});
         let bob = Actor { name: "bob".into(), role: Role::KeyManager };
         let asked = number(&office.ask("alice", Role::KeyManager, add("pumps")).unwrap());
-        let late = office.hub.answer_approval(&bob, asked, true, "", office.later(HOUR_S + 1));
+        let late = office.hub.answer_approval(&bob, asked, true, "", office.later(2 * HOUR_S));
         assert!(matches!(late, Err(AdminError::Refused(_))));
-        assert_eq!(office.hub.approvals(office.later(HOUR_S + 1)).result, json!([]));
+        assert_eq!(office.hub.approvals(office.later(2 * HOUR_S)).result, json!([]));
         assert_eq!(office.groups(), 0);
     }
 
@@ -505,6 +612,44 @@ mod tests {
         // One that is over and overtaken at once goes once.
         assert_eq!(ask(&wish(third, 5), office.later(2 * HOUR_S + 2)), Consent::Waiting);
         assert_eq!(office.hub.approvals.all.lock().entries.len(), 1);
+    }
+
+    /// A device that waits without hope leaves nothing behind: refused it goes at once and hears that when it comes again,
+    /// and forgotten it goes with the question (CSA-COM-04).
+    #[test]
+    fn newcomers_of_whom_nothing_comes_go() {
+        let office = Office::new(|_| {});
+        let registry = &office.hub.registry;
+        let by = |at| By { actor: "enrolment", reason: "", at };
+        let come = |name: &str, byte: u8| {
+            let voucher = Voucher { group: "pumps".parse().unwrap(), serial: name.into(), key: KeyHash([byte; 32]) };
+            let (name, kind, group) = (name.parse().unwrap(), Kind::Device, String::new());
+            let admitted = registry.admit(&Newcomer { name, kind, group, voucher }, 10, by(office.now)).unwrap();
+            let wish = Wish {
+                identity: admitted.id,
+                name: &admitted.name,
+                key: KeyHash([byte; 32]),
+                proof: "",
+                asked_by: "192.0.2.1",
+            };
+            assert_eq!(office.hub.consent_to(&wish, office.now).unwrap(), Consent::Waiting);
+            admitted.name
+        };
+        let [refused, granted, late] =
+            [("refused", 1), ("granted", 2), ("late", 3)].map(|(name, byte)| come(name, byte));
+        let is_there = |name: &IdentityName| registry.find(name).is_ok();
+        let _ = office.answer("bob", Role::KeyManager, 1, false).unwrap();
+        assert!(!is_there(&refused));
+        let was_refused = |byte, at| office.hub.was_refused(&refused, KeyHash([byte; 32]), at);
+        assert!(was_refused(1, office.now) && !was_refused(2, office.now), "that key, and no other");
+        assert!(!was_refused(1, office.later(HOUR_S)), "for as long as answers are kept");
+
+        let _ = office.answer("bob", Role::KeyManager, 2, true).unwrap();
+        office.hub.withdraw_late_newcomers(office.later(HOUR_S - 1));
+        assert!(is_there(&granted) && is_there(&late), "somebody may still be asked");
+        office.hub.withdraw_late_newcomers(office.later(HOUR_S));
+        assert!(!is_there(&granted) && !is_there(&late));
+        assert_eq!(office.hub.events().count(EventKind::IdentityChanged), 3);
     }
 
     /// What cannot be done is not used up, and what is asked for can be seen.

@@ -21,18 +21,20 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use portreeve_config::Config;
+use portreeve_config::{Config, DeviceKey, Enrolment};
 use portreeve_events::Events;
 use portreeve_pki::{Authority, CaName, IssuingRefusal, PkiError};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
-use portreeve_tls::{ServerTls, TlsError};
+use portreeve_tls::{ClientKeys, ServerTls, TlsError};
 use portreeve_types::UnixMillis;
 
 use crate::{
     CommitWatch, Hub, Registry, Upkeep,
     custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
-    gate_of, limits, listener, policies, succession,
+    gate_of,
+    key_duties::KeyDuties,
+    limits, listener, policies, succession,
 };
 
 /// Why a hub cannot be opened, or its CAs not be replaced. Each says what to do; nothing was half-created.
@@ -185,11 +187,18 @@ impl Hub {
         let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
+        let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
-        let tls = ServerTls::new(&authority.device_anchors(), hub_credentials, gate_of(&registry), &[])?;
+        let tls = ServerTls::new(
+            &authority.device_anchors(),
+            hub_credentials,
+            gate_of(&registry),
+            client_keys(&config.enrolment),
+            &[],
+        )?;
         let commits = Arc::new(CommitWatch::default());
         let journal =
             start_journal(session_store, &config, &commits).map_err(io_error("start the journal of", data))?;
@@ -226,14 +235,19 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            guests: crate::guests::Guests::default(),
+            superseded: crate::superseded::Superseded::default(),
+            sboms,
             suspects: Mutex::default(),
             postures: crate::posture::Postures::default(),
             publication,
             trust,
             admissions: limits::Admissions::default(),
             reloader: OnceLock::new(),
+            role_of: OnceLock::new(),
             listeners: Mutex::default(),
             upkeep: Mutex::new(Upkeep::default()),
+            key_duties: KeyDuties::default(),
             disk_low: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
@@ -380,6 +394,12 @@ pub(crate) fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Res
         ReadError::Pki(source) => OpenError::Pki { path: pki.to_owned(), source },
         ReadError::Keys(error) => OpenError::Keys(error),
     })
+}
+
+/// Devices prove to hold keys of the kinds that are certified, and of no others.
+fn client_keys(enrolment: &Enrolment) -> ClientKeys {
+    let is_rsa = |key: &DeviceKey| matches!(key, DeviceKey::Rsa3072 | DeviceKey::Rsa4096);
+    if enrolment.key_algorithms.iter().any(is_rsa) { ClientKeys::EcdsaOrRsa } else { ClientKeys::Ecdsa }
 }
 
 #[cfg(test)]

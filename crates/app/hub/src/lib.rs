@@ -22,7 +22,9 @@ mod broker;
 mod custody;
 mod disposal;
 mod enrol;
+mod guests;
 pub mod inventory;
+mod key_duties;
 mod limits;
 mod listener;
 mod policies;
@@ -30,8 +32,10 @@ mod posture;
 mod registry;
 mod reports;
 mod revocation;
+pub mod sbom;
 mod strays;
 mod succession;
+mod superseded;
 mod trust;
 
 use std::{
@@ -59,11 +63,12 @@ use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
-pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, Source};
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, RoleOf, Source};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
+pub use guests::Guest;
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
@@ -106,6 +111,9 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    guests: guests::Guests,
+    superseded: superseded::Superseded,
+    sboms: sbom::Catalogue,
     /// Who is to be quarantined.
     suspects: Mutex<BTreeSet<IdentityName>>,
     postures: posture::Postures,
@@ -113,8 +121,10 @@ pub struct Hub {
     trust: trust::Trust,
     admissions: Admissions,
     reloader: OnceLock<Reloader>,
+    role_of: OnceLock<RoleOf>,
     listeners: Mutex<Vec<(String, String)>>,
     upkeep: Mutex<Upkeep>,
+    key_duties: key_duties::KeyDuties,
     /// The disk has less than `limits.disk_reserve_bytes` left.
     disk_low: AtomicBool,
     /// The hub stops: nobody is let in any more.
@@ -143,16 +153,11 @@ const STRAYS_EVERY_MS: u64 = 3_600_000;
 /// How often all identities are looked at for what is out of date or silent.
 const POSTURES_EVERY_MS: u64 = 60_000;
 
-/// How often it is looked whether certificates are to be renewed.
-const CERTIFICATES_EVERY_MS: u64 = 60_000;
-
 /// When each periodic duty was last done.
 #[derive(Debug, Default)]
 struct Upkeep {
     seen_ms: u64,
-    certificates_ms: u64,
-    hub_certificate: listener::Retry,
-    cas: succession::Watch,
+    used_ms: u64,
     superseded_ms: u64,
     reports_ms: u64,
     arrivals_ms: u64,
@@ -164,6 +169,7 @@ struct Upkeep {
     sweep_ms: u64,
     sweep_after: Option<portreeve_types::TopicName>,
     told_trouble: Option<String>,
+    keys_were_stuck: bool,
 }
 
 impl Hub {
@@ -245,7 +251,9 @@ impl Hub {
     pub fn authenticate(&self, leaf_der: &[u8]) -> Result<DeviceIdentity, Refusal> {
         let facts = portreeve_pki::leaf_facts(leaf_der).map_err(|error| Refusal::Malformed(error.to_string()))?;
         let identity = self.registry.authenticate(&facts)?;
-        self.registry.used(identity.id(), &facts.serial);
+        if self.registry.used(&identity) {
+            self.superseded.note(identity.id());
+        }
         Ok(identity)
     }
 
@@ -362,7 +370,7 @@ impl Hub {
         wakers.entry(session.id).and_modify(|old| old.clone_from(waker)).or_insert_with(|| waker.clone());
     }
 
-    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen, certificates. The shell calls this about ten times a second.
+    /// Periodic duties: wills, session expiry, retained expiry, `$SYS`, last-seen. The shell calls this about ten times a second.
     pub fn tick(&self, now: Now) {
         self.run_timers(now.wall);
         let mut upkeep = self.upkeep.lock();
@@ -383,22 +391,24 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.strays_ms, STRAYS_EVERY_MS) {
             self.look_for_strays(&mut upkeep.warned, now.wall);
-        }
-        if due(&mut upkeep.certificates_ms, CERTIFICATES_EVERY_MS) {
-            self.keep_cas_young(&mut upkeep.cas, now);
-            self.keep_certificate_young(&mut upkeep.hub_certificate, now);
+            self.forget_certificates(now.wall);
+            self.withdraw_late_newcomers(now.wall);
         }
         if is_idle
-            && due(&mut upkeep.superseded_ms, 1000)
-            && let Err(error) = self.registry.flush_superseded(now.wall)
+            && due(&mut upkeep.used_ms, 1000)
+            && let Err(error) = self.registry.flush_used(now.wall)
         {
-            tracing::warn!(%error, "certificates that were renewed could not be marked as void; it is tried again");
+            tracing::warn!(%error, "which certificates are in use could not be written; it is tried again");
+        }
+        if due(&mut upkeep.superseded_ms, 1000) {
+            self.end_superseded(now);
         }
         if is_idle {
             self.quarantine_suspects(now.wall);
         }
         if is_idle && due(&mut upkeep.reports_ms, 1000) {
             self.flush_reports(now);
+            self.compare_reports();
         }
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
         if due(postures_ms, POSTURES_EVERY_MS) {
@@ -417,6 +427,7 @@ impl Hub {
             let after = upkeep.sweep_after.take();
             upkeep.sweep_after = self.sweep_retained(after.as_ref(), now.wall);
         }
+        self.watch_keys(&mut upkeep.keys_were_stuck, now);
         self.tell_trouble(&mut upkeep);
     }
 
@@ -509,13 +520,20 @@ impl Hub {
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
         let now = self.wall_clock();
         self.write_reports(now);
-        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_superseded(now).is_ok();
+        let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
         self.journal.flush(timeout) && seen
     }
 
     /// What listens, for `status`.
     pub fn set_listeners(&self, listeners: Vec<(String, String)>) {
         *self.listeners.lock() = listeners;
+    }
+
+    /// How operators come to their roles; the shell knows the machine's users. Without it they are those whom
+    /// `admin.operators` names.
+    pub fn set_role_of(&self, role_of: RoleOf) {
+        // A second call would be a bug of the shell; the first stands.
+        let _ = self.role_of.set(role_of);
     }
 
     /// How `reload` is done; the shell knows where its configuration came from.

@@ -158,6 +158,7 @@ impl Hub {
         let high = |mark: &AtomicU64| mark.load(Relaxed);
         let admissions = &self.admissions;
         let journal = self.journal.stats();
+        let sboms = self.sboms.fill();
         let (retained_messages, retained_bytes) = {
             let retained = self.retained.read();
             (retained.len() as u64, retained.bytes() as u64)
@@ -246,6 +247,14 @@ impl Hub {
             row("provisioning_bytes", l.provisioning_bytes, high(&admissions.provisioning_bytes)),
             row("certificates_per_s", l.certificates_per_s.into(), self.enrolment.certificates_in_use()),
             row("approvals_waiting", l.approvals_waiting as u64, self.approvals.waiting() as u64),
+            row(
+                "identities_pending_per_group",
+                l.identities_pending_per_group as u64,
+                self.registry.pending_of_the_fullest_group() as u64,
+            ),
+            row("sbom_bytes", l.sbom_bytes as u64, sboms.largest_bytes as u64),
+            row("sboms", l.sboms as u64, sboms.sboms as u64),
+            row("sbom_bytes_total", l.sbom_bytes_total as u64, sboms.bytes as u64),
             row("ocsp_answers_per_s", l.ocsp_answers_per_s.into(), self.publication.answers_in_use()),
             row("messages_per_s", l.messages_per_s.into(), messages_now),
             row("bytes_per_s", l.bytes_per_s, bytes_now),

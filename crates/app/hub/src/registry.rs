@@ -3,6 +3,7 @@
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
 mod enrolment;
+mod forget;
 mod history;
 mod import;
 mod naming;
@@ -16,12 +17,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Inventory;
 use portreeve_pki::{Generation, Issued, LeafFacts};
 use portreeve_policy::{Posture, Subject};
-use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, StoreError};
+use portreeve_store::{CredentialRow, IdentityRow, RegistryContents, RegistryOp, RegistryStore, SpentKey, StoreError};
 use portreeve_tls::{GateRefusal, LeafGate};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, Kind, LifecycleState, UnixMillis};
 use uuid::Uuid;
@@ -30,9 +31,9 @@ use origin::Origins;
 use status::SerialKey;
 
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
-pub(crate) use history::{ASKED, By, DISPOSAL, WIPE};
+pub(crate) use history::{ASKED, By, DISPOSAL, WIPE, Word};
 pub use naming::NamingError;
-pub(crate) use origin::{Admitted, Newcomer, Origin};
+pub(crate) use origin::{Admitted, Newcomer, Voucher};
 
 pub(crate) use import::{Effect, ImportError, Step};
 
@@ -69,9 +70,18 @@ pub enum RegistryError {
     /// A maker vouches for a device whose name is somebody else's, or whose key is known from another maker.
     #[error("`{0}` is registered, and not as a device that this group vouches for")]
     Vouched(IdentityName),
+    /// The group has brought as many devices without a certificate as it may.
+    #[error("`{0}` has brought as many devices as may be without a certificate")]
+    TooManyPending(IdentityName),
+    /// It has asked for so many certificates on its maker's word that it has to wait until one of them is over.
+    #[error("`{0}` has as many certificates that are not over as may be had without an operator's code")]
+    TooManyCertificates(IdentityName),
     /// No such code waits for this identity: it is wrong, was used, or its time is over.
     #[error("the one-time code is wrong, was used before, or its time is over")]
     Code,
+    /// Others changed the same identity, again and again, while something was signed for it.
+    #[error("this identity was changed while its certificate was being signed; try again")]
+    Overtaken,
     /// Text that is too long or holds control characters.
     #[error("{0} must be at most 256 characters without control characters")]
     Field(&'static str),
@@ -136,6 +146,7 @@ impl Fields {
 #[derive(Clone, Debug)]
 pub struct DeviceIdentity {
     row: Arc<IdentityRow>,
+    generation: Generation,
     not_after: UnixMillis,
 }
 
@@ -158,6 +169,11 @@ impl DeviceIdentity {
         self.row.kind
     }
 
+    /// Which of its certificates it has shown.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
     /// End of its certificate's validity; its sessions end then.
     #[must_use]
     pub fn not_after(&self) -> UnixMillis {
@@ -174,7 +190,9 @@ struct State {
     keys: BTreeSet<(IdentityId, KeyHash)>,
     /// One-time codes that wait for their devices.
     codes: HashMap<IdentityId, WaitingCode>,
-    /// The newest generation that somebody has connected with, of those who have renewed.
+    /// Keys that were certified once, their certificates forgotten.
+    spent: HashSet<SpentKey>,
+    /// The newest generation that somebody has connected with.
     newest_used: HashMap<IdentityId, Generation>,
     serials: HashMap<SerialKey, KeyHash>,
     origins: Origins,
@@ -183,6 +201,14 @@ struct State {
 impl State {
     fn keys_of(&self, id: IdentityId) -> impl Iterator<Item = KeyHash> {
         self.keys.range((id, KeyHash([0; 32]))..=(id, KeyHash([0xff; 32]))).map(|(_, key)| *key)
+    }
+
+    fn put_identity(&mut self, row: Arc<IdentityRow>) {
+        if row.state != LifecycleState::Pending {
+            self.origins.settle(row.id);
+        }
+        self.names.insert(row.name.clone(), row.id);
+        self.identities.insert(row.id, row);
     }
 
     fn put_credential(&mut self, row: CredentialRow) {
@@ -205,8 +231,8 @@ pub struct Registry {
     change: Mutex<()>,
     /// Contacts not yet written to the store.
     seen: Mutex<HashMap<IdentityId, UnixMillis>>,
-    /// Identities whose older certificates are void and not yet so in the store.
-    superseding: Mutex<BTreeSet<IdentityId>>,
+    /// Identities with a certificate that is in use, and others that are void therefore, and not yet so in the store.
+    newly_used: Mutex<BTreeSet<IdentityId>>,
     /// What new names must look like and whose their beginnings are.
     rules: ArcSwap<Inventory>,
     revision: AtomicU64,
@@ -226,17 +252,19 @@ impl Registry {
             state.identities.insert(row.id, Arc::new(row));
         }
         for row in contents.credentials {
-            state.note_superseded(&row);
+            state.note_use(&row);
             state.put_credential(row);
         }
+        state.spent.extend(contents.spent);
         state.codes.extend(enrolment::stored_codes(&contents.blobs));
-        state.origins = Origins::resume(&contents.blobs);
+        let is_pending = |id| state.identities.get(&id).is_some_and(|row| row.state == LifecycleState::Pending);
+        state.origins = Origins::resume(&contents.blobs, is_pending);
         Self {
             store,
             state: state.into(),
             change: Mutex::default(),
             seen: Mutex::default(),
-            superseding: Mutex::default(),
+            newly_used: Mutex::default(),
             rules: ArcSwap::default(),
             revision: AtomicU64::default(),
         }
@@ -306,7 +334,10 @@ impl Registry {
         }
         match row.state {
             // What a quarantined one may do, policy knows.
-            state if state.may_connect() => Ok(DeviceIdentity { row: Arc::clone(row), not_after: leaf.not_after }),
+            state if state.may_connect() => {
+                let generation = enrolment::generation(credential);
+                Ok(DeviceIdentity { row: Arc::clone(row), generation, not_after: leaf.not_after })
+            }
             other => refuse(identity, other.as_str()),
         }
     }
@@ -326,15 +357,19 @@ impl Registry {
         by: By<'_>,
         certify: impl FnOnce(&IdentityRow) -> Result<Option<Issued>, E>,
     ) -> Result<Arc<IdentityRow>, E> {
-        let _change = self.change.lock();
-        if self.state.read().names.contains_key(name) {
-            return Err(RegistryError::Exists(name.clone()).into());
-        }
+        let expect_free = || match self.state.read().names.contains_key(name) {
+            true => Err(RegistryError::Exists(name.clone())),
+            false => Ok(()),
+        };
+        expect_free()?;
         let mut row = pending(name, kind, by.at);
         fields.apply(&mut row)?;
         naming::check(&self.rules.load(), name.as_str(), &row.group).map_err(RegistryError::from)?;
+        // No revocation waits while a token signs.
         let credential = certify(&row)?.map(|issued| credential(row.id, &issued, by.at));
-        if credential.as_ref().is_some_and(|row| self.state.read().credentials.contains_key(&row.key)) {
+        let _change = self.change.lock();
+        expect_free()?;
+        if credential.as_ref().is_some_and(|row| self.state.read().knows(row.key)) {
             return Err(RegistryError::KeyKnown.into());
         }
         if credential.is_some() {
@@ -423,8 +458,7 @@ impl Registry {
         self.store.commit(&ops)?;
         let row = Arc::new(row);
         let mut state = self.state.write();
-        state.names.insert(row.name.clone(), row.id);
-        state.identities.insert(row.id, Arc::clone(&row));
+        state.put_identity(Arc::clone(&row));
         credentials.into_iter().for_each(|row| state.put_credential(row));
         self.raise_revision();
         Ok(row)
@@ -526,6 +560,7 @@ fn credential(identity: IdentityId, issued: &Issued, now: UnixMillis) -> Credent
         not_after: issued.not_after,
         issued: now,
         revoked: None,
+        used: None,
     }
 }
 
@@ -560,12 +595,12 @@ impl LeafGate for RegistryGate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{cell::Cell, time::Duration};
 
-    use portreeve_pki::Authority;
+    use portreeve_pki::{Authority, Generation, Profile, Role};
     use portreeve_store::MemoryRegistry;
 
-    use super::*;
+    use super::{enrolment::Entitlement, *};
 
     const BY: By<'_> = By { actor: "alice", reason: "stolen", at: UnixMillis(7) };
 
@@ -618,5 +653,73 @@ mod tests {
         assert!(matches!(add(&registry, "third"), Err(RegistryError::KeyKnown)));
         let reopened = Registry::new(store.clone(), store.load().unwrap());
         assert!(matches!(add(&reopened, "fourth"), Err(RegistryError::KeyKnown)));
+    }
+
+    /// A registry with one device, and the CA that certifies its keys.
+    struct Signing {
+        registry: Registry,
+        authority: Authority,
+        now: UnixMillis,
+        id: IdentityId,
+    }
+
+    impl Signing {
+        fn new() -> Self {
+            let now = UnixMillis::from(std::time::SystemTime::now());
+            let registry = Registry::new(Arc::new(MemoryRegistry::default()), RegistryContents::default());
+            let pending = |_: &IdentityRow| Ok::<_, RegistryError>(None);
+            let by = By { at: now, ..BY };
+            let lamp = registry.add(&lamp(), Kind::Device, &Fields::default(), by, pending).unwrap();
+            Self { registry, authority: Authority::create(now).unwrap(), now, id: lamp.id }
+        }
+
+        /// Certifies a new key; `meanwhile` happens while the CA signs.
+        fn certify(&self, meanwhile: &dyn Fn()) -> Result<Issued, RegistryError> {
+            let key = portreeve_pki::generate_key().unwrap().public;
+            let by = By { at: self.now, ..BY };
+            self.registry.certify(self.id, key.hash(), Entitlement::Certificate, by, |standing| {
+                meanwhile();
+                let generation = standing.newest.as_ref().map_or(Generation::default(), |_| standing.generation.next());
+                let profile = Profile::new(Role::Client(Kind::Device));
+                let ca = self.authority.device_ca().unwrap();
+                Ok(ca.issue_client(&profile, self.id, generation, &key, self.now).unwrap())
+            })
+        }
+    }
+
+    fn lamp() -> IdentityName {
+        "lamp-1".parse().unwrap()
+    }
+
+    /// While a token signs, whoever is revoked is revoked, and what was signed is nobody's.
+    #[test]
+    fn no_revocation_waits_for_a_signature() {
+        let signing = Signing::new();
+        let by = By { at: signing.now, ..BY };
+        let issued =
+            signing.certify(&|| drop(signing.registry.set_state(&lamp(), LifecycleState::Revoked, by).unwrap()));
+        assert!(matches!(issued, Err(RegistryError::NotEnrollable { .. })));
+        assert!(signing.registry.state.read().credentials.is_empty());
+    }
+
+    /// Two at once get one generation after the other; and who is overtaken again and again is told, and does not sign for
+    /// ever.
+    #[test]
+    fn what_others_got_first_counts() {
+        let signing = Signing::new();
+        let times = Cell::new(0);
+        let overtaken = |most: usize| {
+            times.set(0);
+            signing.certify(&|| {
+                times.set(times.get() + 1);
+                if times.get() <= most {
+                    signing.certify(&|| {}).unwrap();
+                }
+            })
+        };
+        let serial = overtaken(1).unwrap().serial;
+        assert_eq!(Generation::of_serial(&serial), Some(Generation::default().next()));
+        assert!(matches!(overtaken(usize::MAX), Err(RegistryError::Overtaken)));
+        assert_eq!(times.get(), 3);
     }
 }

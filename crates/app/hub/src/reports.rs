@@ -1,4 +1,4 @@
-//! What devices say of themselves: which firmware they run, and that they have wiped themselves.
+//! What devices say of themselves: which firmware they run, what it is made of, and that they have wiped themselves.
 //!
 //! A report is a publication on a topic of the device's own. It is believed as far as a device's word goes: it fills the
 //! inventory, which says whose word it is.
@@ -13,16 +13,17 @@ use serde::Deserialize;
 use crate::{
     Fields, Hub, Now,
     broker::Session,
-    registry::{ASKED, WIPE},
+    registry::{ASKED, WIPE, Word},
+    sbom::{Component, Libraries},
 };
 
 /// Longest report.
-const REPORT_BYTES_MAX: usize = 4096;
+const REPORT_BYTES_MAX: usize = 16_384;
 
 /// What a topic of a device's own is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// `devices/<name>/report/inventory`: a JSON object with `firmware` and `model`, either or both.
+    /// `devices/<name>/report/inventory`: a JSON object with `firmware`, `model` and `libraries`, or some of them.
     Inventory,
     /// `devices/<name>/remediation/wiped`: whatever it holds, the device has wiped itself.
     Wiped,
@@ -44,12 +45,15 @@ impl Report {
 struct Inventory {
     firmware: Option<String>,
     model: Option<String>,
+    libraries: Option<Libraries>,
 }
 
 /// What one device has said since it was last written down.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Said {
-    inventory: Inventory,
+    firmware: Option<String>,
+    model: Option<String>,
+    libraries: Option<Vec<Component>>,
     wiped: bool,
 }
 
@@ -57,6 +61,8 @@ struct Said {
 /// itself.
 const REPORTS_BURST: u64 = 10;
 const REPORT_EVERY_S: u64 = 3600;
+/// Identities whose libraries are kept until they are written; what is beyond has to be said again.
+const LISTS_MAX: usize = 4096;
 /// Identities that one commit writes; the rest is for the next second.
 const WRITTEN_AT_ONCE: usize = 256;
 
@@ -64,8 +70,22 @@ const WRITTEN_AT_ONCE: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     said: Mutex<HashMap<IdentityId, Said>>,
+    /// At most [`LISTS_MAX`]; each belongs to an entry of `said`.
+    libraries: Mutex<HashMap<IdentityId, Vec<Component>>>,
     /// An entry lasts until it is full again, and there is one for an identity at most.
     rates: Mutex<HashMap<IdentityId, Bucket>>,
+}
+
+impl Reports {
+    /// Whether there is room for a device's list, which then is kept.
+    fn keep(&self, id: IdentityId, list: Vec<Component>) -> bool {
+        let mut libraries = self.libraries.lock();
+        let has_room = libraries.len() < LISTS_MAX || libraries.contains_key(&id);
+        if has_room {
+            libraries.insert(id, list);
+        }
+        has_room
+    }
 }
 
 impl Hub {
@@ -78,14 +98,21 @@ impl Hub {
             Report::Wiped => Some(Inventory::default()),
         };
         let Some(inventory) = inventory else {
-            let why = format_args!("a report that is no JSON object of at most {REPORT_BYTES_MAX} bytes");
+            let why = format_args!("a report that is no such JSON object of at most {REPORT_BYTES_MAX} bytes");
             return self.emit_for(session, EventKind::ReportRefused, why);
         };
+        // Before the entry that it belongs to: whoever takes that finds it.
+        if let Some(Libraries(libraries)) = inventory.libraries
+            && !self.reports.keep(session.key.identity, libraries)
+        {
+            let why = format_args!("{LISTS_MAX} devices tell their libraries at once; this list was not kept");
+            self.emit_for(session, EventKind::ReportRefused, why);
+        }
         let mut said = self.reports.said.lock();
         let said = said.entry(session.key.identity).or_default();
         said.wiped |= report == Report::Wiped;
-        said.inventory.firmware = inventory.firmware.or(said.inventory.firmware.take());
-        said.inventory.model = inventory.model.or(said.inventory.model.take());
+        said.firmware = inventory.firmware.or(said.firmware.take());
+        said.model = inventory.model.or(said.model.take());
     }
 
     /// Writes down what devices have said, as far as their rates permit.
@@ -115,8 +142,21 @@ impl Hub {
     fn news(&self, identities_max: usize) -> Vec<(IdentityId, Said)> {
         let mut all = self.reports.said.lock();
         let some: Vec<IdentityId> = all.keys().copied().take(identities_max).collect();
-        let taken = some.into_iter().filter_map(|id| all.remove_entry(&id));
-        taken.filter(|(id, said)| self.registry.row(*id).is_some_and(|row| said.wiped || said.is_news(&row))).collect()
+        let mut libraries = self.reports.libraries.lock();
+        let taken: Vec<_> = some
+            .into_iter()
+            .filter_map(|id| all.remove_entry(&id))
+            .map(|(id, said)| (id, Said { libraries: libraries.remove(&id).or(said.libraries), ..said }))
+            .collect();
+        // Whoever reports now does not wait for what is read here.
+        drop((libraries, all));
+        taken.into_iter().filter(|(id, said)| said.wiped || self.is_news(*id, said)).collect()
+    }
+
+    fn is_news(&self, id: IdentityId, said: &Said) -> bool {
+        let Some(row) = self.registry.row(id) else { return false };
+        said.is_news(&row)
+            || said.libraries.as_ref().is_some_and(|said| self.libraries_of(&row).ok().as_ref() != Some(said))
     }
 
     /// One commit for all of them.
@@ -124,16 +164,24 @@ impl Hub {
         if news.is_empty() {
             return;
         }
-        let entries: Vec<_> = news
+        let words: Vec<_> = news
             .iter()
             .map(|(id, said)| {
-                let Inventory { firmware, model } = said.inventory.clone();
-                (*id, Fields { firmware, model, ..Fields::default() }, said.wiped && self.is_asked_to_wipe(*id))
+                let Said { firmware, model, libraries, wiped } = said.clone();
+                Word {
+                    identity: *id,
+                    fields: Fields { firmware, model, ..Fields::default() },
+                    is_wiped: wiped && self.is_asked_to_wipe(*id),
+                    libraries,
+                }
             })
             .collect();
-        match self.registry.report(&entries, now) {
+        match self.registry.report(&words, now) {
             Ok(outcomes) => outcomes.into_iter().for_each(|outcome| match outcome {
-                Ok(row) => self.identity_changed(row.name.as_str(), &row, "reported"),
+                Ok(row) => {
+                    self.identity_changed(row.name.as_str(), &row, "reported");
+                    self.doubt(&row);
+                }
                 Err((name, error)) => {
                     self.emit(EventKind::ReportRefused, Some(name.as_str()), None, None, format_args!("{error}"));
                 }
@@ -160,6 +208,22 @@ impl Hub {
 impl Said {
     fn is_news(&self, row: &IdentityRow) -> bool {
         let differs = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new != old);
-        differs(&self.inventory.firmware, &row.firmware) || differs(&self.inventory.model, &row.model)
+        differs(&self.firmware, &row.firmware) || differs(&self.model, &row.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_wait_are_bounded_and_a_newer_one_takes_the_place_of_its_own() {
+        let reports = Reports::default();
+        let id = |number: usize| IdentityId(uuid::Uuid::from_u128(number as u128));
+        assert!((0..LISTS_MAX).all(|number| reports.keep(id(number), Vec::new())));
+        assert!(!reports.keep(id(LISTS_MAX), Vec::new()));
+        assert!(reports.keep(id(0), vec![Component::default()]));
+        let kept = reports.libraries.into_inner();
+        assert_eq!((kept.len(), kept[&id(0)].len()), (LISTS_MAX, 1));
     }
 }

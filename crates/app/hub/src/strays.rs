@@ -1,4 +1,5 @@
-//! Identities that nobody uses any more: an operator is warned, then they are disabled (IIITA-N8).
+//! Identities that nobody uses any more: an operator is warned, then they are disabled (IIITA-N8). Certificates that are
+//! over are forgotten.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -36,6 +37,14 @@ impl Hub {
             if let Err(error) = self.move_identity(&row.name, LifecycleState::Disabled, by) {
                 tracing::warn!(identity = row.name.as_str(), %error, "an unused identity was not disabled; it is tried again");
             }
+        }
+    }
+
+    /// Certificates do not pile up: those that were renewed go when they have been over for long.
+    pub(crate) fn forget_certificates(&self, now: UnixMillis) {
+        let list_valid = Duration::from_secs(self.config().revocation.crl_valid_s);
+        if let Err(error) = self.registry.forget_over(list_valid, now) {
+            tracing::warn!(%error, "certificates that are over could not be forgotten; it is tried again");
         }
     }
 

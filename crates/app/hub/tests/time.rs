@@ -1,10 +1,13 @@
 //! What time does: wills, sessions, messages, certificates. Thirty days run in milliseconds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the test functions")]
+
 mod common;
 
 use std::time::Duration;
 
 use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
+use portreeve_hub::{Claim, DeviceIdentity, EnrolRequest};
 use portreeve_mqtt::{Connect, MessageProperties, Packet, Reason, Version};
 use portreeve_types::{Kind, LifecycleState, Qos};
 
@@ -206,4 +209,58 @@ fn an_unused_identity_is_disabled_after_a_warning() {
     assert_eq!((warnings(&bench), state(&bench, "gone")), (1, LifecycleState::Active), "told once, and not too early");
     bench.advance(DAY);
     assert_eq!((state(&bench, "gone"), state(&bench, "here")), (LifecycleState::Disabled, LifecycleState::Active));
+}
+
+/// The next certificate of a device, which shows the present one.
+fn renew(bench: &Bench, identity: &DeviceIdentity, leaf: &[u8]) -> Vec<u8> {
+    let key = portreeve_pki::generate_key().unwrap();
+    let csr = portreeve_pki::make_csr(&key.pkcs8_pem, None).map(|(csr, _)| csr).unwrap();
+    let claim = Claim::Certificate { identity: identity.clone(), leaf: leaf.to_vec().into() };
+    let request = EnrolRequest { claim, csr: Ok(csr), source: [127, 0, 0, 1].into() };
+    bench.hub.enrol(&request, bench.now).map(|enrolled| enrolled.leaf.to_vec()).unwrap()
+}
+
+/// CSA-CRD-10: a renewal leaves a device the time to move its connections, and no more; and it is the use of the newer
+/// certificate that counts, for the answer that brings it may be lost.
+#[test]
+fn connections_of_a_certificate_that_was_renewed_end() {
+    let mut bench = Bench::with(|config| {
+        config.enrolment.renew_after_percent = 0;
+        config.lifecycle.superseded_session_s = 600;
+    });
+    let old_leaf = bench.add("lamp", Kind::Device);
+    let old = bench.identity(&old_leaf);
+    let mut first = bench.connect(&old, connect("lamp:first"));
+    let mut bystander = bench.connect(&bench.device("other"), connect("other"));
+    let new_leaf = renew(&bench, &old, &old_leaf);
+    bench.advance(HOUR);
+    let _ = first.recv(&bench);
+    assert!(!first.is_over(), "nobody has come with the newer one yet");
+
+    let new = bench.identity(&new_leaf);
+    let mut second = bench.connect(&new, connect("lamp:second"));
+    let refused = bench.hub.authenticate(&old_leaf).unwrap_err();
+    assert!(refused.to_string().contains("superseded"), "{refused}");
+    // Its handshake was before, its CONNECT is not.
+    let (_, got) = bench.try_connect(&old, connect("lamp:third"));
+    assert!(matches!(got[..], [Got::ConnAck { reason: Reason::NOT_AUTHORIZED, .. }]), "{got:?}");
+    bench.advance(Duration::from_secs(2));
+    bench.advance(Duration::from_secs(599));
+    let _ = first.recv(&bench);
+    assert!(!first.is_over());
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(first.recv(&bench), [Got::Disconnect(Reason::MAXIMUM_CONNECT_TIME)]);
+    assert!(first.is_over());
+    for client in [&mut second, &mut bystander] {
+        let _ = client.recv(&bench);
+        assert!(!client.is_over());
+    }
+    // Whoever moves the session itself is not cut off with the connection that had it.
+    let newest_leaf = renew(&bench, &new, &new_leaf);
+    let mut moved = bench.connect(&bench.identity(&newest_leaf), connect("lamp:second"));
+    bench.advance(Duration::from_secs(2));
+    bench.advance(Duration::from_secs(601));
+    bench.advance(Duration::from_secs(2));
+    let _ = moved.recv(&bench);
+    assert!(!moved.is_over());
 }

@@ -76,6 +76,12 @@ impl Config {
                 ),
             });
         }
+        if self.enrolment.key_algorithms.is_empty() {
+            found.push(Finding {
+                keys: vec!["enrolment.key_algorithms"],
+                message: "enrolment.key_algorithms: without a kind of key no device gets a certificate".into(),
+            });
+        }
         let urls =
             [("revocation.crl_url", &self.revocation.crl_url), ("revocation.ocsp_url", &self.revocation.ocsp_url)];
         for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty() && !is_url(url)) {

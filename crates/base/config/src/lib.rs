@@ -31,8 +31,8 @@ pub use schema::{
 };
 pub use section::KeyDoc;
 pub use words::{
-    CloneResponse, KeyCustody, LogFormat, LogLevel, Network, NetworkError, NotAWord, Port, QueueOverflow, Role,
-    TwoPlaces,
+    CloneResponse, DeviceKey, KeyCustody, LogFormat, LogLevel, Network, NetworkError, NotAWord, Port, QueueOverflow,
+    Role, TwoPlaces,
 };
 
 use section::Section;

@@ -4,7 +4,9 @@
 
 use crate::naming::NamePattern;
 use crate::section::section;
-use crate::words::{CloneResponse, KeyCustody, LogFormat, LogLevel, Network, Port, QueueOverflow, Role, TwoPlaces};
+use crate::words::{
+    CloneResponse, DeviceKey, KeyCustody, LogFormat, LogLevel, Network, Port, QueueOverflow, Role, TwoPlaces,
+};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -122,6 +124,10 @@ section! {
         /// Whether the first certificate by a one-time code needs an operator's consent as well: `portreeve approval`. Who
         /// makes the code and who consents may not be the same person. Each enrolment group has a setting of its own.
         code_approval: bool = false, "truth value", reload;
+        /// The kinds of keys that devices get certificates for, the one that they are to make if they can choose first. RSA
+        /// is for devices that have nothing else, and only with it here do the listeners verify it (RSA-PSS): without it,
+        /// devices that have such certificates stay outside.
+        key_algorithms: Vec<DeviceKey> = vec![DeviceKey::EcdsaP256, DeviceKey::EcdsaP384], "kinds of keys", restart;
         /// What happens when a certificate that was renewed before is renewed again with another key, which is what a
         /// copied device does: `alert` refuses and emits an event, `quarantine` also cuts the identity off.
         on_clone: CloneResponse = CloneResponse::Alert, "word", reload;
@@ -145,6 +151,9 @@ section! {
         on_two_places: TwoPlaces = TwoPlaces::Alert, "word", reload;
         /// So many days before, an event warns of it.
         unused_warning_days: u16 = 14, in 0..=365, "days", reload;
+        /// How long the connections that a device has opened with one certificate may go on when it uses the next. Then they
+        /// are ended with DISCONNECT 0xA0. New ones with the older certificate are refused at once.
+        superseded_session_s: u64 = 3600, in 0..=2_592_000, "seconds", reload;
     }
 }
 
@@ -312,6 +321,16 @@ section! {
         /// Matters that wait for approval, or were answered and not used yet. What would be one more is put off: a device is
         /// answered with 503, an operator is refused.
         approvals_waiting: usize = 1000, in 1..=100_000, "matters", reload, metered;
+        /// Devices that one enrolment group has brought and that have no certificate yet, waiting for consent or refused
+        /// otherwise. One more is answered with 503. Those for which nothing waits go after an hour or two.
+        identities_pending_per_group: usize = 1000, in 1..=1_000_000, "identities", reload, metered;
+        /// Largest SBOM. A larger one is not attached. Reading one takes several times as much memory.
+        sbom_bytes: usize = 4_194_304, in 1024..=16_777_216, "bytes", reload, metered;
+        /// SBOMs, one for each firmware version of a model. One more is not attached.
+        sboms: usize = 1000, in 0..=100_000, "SBOMs", reload, metered;
+        /// Bytes of all SBOMs together. One that would exceed it is not attached. A search reads all of them, and a start
+        /// checks their pages.
+        sbom_bytes_total: usize = 134_217_728, in 0..=17_179_869_184, "bytes", reload, metered;
         /// How long one provisioning session may last, waiting for consent included. Then it is ended with DISCONNECT 0xA0;
         /// the device connects anew and asks again with the same key.
         provisioning_session_s: u64 = 600, in 10..=86_400, "seconds", reload, metered;

@@ -70,6 +70,24 @@ words! {
 }
 
 words! {
+    /// A kind of key that devices may have.
+    DeviceKey is "ecdsa-p256, ecdsa-p384, rsa-3072 or rsa-4096" {
+        "ecdsa-p256" => /// ECDSA on P-256.
+            EcdsaP256,
+        "ecdsa-p384" => /// ECDSA on P-384.
+            EcdsaP384,
+        "rsa-3072" => /// RSA of 3072 bits.
+            Rsa3072,
+        "rsa-4096" => /// RSA of 4096 bits.
+            Rsa4096,
+    }
+}
+
+impl Listed for DeviceKey {
+    const LIST: &'static str = "list of ecdsa-p256, ecdsa-p384, rsa-3072 and rsa-4096";
+}
+
+words! {
     /// What happens when a device connects while it is connected from another address.
     TwoPlaces is "ignore, alert, refuse or quarantine" {
         "ignore" => /// Nothing: devices of this fleet move.

@@ -256,6 +256,8 @@ fn combinations_are_checked_where_somebody_set_something() {
     assert!(complaint(&set(&["mqtt.provisioning_listen=0.0.0.0:8444"])).contains("are both 0.0.0.0:8444"));
     load(&set(&["device_https.listen=127.0.0.1:0", "mqtt.listen=127.0.0.1:0"])).unwrap();
     assert!(complaint(&set(&["hub.names=*.example.org"])).contains("neither an IP address nor a DNS name"));
+    assert!(complaint(&set(&["enrolment.key_algorithms="])).contains("no device gets a certificate"));
+    assert!(complaint(&set(&["enrolment.key_algorithms=rsa-2048"])).contains("rsa-4096"), "it says what there is");
     assert!(complaint(&set(&["device_https.websocket_origins=*"])).contains("is not an origin"));
     assert!(complaint(&file("[admin.operators]\n\"a b\" = \"viewer\"\n")).contains("is not a user name"));
 }

@@ -7,7 +7,8 @@
 //!
 //! *Invariants*
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
-//!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list.
+//!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list,
+//!   but one: [`ClientKeys`] lets clients prove that they hold RSA keys.
 //! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
 //!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet.
 //! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
@@ -35,4 +36,4 @@ pub use policy::provider;
 pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};
 pub use refusal::{GateRefusal, Refusal};
 pub use server::ServerTls;
-pub use verifier::LeafGate;
+pub use verifier::{ClientKeys, LeafGate};

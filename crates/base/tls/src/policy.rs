@@ -29,6 +29,20 @@ static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     ],
 };
 
+/// The same, and RSA as TLS 1.3 and 1.2 both know it: PSS with a hash of SHA-2 (RFC 8446 §4.2.3). For clients only, and only
+/// where the configuration accepts RSA keys; how long they have to be is for whoever certifies them. PKCS #1 v1.5 is not
+/// among them.
+pub(crate) static SIGNATURES_WITH_RSA: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: SIGNATURES.all,
+    mapping: &[
+        (SignatureScheme::ECDSA_NISTP256_SHA256, &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256]),
+        (SignatureScheme::ECDSA_NISTP384_SHA384, &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384]),
+        (SignatureScheme::RSA_PSS_SHA256, &[algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY]),
+        (SignatureScheme::RSA_PSS_SHA384, &[algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY]),
+        (SignatureScheme::RSA_PSS_SHA512, &[algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY]),
+    ],
+};
+
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     Arc::new(CryptoProvider {
         // AES-128 before AES-256: both are approved and neither is within reach of an attacker, but with SHA-256 in the

@@ -10,7 +10,7 @@ use rustls::{
 use rustls_pki_types::CertificateDer;
 
 use crate::{
-    LeafGate, Presentable, TlsError,
+    ClientKeys, LeafGate, Presentable, TlsError,
     policy::{VERSIONS, provider},
     verifier::ClientVerifier,
 };
@@ -28,7 +28,7 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Serves `hub` to clients whose certificates one of `anchors` has signed and `gate` lets in.
+    /// Serves `hub` to clients whose certificates one of `anchors` has signed, which prove to hold `keys`, and which `gate` lets in.
     ///
     /// # Errors
     /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `hub`.
@@ -36,9 +36,10 @@ impl ServerTls {
         anchors: &[CertificateDer<'_>],
         hub: impl Presentable,
         gate: Arc<dyn LeafGate>,
+        keys: ClientKeys,
         alpn: &[&[u8]],
     ) -> Result<Self, TlsError> {
-        Self::with_time(anchors, hub, gate, alpn, Arc::new(DefaultTimeProvider))
+        Self::with_time(anchors, hub, gate, keys, alpn, Arc::new(DefaultTimeProvider))
     }
 
     /// The same, with a clock of the caller's.
@@ -49,10 +50,11 @@ impl ServerTls {
         anchors: &[CertificateDer<'_>],
         hub: impl Presentable,
         gate: Arc<dyn LeafGate>,
+        keys: ClientKeys,
         alpn: &[&[u8]],
         time: Arc<dyn TimeProvider>,
     ) -> Result<Self, TlsError> {
-        let verifier = Arc::new(ClientVerifier::new(anchors, gate)?);
+        let verifier = Arc::new(ClientVerifier::new(anchors, gate, keys)?);
         let certificate = Arc::new(ServedCertificate(ArcSwap::new(hub.certify()?)));
         let build = |clients: Arc<dyn ClientCertVerifier>, time| {
             let mut config = ServerConfig::builder_with_details(provider(), time)

@@ -11,7 +11,11 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnch
 use smallvec::SmallVec;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::{GateRefusal, Refusal, TlsError, memo::Memoized, policy::provider};
+use crate::{
+    GateRefusal, Refusal, TlsError,
+    memo::Memoized,
+    policy::{SIGNATURES_WITH_RSA, provider},
+};
 
 /// Certificates that a client may send beside its own. Our own issuing CAs are anchors, so that none is needed; a foreign
 /// CA may have one or two between. Looking for a path through many that are made for it takes seconds, and is done
@@ -26,6 +30,15 @@ pub trait LeafGate: Send + Sync {
     /// # Errors
     /// The reason for which this certificate may not connect.
     fn check(&self, leaf_der: &[u8]) -> Result<(), GateRefusal>;
+}
+
+/// Which keys clients may prove to hold. Their certificates are signed with ECDSA in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// ECDSA on P-256 and P-384.
+    Ecdsa,
+    /// Also RSA, with RSA-PSS.
+    EcdsaOrRsa,
 }
 
 /// Verifies clients against anchors that may be replaced at any time.
@@ -49,8 +62,15 @@ struct Trust {
 }
 
 impl ClientVerifier {
-    pub(crate) fn new(anchors: &[CertificateDer<'_>], gate: Arc<dyn LeafGate>) -> Result<Self, TlsError> {
-        let algorithms = provider().signature_verification_algorithms;
+    pub(crate) fn new(
+        anchors: &[CertificateDer<'_>],
+        gate: Arc<dyn LeafGate>,
+        keys: ClientKeys,
+    ) -> Result<Self, TlsError> {
+        let algorithms = match keys {
+            ClientKeys::Ecdsa => provider().signature_verification_algorithms,
+            ClientKeys::EcdsaOrRsa => SIGNATURES_WITH_RSA,
+        };
         let certificate_algorithms = algorithms.all.iter().map(|&algorithm| Memoized::new(algorithm)).collect();
         let anchors = ArcSwap::from_pointee(parse_anchors(anchors)?);
         let trust = Arc::new(Trust { anchors, gate, algorithms, certificate_algorithms });

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
-use crate::inventory::{Export, Import, List};
+use crate::{
+    firmware::FirmwareCommand,
+    inventory::{Export, Import, List},
+};
 
 /// How most machines' TPM is reached: by the kernel's resource manager.
 const TPM: &str = "device:/dev/tpmrm0";
@@ -82,6 +85,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DeviceCommand,
     },
+    /// Know what firmware is made of, and which devices run it
+    Firmware {
+        #[command(subcommand)]
+        command: FirmwareCommand,
+    },
     /// Let makers of devices vouch for them, so that nobody has to register each
     Enrolment {
         #[command(subcommand)]
@@ -153,7 +161,7 @@ pub(crate) enum DeviceCommand {
     Renew(Renew),
     /// Identities, all or some
     #[command(
-        after_help = "Examples:\n  portreeve device list --group lamps --state pending\n  portreeve device list --kind gateway --unused 30d"
+        after_help = "Examples:\n  portreeve device list --group lamps --state pending\n  portreeve device list --kind gateway --unused 30d\n  portreeve device list --library openssl@3.0"
     )]
     List(List),
     /// Write identities to a file for a spreadsheet or a program
@@ -312,10 +320,10 @@ pub(crate) enum ListCommand {
     Entry {
         /// The serial number
         serial: String,
-        /// Its public key, or its private one, PEM
-        #[arg(long, value_name = "FILE", required_unless_present = "tpm", conflicts_with = "tpm")]
+        /// Its public key, or its private one, PEM; with --tpm, its TPM's endorsement key (P-256, or RSA with 2048 bits)
+        #[arg(long, value_name = "FILE", required_unless_present = "tpm")]
         key: Option<PathBuf>,
-        /// The endorsement key (P-256) of this machine's TPM
+        /// The endorsement key of a TPM: without --key, that of this machine's (P-256)
         #[arg(long)]
         tpm: bool,
         /// How the TPM is reached

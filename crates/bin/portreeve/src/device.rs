@@ -18,7 +18,7 @@ use crate::{
     cli::{Add, Change, DeviceCommand, FieldArgs, Global},
     enrol,
     failure::Failure,
-    inventory,
+    firmware, inventory,
     output::{cell, instant, list, rows, show, table},
 };
 
@@ -251,8 +251,17 @@ fn identity(result: &Value) -> String {
     pairs.push(("created", instant(&result["created_ms"])));
     pairs.push(("changed", instant(&result["changed_ms"])));
     pairs.push(("last seen", instant(&result["last_seen_ms"])));
+    pairs.push(("sbom", cell(&result["composition"]["sbom"]["sha256"])));
+    pairs.push(("sbom problem", cell(&result["composition"]["sbom"]["problem"])));
     pairs.retain(|(_, value)| !value.is_empty());
     let mut text = list(&pairs);
+    let composition = &result["composition"];
+    if composition["libraries"].as_array().is_some_and(|libraries| !libraries.is_empty()) {
+        text += &format!("\nBy its own word it runs\n{}", firmware::components(&composition["libraries"]));
+    }
+    if composition["sbom"]["lacks"].as_array().is_some_and(|lacks| !lacks.is_empty()) {
+        text += &format!("\nThe SBOM of its firmware lacks\n{}", firmware::components(&composition["sbom"]["lacks"]));
+    }
     let certificates = rows(&result["certificates"], |row| {
         let revoked = if row["revoked_ms"].is_null() { "no".into() } else { instant(&row["revoked_ms"]) };
         vec![cell(&row["serial"]), instant(&row["issued_ms"]), instant(&row["not_after_ms"]), revoked]

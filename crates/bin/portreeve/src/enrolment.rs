@@ -8,7 +8,8 @@ use std::{
 
 use portreeve_hub::{AdminRequest, GroupSettings, ProofSettings};
 use portreeve_pki::{
-    ALLOW_LIST_DEVICES_MAX, AllowList, SubjectPublicKey, audit_endorsement_key, make_csr, signing_key,
+    ALLOW_LIST_DEVICES_MAX, AllowList, KeyKind, PkiError, audit_device_key, audit_endorsement_key, make_csr,
+    signing_key,
 };
 use portreeve_types::{KeyHash, UnixMillis};
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ pub(crate) fn run(global: &Global, command: EnrolmentCommand) -> Result<(), Fail
             }
         },
         EnrolmentCommand::List { command } => match command {
-            ListCommand::Entry { serial, key, tcti, .. } => entry(global, &serial, key.as_deref(), &tcti),
+            ListCommand::Entry { serial, key, tpm, tcti } => entry(global, &serial, key.as_deref(), tpm, &tcti),
             ListCommand::Sign { file, key, edition, valid } => sign(global, &file, &key, edition, valid),
         },
     }
@@ -97,23 +98,32 @@ fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(failed)
 }
 
-/// The hash of a public key, a TPM's endorsement key too, or of the public half of a private one.
+/// The hash of a device's public key, or of the public half of a private one.
 fn hash_of(file: &Path) -> Result<KeyHash, Failure> {
     let pem = Zeroizing::new(read(file)?);
     let public = pem::parse(pem.as_bytes()).ok().filter(|block| block.tag() == "PUBLIC KEY");
     let hash = match public {
-        Some(block) => match audit_endorsement_key(block.contents()) {
-            Ok(hash) => Ok(hash),
-            Err(_) => SubjectPublicKey::from_spki_der(block.contents()).map(|key| key.hash()),
-        },
+        Some(block) => audit_device_key(block.contents(), KeyKind::ALL).map(|key| key.hash()).map_err(PkiError::from),
         None => make_csr(&pem, None).map(|(_, key)| key),
     };
     hash.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }
 
-/// Without a file, the key is that of the TPM.
-fn entry(global: &Global, serial: &str, key: Option<&Path>, tcti: &str) -> Result<(), Failure> {
-    let hash = key.map_or_else(|| listed_hash(tcti), hash_of)?;
+/// The hash of a TPM's endorsement key. RSA of 2048 bits is for these only: a device's own key of that length is refused.
+fn endorsement_hash_of(file: &Path) -> Result<KeyHash, Failure> {
+    let shown = file.display();
+    let pem = pem::parse(read(file)?).ok().filter(|block| block.tag() == "PUBLIC KEY");
+    let pem = pem.ok_or_else(|| Failure::Usage(format!("{shown}: PEM of a PUBLIC KEY is expected")))?;
+    audit_endorsement_key(pem.contents()).map_err(|error| Failure::Usage(format!("{shown}: {error}")))
+}
+
+/// Without a file, the key is that of this machine's TPM.
+fn entry(global: &Global, serial: &str, key: Option<&Path>, tpm: bool, tcti: &str) -> Result<(), Failure> {
+    let hash = match key {
+        Some(file) if tpm => endorsement_hash_of(file)?,
+        Some(file) => hash_of(file)?,
+        None => listed_hash(tcti)?,
+    };
     let result = json!({ "serial": serial, "key_sha256": hash.to_string() });
     show(global, &result, |_| format!("{serial},{hash}"))
 }

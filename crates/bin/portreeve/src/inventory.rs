@@ -36,6 +36,9 @@ pub(crate) struct Which {
     /// pending, active, quarantined, disabled, revoked or retired
     #[arg(long)]
     state: Option<LifecycleState>,
+    /// Those with this library, by the SBOM of their firmware or by their own word: NAME, NAME@VERSION or a package URL
+    #[arg(long, value_name = "QUERY")]
+    library: Option<String>,
     /// Those that are not connected and were not for this long, such as 30d, or never
     #[arg(long, value_name = "TIME", value_parser = duration)]
     unused: Option<Duration>,
@@ -85,8 +88,8 @@ pub(crate) struct Import {
 
 impl From<Which> for Filter {
     fn from(which: Which) -> Self {
-        let Which { group, kind, state, unused } = which;
-        Self { group, kind, state, unused_s: unused.map(|time| time.as_secs()) }
+        let Which { group, kind, state, library, unused } = which;
+        Self { group, kind, state, library, unused_s: unused.map(|time| time.as_secs()) }
     }
 }
 

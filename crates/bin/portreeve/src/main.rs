@@ -14,6 +14,7 @@ mod device;
 mod enrol;
 mod enrolment;
 mod failure;
+mod firmware;
 mod inventory;
 mod jitter;
 mod output;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Serve => serve::run(&global),
         Command::Status { wait } => status::run(&global, wait),
         Command::Device { command } => device::run(&global, command),
+        Command::Firmware { command } => firmware::run(&global, command),
         Command::Enrolment { command } => enrolment::run(&global, command),
         Command::Approval { command } => approval::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),

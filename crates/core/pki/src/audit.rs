@@ -11,14 +11,18 @@ use der::{
         rfc8410::ID_ED_25519,
     },
 };
+use num_bigint::BigUint;
 use x509_cert::spki::SubjectPublicKeyInfo;
 
 use portreeve_types::KeyHash;
 
-use crate::{SubjectPublicKey, key::key_hash};
+use crate::{KeyKind, SubjectPublicKey, key::key_hash};
 
 /// The shortest RSA modulus that is not called short, bits (SP 800-57 part 1: security beyond 2030).
 pub const RSA_BITS_MIN: usize = 3072;
+
+/// Rounds of Fermat's method that a modulus has to withstand; what was found in the field takes one.
+const FERMAT_ROUNDS: u32 = 100;
 
 /// The one public exponent that every implementation handles well (FIPS 186-5 allows more).
 const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
@@ -43,12 +47,18 @@ pub enum KeyRefusal {
     /// An algorithm nobody here knows.
     #[error("keys of algorithm {0} are not accepted")]
     Algorithm(ObjectIdentifier),
-    /// Ed25519: sound, but TLS as spoken here verifies ECDSA on P-256 and P-384 only.
-    #[error("Ed25519 keys are not accepted: TLS verifies ECDSA on P-256 and P-384 only")]
+    /// Ed25519: sound, but TLS as spoken here does not verify it.
+    #[error("Ed25519 keys are not accepted: TLS verifies ECDSA, and RSA where it is configured")]
     Ed25519,
     /// RSA with a modulus that is too short, whatever it is for.
     #[error("an RSA key of {bits} bits is too short")]
     RsaShort {
+        /// Length of the modulus.
+        bits: usize,
+    },
+    /// RSA with a modulus that is long enough, and yet not one of the two lengths that are made on purpose.
+    #[error("an RSA key of {bits} bits: only 3072 and 4096 can be accepted")]
+    RsaLength {
         /// Length of the modulus.
         bits: usize,
     },
@@ -61,9 +71,12 @@ pub enum KeyRefusal {
     /// RSA from the library of CVE-2017-15361 ("ROCA"), which can be factored.
     #[error("an RSA key made by the library of CVE-2017-15361")]
     RsaRoca,
-    /// RSA with nothing else to be said against it, but TLS as spoken here does not verify it.
-    #[error("RSA keys are not accepted: TLS verifies ECDSA on P-256 and P-384 only")]
-    Rsa,
+    /// RSA whose two primes lie so close together that Fermat's method finds them, as of CVE-2022-26320.
+    #[error("an RSA key whose primes are close together")]
+    RsaClosePrimes,
+    /// Sound, but not among the kinds that are accepted here.
+    #[error("keys of the kind {0} are not accepted here")]
+    Kind(KeyKind),
     /// A curve outside the list.
     #[error("the curve {0} is not accepted")]
     Curve(ObjectIdentifier),
@@ -86,12 +99,23 @@ pub enum KeyRefusal {
 
 /// Checks a DER `SubjectPublicKeyInfo`: ECDSA on P-256 or P-384, a point on the curve, not one that everybody knows.
 ///
-/// What is not checked: lists of the 2008 Debian keys, which are RSA and DSA (and so refused), and whether some other
-/// device has the same key, which the registry knows.
+/// For every key but a device's own: of CAs, of makers, of signers.
 ///
 /// # Errors
-/// The first thing found wrong; for RSA a weakness comes before the kind.
+/// The first thing found wrong, as [`audit_device_key`] finds it.
 pub fn audit_key(spki_der: &[u8]) -> Result<SubjectPublicKey, KeyRefusal> {
+    audit_device_key(spki_der, KeyKind::ECDSA)
+}
+
+/// Checks a DER `SubjectPublicKeyInfo` of a device: sound, of one of these kinds, and not known to be weak.
+///
+/// What is not checked: lists of RSA keys that are weak or published, such as those of Debian in 2008; whether the
+/// moduli of two devices have a prime in common; and whether some other device has the same key, which the registry
+/// knows.
+///
+/// # Errors
+/// The first thing found wrong; for RSA what is cheap to find comes before the kind.
+pub fn audit_device_key(spki_der: &[u8], accepted: &[KeyKind]) -> Result<SubjectPublicKey, KeyRefusal> {
     let spki =
         SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(spki_der).map_err(|_| KeyRefusal::Malformed)?;
     if spki.to_der().as_deref() != Ok(spki_der) {
@@ -99,8 +123,8 @@ pub fn audit_key(spki_der: &[u8]) -> Result<SubjectPublicKey, KeyRefusal> {
     }
     let bytes = spki.subject_public_key.as_bytes().ok_or(KeyRefusal::Malformed)?;
     match spki.algorithm.oid {
-        ID_EC_PUBLIC_KEY => audit_ec(spki_der, spki.algorithm.parameters, bytes),
-        RSA_ENCRYPTION => Err(audit_rsa(bytes)),
+        ID_EC_PUBLIC_KEY => audit_ec(spki_der, spki.algorithm.parameters, bytes, accepted),
+        RSA_ENCRYPTION => audit_rsa(spki_der, bytes, accepted),
         ID_ED_25519 => Err(KeyRefusal::Ed25519),
         other => Err(KeyRefusal::Algorithm(other)),
     }
@@ -129,13 +153,16 @@ pub fn audit_endorsement_key(spki_der: &[u8]) -> Result<KeyHash, KeyRefusal> {
     }
     let numbers = spki.subject_public_key.as_bytes().and_then(rsa_numbers);
     let (modulus, exponent) = numbers.ok_or(KeyRefusal::Malformed)?;
-    match rsa_weakness(modulus, exponent) {
-        Some(weakness) => Err(weakness),
-        None => Ok(key_hash(spki_der)),
-    }
+    expect_sound_rsa(modulus, exponent, true)?;
+    Ok(key_hash(spki_der))
 }
 
-fn audit_ec(spki_der: &[u8], curve: Option<AnyRef<'_>>, point: &[u8]) -> Result<SubjectPublicKey, KeyRefusal> {
+fn audit_ec(
+    spki_der: &[u8],
+    curve: Option<AnyRef<'_>>,
+    point: &[u8],
+    accepted: &[KeyKind],
+) -> Result<SubjectPublicKey, KeyRefusal> {
     let curve = curve.ok_or(KeyRefusal::Malformed)?;
     let curve = curve.decode_as::<ObjectIdentifier>().map_err(|_| KeyRefusal::ExplicitCurve)?;
     if curve != SECP_256_R_1 && curve != SECP_384_R_1 {
@@ -150,6 +177,9 @@ fn audit_ec(spki_der: &[u8], curve: Option<AnyRef<'_>>, point: &[u8]) -> Result<
     let small = point.get(1..=point.len() / 2).is_some_and(|x| SMALL_MULTIPLES.contains(x));
     if small || PUBLISHED.contains(&key.hash().to_string().as_str()) {
         return Err(KeyRefusal::WellKnown);
+    }
+    if !accepted.contains(&key.kind()) {
+        return Err(KeyRefusal::Kind(key.kind()));
     }
     Ok(key)
 }
@@ -166,25 +196,60 @@ static SMALL_MULTIPLES: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
     p256.chain((1..=SMALL_SCALARS).filter_map(|scalar| x_of(&ECDH_P384, 48, scalar))).collect()
 });
 
-/// What is wrong with an RSA key; at least, that it is one.
-fn audit_rsa(pkcs1_der: &[u8]) -> KeyRefusal {
-    let Some((modulus, exponent)) = rsa_numbers(pkcs1_der) else { return KeyRefusal::Malformed };
+fn audit_rsa(spki_der: &[u8], pkcs1_der: &[u8], accepted: &[KeyKind]) -> Result<SubjectPublicKey, KeyRefusal> {
+    let (modulus, exponent) = rsa_numbers(pkcs1_der).ok_or(KeyRefusal::Malformed)?;
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if bits < RSA_BITS_MIN {
-        return KeyRefusal::RsaShort { bits };
+        return Err(KeyRefusal::RsaShort { bits });
     }
-    rsa_weakness(modulus, exponent).unwrap_or(KeyRefusal::Rsa)
+    let kind = match bits {
+        RSA_BITS_MIN => Some(KeyKind::Rsa3072),
+        4096 => Some(KeyKind::Rsa4096),
+        _ => None,
+    };
+    let is_expected = kind.is_some_and(|kind| accepted.contains(&kind));
+    expect_sound_rsa(modulus, exponent, is_expected)?;
+    match kind {
+        Some(kind) if is_expected => SubjectPublicKey::rsa(spki_der, kind).ok_or(KeyRefusal::Malformed),
+        Some(kind) => Err(KeyRefusal::Kind(kind)),
+        None => Err(KeyRefusal::RsaLength { bits }),
+    }
 }
 
-/// What is wrong with an RSA key, whatever its length.
-fn rsa_weakness(modulus: &[u8], exponent: &[u8]) -> Option<KeyRefusal> {
+/// Whether nothing is wrong with an RSA key but, perhaps, its length. What costs a millisecond is done only where such keys
+/// are expected.
+fn expect_sound_rsa(modulus: &[u8], exponent: &[u8], is_expected: bool) -> Result<(), KeyRefusal> {
     if exponent != RSA_EXPONENT {
-        return Some(KeyRefusal::RsaExponent);
+        return Err(KeyRefusal::RsaExponent);
     }
     if modulus.last().is_none_or(|byte| byte % 2 == 0) || odd_primes().any(|prime| modulo(modulus, prime) == 0) {
-        return Some(KeyRefusal::RsaSmallFactor);
+        return Err(KeyRefusal::RsaSmallFactor);
     }
-    is_roca(modulus).then_some(KeyRefusal::RsaRoca)
+    if is_roca(modulus) {
+        return Err(KeyRefusal::RsaRoca);
+    }
+    if is_expected && has_close_primes(modulus) {
+        return Err(KeyRefusal::RsaClosePrimes);
+    }
+    Ok(())
+}
+
+/// Whether so many rounds of Fermat's method factor the modulus: whether it is a² - b² for an `a` that is barely above
+/// its root. The primes of honest keys are so far apart that 2^1300 rounds would be needed (FIPS 186-5 §A.1.3).
+fn has_close_primes(modulus: &[u8]) -> bool {
+    let modulus = BigUint::from_bytes_be(modulus);
+    let floor = modulus.sqrt();
+    (0..=FERMAT_ROUNDS).any(|round| {
+        let a = &floor + round;
+        let square = &a * &a;
+        square >= modulus && is_square(&(square - &modulus))
+    })
+}
+
+fn is_square(number: &BigUint) -> bool {
+    // Three of four numbers are ruled out by what squares leave modulo 16.
+    let rest = number.iter_u32_digits().next().unwrap_or(0) % 16;
+    matches!(rest, 0 | 1 | 4 | 9) && number.sqrt().pow(2) == *number
 }
 
 /// Modulus and exponent of an `RSAPublicKey` (RFC 8017 §A.1.1).

@@ -28,10 +28,10 @@ use x509_cert::{
 };
 
 use crate::{
-    CSR_BYTES_MAX, KeyRefusal, SubjectPublicKey, audit_key,
+    CSR_BYTES_MAX, KeyKind, KeyRefusal, SubjectPublicKey, audit_device_key,
     leaf::IDENTITY_URN,
     order::is_in_order,
-    verify::{ecdsa_by_name, is_signature},
+    verify::{by_name, is_signature},
 };
 
 /// How many extensions a request may ask for.
@@ -71,6 +71,8 @@ pub enum ChallengeRule<'a> {
 /// How to read a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CsrPolicy<'a> {
+    /// Which kinds of keys are certified.
+    pub keys: &'a [KeyKind],
     /// What it may say about its subject and its extensions.
     pub subject: SubjectRule<'a>,
     /// What to make of a challenge.
@@ -177,7 +179,7 @@ fn read_der(der: &[u8], policy: &CsrPolicy<'_>) -> Result<Csr, CsrRefusal> {
         return Err(CsrRefusal::Malformed);
     }
     let spki = request.info.public_key.to_der().map_err(|_| CsrRefusal::Malformed)?;
-    let key = audit_key(&spki)?;
+    let key = audit_device_key(&spki, policy.keys)?;
     check_possession(&request, &key)?;
     let bound = check_challenge(&request.info, policy.challenge)?;
     let excess = match policy.subject {
@@ -193,10 +195,12 @@ fn refuse(excess: Option<Excess>) -> Result<Option<Excess>, CsrRefusal> {
 }
 
 fn check_possession(request: &CertReq, key: &SubjectPublicKey) -> Result<(), CsrRefusal> {
-    // Parameters should be left out (RFC 5758 §3.2); openssl's provider for TPMs writes that there are none.
+    // ECDSA takes none, and should be without any (RFC 5758 §3.2); openssl's provider for TPMs writes that there are none.
     let mut name = request.algorithm.clone();
-    name.parameters.take_if(|parameters| parameters.is_null());
-    let algorithm = ecdsa_by_name(&name, key).ok_or(CsrRefusal::SignatureAlgorithm(name.oid))?;
+    if matches!(key.kind(), KeyKind::EcdsaP256 | KeyKind::EcdsaP384) {
+        name.parameters.take_if(|parameters| parameters.is_null());
+    }
+    let algorithm = by_name(&name, key).ok_or(CsrRefusal::SignatureAlgorithm(name.oid))?;
     let message = request.info.to_der().map_err(|_| CsrRefusal::Malformed)?;
     let signature = request.signature.as_bytes().ok_or(CsrRefusal::Malformed)?;
     if is_signature(algorithm, key, &message, signature) { Ok(()) } else { Err(CsrRefusal::NoPossession) }

@@ -90,9 +90,10 @@ impl TpmMaker {
         }
         let parsed = Certificate::from_der(certificate).map_err(|_| MakerRefusal::Malformed)?.tbs_certificate;
         let spki_der = parsed.subject_public_key_info.to_der().map_err(|_| MakerRefusal::Malformed)?;
-        let key = audit_endorsement_key(&spki_der)?;
         let (anchors, lists) = (&self.anchors, &self.lists);
         PathRule { anchors, lists, signatures: SIGNATURES, usage: ENDORSEMENT_USAGE }.verify(certificate, &[], now)?;
+        // Last, for it costs the most.
+        let key = audit_endorsement_key(&spki_der)?;
         Ok(EndorsementIdentity { serial: hex::encode(parsed.serial_number.as_bytes()), spki_der, key })
     }
 }
@@ -106,7 +107,7 @@ impl fmt::Display for TpmMaker {
 /// Whether a CA's key, as it was audited, is one that [`SIGNATURES`] verify.
 fn may_sign(audited: &Result<SubjectPublicKey, KeyRefusal>) -> bool {
     match audited {
-        Ok(_) | Err(KeyRefusal::Rsa) => true,
+        Ok(_) | Err(KeyRefusal::Kind(_) | KeyRefusal::RsaLength { .. }) => true,
         Err(KeyRefusal::RsaShort { bits }) => *bits >= CA_RSA_BITS_MIN,
         Err(_) => false,
     }

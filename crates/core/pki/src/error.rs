@@ -57,6 +57,9 @@ pub enum PkiError {
     /// A key of a kind, size or encoding that is not accepted.
     #[error("only ECDSA keys on the curves P-256 and P-384 are accepted")]
     UnacceptableKey,
+    /// A key that may not be certified.
+    #[error("{0}")]
+    Key(#[from] crate::KeyRefusal),
     /// The hub's certificate needs a name.
     #[error("between 1 and {max} names are needed for a server certificate, not {given}")]
     NameCount {

@@ -12,13 +12,16 @@ use der::{
     asn1::{ObjectIdentifier, SetOfVec},
     oid::db::{
         rfc5911::{ID_DATA, ID_SIGNED_DATA},
-        rfc5912::{ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ID_EC_PUBLIC_KEY, SECP_256_R_1, SECP_384_R_1},
+        rfc5912::{
+            ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ID_EC_PUBLIC_KEY, RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1,
+            SHA_256_WITH_RSA_ENCRYPTION,
+        },
     },
 };
 use rustls_pki_types::CertificateDer;
 use x509_cert::{Certificate, attr::Attribute};
 
-use crate::{CSR_BYTES_MAX, PkiError, order::is_in_order};
+use crate::{CSR_BYTES_MAX, KeyKind, PkiError, order::is_in_order};
 
 /// Longest body of an enrolment: a request of [`CSR_BYTES_MAX`] in base64, with room for line breaks.
 pub const EST_BODY_BYTES_MAX: usize = CSR_BYTES_MAX * 3 / 2;
@@ -143,15 +146,6 @@ fn certificates_of(der: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     set.0.iter().map(certificate).collect()
 }
 
-/// The kind of key that `csrattrs` asks for. One only: clients take the first that is named, if they look at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WantedKey {
-    /// ECDSA on P-256 with SHA-256: small, fast, understood by every client.
-    P256,
-    /// ECDSA on P-384 with SHA-384.
-    P384,
-}
-
 /// An answer, in the parts that an HTTP server needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EstResponse {
@@ -188,12 +182,16 @@ impl EstResponse {
     ///
     /// # Errors
     /// [`PkiError::Crypto`] should the encoder fail.
-    pub fn csr_attrs(wanted: WantedKey) -> Result<Self, PkiError> {
-        let (curve, signature) = match wanted {
-            WantedKey::P256 => (SECP_256_R_1, ECDSA_WITH_SHA_256),
-            WantedKey::P384 => (SECP_384_R_1, ECDSA_WITH_SHA_384),
+    pub fn csr_attrs(wanted: KeyKind) -> Result<Self, PkiError> {
+        let ec = |curve: ObjectIdentifier| Ok::<_, PkiError>((ID_EC_PUBLIC_KEY, Any::encode_from(&curve)?));
+        let rsa = |bits: u16| Ok::<_, PkiError>((RSA_ENCRYPTION, Any::encode_from(&bits)?));
+        let (key, signature) = match wanted {
+            KeyKind::EcdsaP256 => (ec(SECP_256_R_1)?, ECDSA_WITH_SHA_256),
+            KeyKind::EcdsaP384 => (ec(SECP_384_R_1)?, ECDSA_WITH_SHA_384),
+            KeyKind::Rsa3072 => (rsa(3072)?, SHA_256_WITH_RSA_ENCRYPTION),
+            KeyKind::Rsa4096 => (rsa(4096)?, SHA_256_WITH_RSA_ENCRYPTION),
         };
-        Ok(Self::base64("application/csrattrs", &attributes_der(curve, signature)?))
+        Ok(Self::base64("application/csrattrs", &attributes_der(key, signature)?))
     }
 
     /// The request waits for something, an operator's approval for one; the same request may be sent again after this
@@ -268,10 +266,10 @@ fn certs_only(certificates: &[CertificateDer<'_>]) -> Result<Vec<u8>, PkiError> 
 }
 
 /// `CsrAttrs ::= SEQUENCE OF AttrOrOID`.
-fn attributes_der(curve: ObjectIdentifier, signature: ObjectIdentifier) -> Result<Vec<u8>, PkiError> {
+fn attributes_der((oid, value): (ObjectIdentifier, Any), signature: ObjectIdentifier) -> Result<Vec<u8>, PkiError> {
     let mut values = SetOfVec::new();
-    values.insert(Any::encode_from(&curve)?)?;
-    let mut content = Attribute { oid: ID_EC_PUBLIC_KEY, values }.to_der()?;
+    values.insert(value)?;
+    let mut content = Attribute { oid, values }.to_der()?;
     content.extend(signature.to_der()?);
     Ok(Any::new(Tag::Sequence, content)?.to_der()?)
 }

@@ -13,7 +13,8 @@ use x509_parser::{
 };
 
 use crate::{
-    CaSigner, ChallengeRule, CsrPolicy, CsrRefusal, PkiError, Purpose, SignWith, SubjectPublicKey, SubjectRule,
+    CaSigner, ChallengeRule, CsrPolicy, CsrRefusal, KeyKind, PkiError, Purpose, SignWith, SubjectPublicKey,
+    SubjectRule,
     authority::{ISSUING_LIFETIME, Validity, ca_name, ca_params, check_lifetime, timestamp},
     read_csr,
     signer::signature_algorithm,
@@ -94,7 +95,7 @@ impl CaSigner<'_> {
         now: UnixMillis,
         lifetime: Duration,
     ) -> Result<CertificateDer<'static>, IssuingRefusal> {
-        let policy = CsrPolicy { subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse };
+        let policy = CsrPolicy { keys: KeyKind::ECDSA, subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse };
         let key = read_csr(request, &policy)?.key;
         if self.purpose().is_some() {
             return Err(IssuingRefusal::NotRoot);

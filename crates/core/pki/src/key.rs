@@ -1,13 +1,15 @@
+use std::fmt;
+
 use aws_lc_rs::{digest, signature};
 use portreeve_types::KeyHash;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PublicKeyData, SignatureAlgorithm, SigningKey,
+    PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey,
 };
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 use zeroize::Zeroizing;
 
-use crate::PkiError;
+use crate::{PkiError, audit_device_key};
 
 /// Longest accepted certificate signing request, PEM or DER. An honest one is well below 1 KiB.
 pub const CSR_BYTES_MAX: usize = 8 * 1024;
@@ -15,28 +17,76 @@ pub const CSR_BYTES_MAX: usize = 8 * 1024;
 /// First byte of an elliptic curve point that is written out in full (SEC 1 §2.3.3).
 const UNCOMPRESSED_POINT: u8 = 4;
 
-/// A public key that may be certified: ECDSA on P-256 or P-384, a point on its curve, in its one canonical encoding.
+/// A kind of key that may be certified (ISVS-4.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// RSA with a modulus of 3072 bits and the exponent 65537.
+    Rsa3072,
+    /// RSA with a modulus of 4096 bits and the exponent 65537.
+    Rsa4096,
+}
+
+impl KeyKind {
+    /// Every kind: what the hub's configuration may choose from for devices.
+    pub const ALL: &'static [Self] = &[Self::EcdsaP256, Self::EcdsaP384, Self::Rsa3072, Self::Rsa4096];
+    /// The kinds that CAs and signers of documents have.
+    pub const ECDSA: &'static [Self] = &[Self::EcdsaP256, Self::EcdsaP384];
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EcdsaP256 => "ECDSA on P-256",
+            Self::EcdsaP384 => "ECDSA on P-384",
+            Self::Rsa3072 => "RSA with 3072 bits",
+            Self::Rsa4096 => "RSA with 4096 bits",
+        })
+    }
+}
+
+/// A public key that may be certified, in its one canonical encoding: ECDSA with a point on its curve, or, where
+/// [`crate::audit_device_key`] was told to accept it, RSA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectPublicKey {
     info: rcgen::SubjectPublicKeyInfo,
     spki_der: Vec<u8>,
+    kind: KeyKind,
 }
 
 impl SubjectPublicKey {
-    /// Checks a DER `SubjectPublicKeyInfo`.
+    /// Checks a DER `SubjectPublicKeyInfo` with an ECDSA key on P-256 or P-384.
     ///
     /// # Errors
     /// [`PkiError::UnacceptableKey`] for any other algorithm, a compressed point (which would give one key a second
     /// hash) and a point off the curve.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, PkiError> {
         let info = rcgen::SubjectPublicKeyInfo::from_der(der).map_err(|_| PkiError::UnacceptableKey)?;
-        let curve = curve_of(info.algorithm()).ok_or(PkiError::UnacceptableKey)?;
+        let (kind, curve) = curve_of(info.algorithm()).ok_or(PkiError::UnacceptableKey)?;
         if info.der_bytes().first() != Some(&UNCOMPRESSED_POINT) {
             return Err(PkiError::UnacceptableKey);
         }
         signature::ParsedPublicKey::new(curve, info.der_bytes()).map_err(|_| PkiError::UnacceptableKey)?;
         let spki_der = info.subject_public_key_info();
-        Ok(Self { info, spki_der })
+        Ok(Self { info, spki_der, kind })
+    }
+
+    /// An RSA key that was audited. `None` if it cannot be used or is not in its canonical encoding, with NULL for
+    /// parameters (RFC 3279 §2.3.1).
+    pub(crate) fn rsa(der: &[u8], kind: KeyKind) -> Option<Self> {
+        let info = rcgen::SubjectPublicKeyInfo::from_der(der).ok()?;
+        signature::ParsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, info.der_bytes()).ok()?;
+        let spki_der = info.subject_public_key_info();
+        (*info.algorithm() == PKCS_RSA_SHA256 && spki_der == der).then_some(Self { info, spki_der, kind })
+    }
+
+    /// Which kind of key it is.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        self.kind
     }
 
     /// The DER `SubjectPublicKeyInfo`.
@@ -87,8 +137,8 @@ impl std::fmt::Debug for GeneratedKey {
 /// shows otherwise; or it gives a serial number, by which a device is found on an allow-list.
 ///
 /// # Errors
-/// [`PkiError::UnacceptableKey`] for what is no key that may be certified, [`PkiError::BadRequest`] for a serial number
-/// that a certificate cannot hold.
+/// [`PkiError::UnacceptableKey`] for what is no private key, [`PkiError::Key`] for one that may not be certified whatever
+/// the hub's configuration says, [`PkiError::BadRequest`] for a serial number that a certificate cannot hold.
 pub fn make_csr(pkcs8_pem: &str, serial: Option<&str>) -> Result<(Vec<u8>, KeyHash), PkiError> {
     let pair = KeyPair::from_pem(pkcs8_pem).map_err(|_| PkiError::UnacceptableKey)?;
     make_csr_with(&pair, serial)
@@ -99,7 +149,7 @@ pub fn make_csr(pkcs8_pem: &str, serial: Option<&str>) -> Result<(Vec<u8>, KeyHa
 /// # Errors
 /// As above, and [`PkiError::Crypto`] when the key cannot be used.
 pub fn make_csr_with(pair: &impl SigningKey, serial: Option<&str>) -> Result<(Vec<u8>, KeyHash), PkiError> {
-    let key = SubjectPublicKey::from_spki_der(&pair.subject_public_key_info())?.hash();
+    let key = audit_device_key(&pair.subject_public_key_info(), KeyKind::ALL)?.hash();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     if let Some(serial) = serial {
@@ -175,11 +225,11 @@ pub(crate) fn key_hash(spki_der: &[u8]) -> KeyHash {
     hash
 }
 
-fn curve_of(algorithm: &SignatureAlgorithm) -> Option<&'static signature::EcdsaVerificationAlgorithm> {
+fn curve_of(algorithm: &SignatureAlgorithm) -> Option<(KeyKind, &'static signature::EcdsaVerificationAlgorithm)> {
     if *algorithm == PKCS_ECDSA_P256_SHA256 {
-        Some(&signature::ECDSA_P256_SHA256_ASN1)
+        Some((KeyKind::EcdsaP256, &signature::ECDSA_P256_SHA256_ASN1))
     } else if *algorithm == PKCS_ECDSA_P384_SHA384 {
-        Some(&signature::ECDSA_P384_SHA384_ASN1)
+        Some((KeyKind::EcdsaP384, &signature::ECDSA_P384_SHA384_ASN1))
     } else {
         None
     }

@@ -60,7 +60,7 @@ pub use activation::{
     QUESTION_BYTES_MAX, Question, QuestionRefusal, ShownEndorsement, TPM_CHALLENGE_PATH,
 };
 pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
-pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_endorsement_key, audit_key};
+pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_device_key, audit_endorsement_key, audit_key};
 pub use authority::{
     Authority, CaKey, CaName, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
     Issued, IssuingKeys, Purpose, name_in_series, newest_ca, number_in_series, to_pem,
@@ -73,12 +73,12 @@ pub use document::DocumentRefusal;
 pub use endorsement::{EndorsementIdentity, TPM_ANCHORS_MAX, TpmMaker};
 pub use error::PkiError;
 pub use est::{
-    EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, WantedKey,
-    read_enrol_body, read_est_certificates,
+    EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, read_enrol_body,
+    read_est_certificates,
 };
 pub use issuing::{IMPORT_WITHIN, ISSUING_LIFETIME_MAX, IssuingRefusal, import_issuing_ca, request_issuing_ca};
 pub use key::{
-    CSR_BYTES_MAX, GeneratedKey, SubjectPublicKey, generate_key, make_csr, make_csr_with, public_key_from_csr,
+    CSR_BYTES_MAX, GeneratedKey, KeyKind, SubjectPublicKey, generate_key, make_csr, make_csr_with, public_key_from_csr,
     signing_key,
 };
 pub use leaf::{LeafFacts, is_issued_by, leaf_facts};

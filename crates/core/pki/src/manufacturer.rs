@@ -18,7 +18,8 @@ use webpki::{
 use x509_cert::{Certificate, name::Name};
 
 use crate::{
-    KeyRefusal, NameFacts, NameTemplate, SubjectPublicKey, TemplateError, audit_key, csr::text, order::is_in_order,
+    KeyKind, KeyRefusal, NameFacts, NameTemplate, SubjectPublicKey, TemplateError, audit_device_key, audit_key,
+    csr::text, order::is_in_order,
 };
 
 /// How many anchors one maker may have.
@@ -159,12 +160,17 @@ impl Maker {
         Ok(Self { anchors: anchors.collect::<Result<_, _>>()?, lists: lists.collect::<Result<_, _>>()?, template })
     }
 
-    /// Checks a chain, the leaf first, and names the device. That the device holds the key is for the TLS handshake to
+    /// Checks a chain, the leaf first with a key of one of these kinds, and names the device. That the device holds the key is for the TLS handshake to
     /// show.
     ///
     /// # Errors
     /// The precise reason.
-    pub fn identify(&self, chain: &[CertificateDer<'_>], now: UnixMillis) -> Result<MakerIdentity, MakerRefusal> {
+    pub fn identify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        keys: &[KeyKind],
+        now: UnixMillis,
+    ) -> Result<MakerIdentity, MakerRefusal> {
         let too_long = |der: &CertificateDer<'_>| der.len() > MAKER_CERTIFICATE_BYTES_MAX;
         let Some((leaf, others)) = chain.split_first() else { return Err(MakerRefusal::Chain) };
         if chain.len() > MAKER_CHAIN_MAX || chain.iter().any(too_long) {
@@ -175,7 +181,7 @@ impl Maker {
         }
         let parsed = Certificate::from_der(leaf).map_err(|_| MakerRefusal::Malformed)?.tbs_certificate;
         let spki = parsed.subject_public_key_info.to_der().map_err(|_| MakerRefusal::Malformed)?;
-        let key = audit_key(&spki)?.hash();
+        let key = audit_device_key(&spki, keys)?.hash();
         let (anchors, lists, usage) = (&self.anchors, &self.lists, KeyUsage::client_auth());
         PathRule { anchors, lists, signatures: SIGNATURES, usage }.verify(leaf, others, now)?;
         let serial = only(&parsed.subject, SERIAL_NUMBER).ok_or(MakerRefusal::NoSerial)?;

@@ -16,7 +16,7 @@ use hyper::{
     Method, Request, StatusCode,
     body::{Body as _, Incoming},
 };
-use portreeve_config::Config;
+use portreeve_config::{Config, Role};
 use portreeve_events::Kind as EventKind;
 use portreeve_hub::{Actor, AdminError, AdminRequest, Hub, inventory::FILE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    StartError,
+    BLOCKING_THREADS, StartError,
     exchange::{Answer, converse, error, json, rest_after},
     peer,
 };
@@ -36,12 +36,14 @@ pub const ADMIN_PATH: &str = "/admin/v1";
 
 /// Bytes of a request: a large set of policies fits.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// Bytes of a request that imports a list: the largest file, and as much again for what JSON escapes.
+/// Bytes of a request that imports a list or attaches an SBOM: the largest file, and as much again for what JSON escapes.
 const IMPORT_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + 4096;
 /// Requests of that size at once, for each is in memory as a whole.
 const IMPORTS_MAX: usize = 1;
 /// Operators at once.
 const CONNECTIONS_MAX: usize = 64;
+/// Requests that wait for a private key at a time: all others find threads free however long a token takes to sign.
+const FOR_KEYS_MAX: usize = BLOCKING_THREADS / 2;
 /// Longest conversation, the request's work included.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// The table of local users.
@@ -71,6 +73,20 @@ pub(crate) struct AdminSocket {
     path: PathBuf,
 }
 
+/// What may be done at a time.
+#[derive(Clone)]
+struct Rooms {
+    imports: Arc<Semaphore>,
+    keys: Arc<Semaphore>,
+}
+
+impl Rooms {
+    fn new() -> Self {
+        let [imports, keys] = [IMPORTS_MAX, FOR_KEYS_MAX].map(|max| Arc::new(Semaphore::new(max)));
+        Self { imports, keys }
+    }
+}
+
 impl AdminSocket {
     /// Binds the socket, in place of one that a killed hub left behind.
     pub(crate) fn open(hub: Arc<Hub>) -> Result<Self, StartError> {
@@ -82,6 +98,7 @@ impl AdminSocket {
         let mode = if shared { 0o666 } else { 0o600 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
+        hub.set_role_of(Box::new(role_of));
         let listener = UnixListener::from_std(listener).map_err(failed)?;
         Ok(Self { hub, listener, path })
     }
@@ -92,7 +109,7 @@ impl AdminSocket {
 
     pub(crate) async fn serve(&self) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let imports = Arc::new(Semaphore::new(IMPORTS_MAX));
+        let rooms = Rooms::new();
         // The semaphore is never closed.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let stream = match self.listener.accept().await {
@@ -102,10 +119,10 @@ impl AdminSocket {
                     continue;
                 }
             };
-            let (hub, imports) = (Arc::clone(&self.hub), Arc::clone(&imports));
+            let (hub, rooms) = (Arc::clone(&self.hub), rooms.clone());
             tokio::spawn(async move {
                 let actor = identify(&hub, &stream);
-                converse(stream, LIFETIME, |request| answer(&hub, &imports, &actor, request)).await;
+                converse(stream, LIFETIME, |request| answer(&hub, &rooms, &actor, request)).await;
                 drop(place);
             });
         }
@@ -139,19 +156,30 @@ fn bind(path: &Path) -> Result<StdListener, StartError> {
 fn identify(hub: &Hub, stream: &UnixStream) -> Result<Actor, String> {
     let credentials =
         rustix::net::sockopt::socket_peercred(stream).map_err(|error| format!("a nameless peer ({error})"))?;
-    // Without the table only the hub's own user and root are known: fail closed.
-    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
-    let own = rustix::process::geteuid().as_raw();
-    peer::actor(credentials.uid.as_raw(), own, &hub.config().admin.operators, &passwd)
+    peer::actor(credentials.uid.as_raw(), own_uid(), &hub.config().admin.operators, &passwd())
+}
+
+/// What the user who was called so once may do now.
+fn role_of(hub: &Hub, name: &str) -> Option<Role> {
+    peer::role_of(name, own_uid(), &hub.config().admin.operators, &passwd())
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Without the table only the hub's own user and root are known: fail closed.
+fn passwd() -> String {
+    fs::read_to_string(PASSWD).unwrap_or_default()
 }
 
 fn answer(
     hub: &Arc<Hub>,
-    imports: &Arc<Semaphore>,
+    rooms: &Rooms,
     actor: &Result<Actor, String>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Answer> + use<> {
-    let (hub, imports, actor) = (Arc::clone(hub), Arc::clone(imports), actor.clone());
+    let (hub, rooms, actor) = (Arc::clone(hub), rooms.clone(), actor.clone());
     async move {
         if request.uri().path() != ADMIN_PATH {
             return error(StatusCode::NOT_FOUND, "there is nothing here");
@@ -166,11 +194,11 @@ fn answer(
         // The actor is known, and with it what it may send, before anything of the body is kept.
         if !is_large(&request) {
             return match read(request, BODY_BYTES_MAX).await {
-                Ok(request) => administer(hub, actor, request).await,
+                Ok(request) => administer(hub, &rooms, actor, request).await,
                 Err(answer) => answer,
             };
         }
-        let place = match import_place(&hub, &imports, &actor) {
+        let place = match import_place(&hub, &rooms, &actor) {
             Ok(place) => place,
             Err(error) => {
                 discard(request).await;
@@ -178,8 +206,10 @@ fn answer(
             }
         };
         let answer = match read(request, IMPORT_BYTES_MAX).await {
-            Ok(request @ AdminRequest::DeviceImport { .. }) => administer(hub, actor, request).await,
-            Ok(_) => too_large(&format!("only an import may have more than {BODY_BYTES_MAX} bytes")),
+            Ok(request @ (AdminRequest::DeviceImport { .. } | AdminRequest::SbomAdd { .. })) => {
+                administer(hub, &rooms, actor, request).await
+            }
+            Ok(_) => too_large(&format!("only an import or an SBOM may have more than {BODY_BYTES_MAX} bytes")),
             Err(answer) => answer,
         };
         drop(place);
@@ -198,9 +228,9 @@ fn is_large(request: &Request<Incoming>) -> bool {
     request.body().size_hint().lower() > BODY_BYTES_MAX as u64
 }
 
-fn import_place(hub: &Hub, imports: &Arc<Semaphore>, actor: &Actor) -> Result<OwnedSemaphorePermit, AdminError> {
+fn import_place(hub: &Hub, rooms: &Rooms, actor: &Actor) -> Result<OwnedSemaphorePermit, AdminError> {
     hub.authorize_import(actor)?;
-    let place = Arc::clone(imports).try_acquire_owned();
+    let place = Arc::clone(&rooms.imports).try_acquire_owned();
     place.map_err(|_| AdminError::Refused("another import is under way; try again when it is done".into()))
 }
 
@@ -223,8 +253,10 @@ async fn read(request: Request<Incoming>, bytes_max: usize) -> Result<AdminReque
     })
 }
 
-/// Requests wait for the disk, so they are not done on the thread that serves.
-async fn administer(hub: Arc<Hub>, actor: Actor, request: AdminRequest) -> Answer {
+/// Requests wait for the disk or for a token, so they are not done on the thread that serves.
+async fn administer(hub: Arc<Hub>, rooms: &Rooms, actor: Actor, request: AdminRequest) -> Answer {
+    // The semaphore is never closed.
+    let _place = if request.needs_keys() { rooms.keys.acquire().await.ok() } else { None };
     match tokio::task::spawn_blocking(move || hub.administer(&actor, request)).await {
         Ok(Ok(outcome)) => json(StatusCode::OK, &outcome),
         Ok(Err(error)) => refusal(&error),

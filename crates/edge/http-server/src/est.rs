@@ -13,7 +13,7 @@ use hyper::{
 use portreeve_hub::{Claim, EnrolRefusal, EnrolRequest, Enrolled, Hub, Presented};
 use portreeve_mqtt_server::now;
 use portreeve_pki::{
-    EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, WantedKey, read_enrol_body,
+    EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, KeyKind, read_enrol_body,
 };
 use portreeve_types::IdentityName;
 use rustls_pki_types::CertificateDer;
@@ -50,7 +50,10 @@ pub(crate) async fn answer(hub: Arc<Hub>, applicant: Presented, request: Request
     }
     let response = match operation {
         EstOperation::CaCerts => EstResponse::ca_certs(&hub.enrolment_anchors()),
-        EstOperation::CsrAttrs => EstResponse::csr_attrs(WantedKey::P256),
+        // The configuration names at least one.
+        EstOperation::CsrAttrs => {
+            EstResponse::csr_attrs(hub.device_keys().first().copied().unwrap_or(KeyKind::EcdsaP256))
+        }
         EstOperation::SimpleEnroll | EstOperation::SimpleReenroll => {
             return enrol(hub, applicant, operation, request).await;
         }

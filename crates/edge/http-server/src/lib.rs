@@ -147,8 +147,11 @@ impl HttpServer {
     }
 }
 
+/// Threads of each runtime for what waits for the disk or for a token.
+const BLOCKING_THREADS: usize = 8;
+
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().max_blocking_threads(8).build()
+    Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()
 }
 
 fn spawn(name: &str, runtime: Runtime, run: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -7,6 +7,8 @@ use portreeve_hub::Actor;
 
 /// The account that may do everything on this machine anyway.
 const ROOT: u32 = 0;
+/// What stands before the number of a user without a name, which no name begins with: it holds a space.
+const NAMELESS: &str = "user ";
 
 /// The peer with user id `uid`, as the kernel tells it: the hub's own user and root are administrators, other local
 /// users have the role that `admin.operators` gives to their name. `passwd` is the user table.
@@ -15,7 +17,7 @@ const ROOT: u32 = 0;
 /// The peer's name, if it has no role.
 pub(crate) fn actor(uid: u32, own_uid: u32, operators: &BTreeMap<String, Role>, passwd: &str) -> Result<Actor, String> {
     let names: Vec<&str> = names_of(uid, passwd).collect();
-    let shown = names.first().map_or_else(|| format!("user {uid}"), |name| (*name).to_owned());
+    let shown = names.first().map_or_else(|| format!("{NAMELESS}{uid}"), |name| (*name).to_owned());
     if uid == own_uid || uid == ROOT {
         return Ok(Actor { name: shown, role: Role::Administrator });
     }
@@ -23,13 +25,24 @@ pub(crate) fn actor(uid: u32, own_uid: u32, operators: &BTreeMap<String, Role>, 
     found.map(|(name, role)| Actor { name: name.clone(), role: *role }).ok_or(shown)
 }
 
+/// The role of the user who was called `shown` by [`actor`], as things are now.
+pub(crate) fn role_of(shown: &str, own_uid: u32, operators: &BTreeMap<String, Role>, passwd: &str) -> Option<Role> {
+    let named = accounts(passwd).find(|(name, _)| *name == shown).map(|(_, uid)| uid);
+    let uid = named.or_else(|| shown.strip_prefix(NAMELESS)?.parse().ok())?;
+    actor(uid, own_uid, operators, passwd).ok().map(|actor| actor.role)
+}
+
 /// Every name of a user id; accounts may share one.
 fn names_of(uid: u32, passwd: &str) -> impl Iterator<Item = &str> {
-    passwd.lines().filter_map(move |line| {
+    accounts(passwd).filter(move |(_, id)| *id == uid).map(|(name, _)| name)
+}
+
+/// Names and user ids.
+fn accounts(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
+    passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');
-        let name = fields.next()?;
-        let id: u32 = fields.nth(1)?.parse().ok()?;
-        (id == uid && !name.is_empty()).then_some(name)
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        Some((name, fields.nth(1)?.parse().ok()?))
     })
 }
 
@@ -55,6 +68,21 @@ mod tests {
         assert_eq!(role_of(1001, &operators), Err("bob".into()));
         assert_eq!(role_of(4711, &operators), Err("user 4711".into()));
         assert_eq!(role_of(1002, &[("", Role::Administrator)]), Err("user 1002".into()));
+    }
+
+    /// CSA-CRD-03: looked at later, by name, it is the role that the user would have now.
+    #[test]
+    fn a_role_is_found_again_by_name() {
+        let operators = [("ann".to_owned(), Role::Operator)].into();
+        let again = |shown| super::role_of(shown, 900, &operators, PASSWD);
+        assert_eq!(again("ann"), Some(Role::Operator));
+        assert_eq!(again("ann-alias"), Some(Role::Operator), "the same account");
+        for owner in ["hub", "root", "user 900"] {
+            assert_eq!(again(owner), Some(Role::Administrator), "{owner}");
+        }
+        for nobody in ["bob", "carol", "user 4711", "user x", "user ", ""] {
+            assert_eq!(again(nobody), None, "{nobody}");
+        }
     }
 
     #[test]

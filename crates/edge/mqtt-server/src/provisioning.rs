@@ -3,6 +3,7 @@
 
 use std::{
     collections::hash_map::RandomState,
+    future::{pending, poll_fn},
     hash::{BuildHasher as _, Hasher as _},
     io,
     net::{IpAddr, SocketAddr},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use portreeve_events::Kind;
-use portreeve_hub::{Admissions, EnrolRefusal, EnrolRequest, Enrolled, Hub, Presented};
+use portreeve_hub::{Admissions, Close, EnrolRefusal, EnrolRequest, Enrolled, Guest, Hub, Presented};
 use portreeve_mqtt::{
     Reason,
     provisioning::{Answer, Bounds, Event, Refused, Request, Session},
@@ -131,16 +132,20 @@ impl Service {
         let began = now();
         // Whoever comes with a certificate is heard as long as that is good.
         let left_ms = identity.as_ref().map(|identity| identity.not_after().0.saturating_sub(began.wall.0));
+        // And as long as it is admitted.
+        let guest = identity.as_ref().map(|identity| self.hub.receive_guest(identity.id()));
         let bounds = self.bounds(left_ms.unwrap_or(u64::MAX));
         let presented = Presented::new(identity, stream.peer_chain(), peer.address);
         let session = Session::new(bounds, unused_client_id(), began.mono_ms);
         let (evicted, no_more) = (slot.evicted(), self.no_more);
-        let mut conversation = Conversation { hub: self.hub, presented, stream, session, input: Vec::new() };
+        let (cut, input) = (None, Vec::new());
+        let mut conversation = Conversation { hub: self.hub, presented, guest, cut, stream, session, input };
         if let Err(error) = conversation.run(&evicted, &no_more).await {
             tracing::debug!(%error, source = %peer.address, "a provisioning session was lost");
         }
         let lasted_s = now().mono_ms.saturating_sub(began.mono_ms) / 1000;
         conversation.mark(lasted_s);
+        conversation.tell_of_cut();
         // A peer that is gone makes this fail, and that is all there is to say about it.
         let _ = timeout(LINGER, conversation.close()).await;
     }
@@ -168,6 +173,10 @@ fn unused_client_id() -> String {
 struct Conversation {
     hub: Arc<Hub>,
     presented: Presented,
+    /// Its place among the connections of who it is, if that is somebody.
+    guest: Option<Guest>,
+    /// Why the hub ends it, if it does.
+    cut: Option<Close>,
     stream: TlsStream,
     session: Session,
     /// The start of a packet that has not arrived whole, or packets behind a request.
@@ -190,6 +199,10 @@ impl Conversation {
             tokio::select! {
                 read = self.stream.read_buf(&mut self.input) => if read? == 0 { return Ok(()) },
                 () = sleep(Duration::from_millis(wait_ms)) => self.session.tick(now().mono_ms, &mut output),
+                close = closed(self.guest.as_ref()) => {
+                    self.session.close(close.reason, &mut output);
+                    self.cut = Some(close);
+                }
                 // Its place is needed for somebody else's handshake.
                 () = evicted.cancelled() => self.session.close(Reason::SERVER_BUSY, &mut output),
                 () = no_more.cancelled() => self.session.close(Reason::SERVER_SHUTTING_DOWN, &mut output),
@@ -211,6 +224,11 @@ impl Conversation {
             }
             let Some(request) = asked else { return };
             let decided = self.decide(request).await;
+            // From now on it is the session of who has the certificate.
+            if let (None, Ok(enrolled)) = (&self.guest, &decided) {
+                let row = self.hub.registry().find(&enrolled.name).ok();
+                self.guest = row.map(|row| self.hub.receive_guest(row.id));
+            }
             self.session.answer(now().mono_ms, answer(&decided), output);
         }
     }
@@ -260,6 +278,13 @@ impl Conversation {
         self.hub.emit(kind, name, None, Some(source), format_args!("provisioning: {why}"));
     }
 
+    /// If the hub has ended it, says so.
+    fn tell_of_cut(&self) {
+        if let (Some(guest), Some(close)) = (&self.guest, &self.cut) {
+            guest.gone(close, self.presented.source());
+        }
+    }
+
     /// Raises the high-water marks of what one session may do.
     fn mark(&self, lasted_s: u64) {
         let used = self.session.used();
@@ -277,6 +302,14 @@ impl Conversation {
         let mut stream = self.stream;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
+    }
+}
+
+/// Returns when the hub wants a guest to go. Whoever is none may stay.
+async fn closed(guest: Option<&Guest>) -> Close {
+    match guest {
+        Some(guest) => poll_fn(|context| guest.poll_close(context)).await,
+        None => pending().await,
     }
 }
 

@@ -260,6 +260,7 @@ impl Encode for CredentialRow {
         put_millis(out, &self.not_after);
         put_millis(out, &self.issued);
         put_option(out, self.revoked.as_ref(), put_millis);
+        put_option(out, self.used.as_ref(), put_millis);
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, BadRow> {
@@ -271,6 +272,7 @@ impl Encode for CredentialRow {
             not_after: input.millis()?,
             issued: input.millis()?,
             revoked: input.option(Reader::millis)?,
+            used: input.option(Reader::millis)?,
         })
     }
 }

@@ -88,6 +88,7 @@ pub fn credential(key: u8, owner: u128) -> CredentialRow {
         not_after: UnixMillis(20),
         issued: UnixMillis(11),
         revoked: None,
+        used: None,
     }
 }
 
@@ -213,7 +214,10 @@ pub fn registry_store<S: RegistryStore, O: FnMut() -> S>(mut place: impl FnMut()
     registry_is_visible_after_reopening(place());
     registry_commits_all_or_nothing(place());
     names_and_keys_are_unique(place());
+    a_spent_key_is_never_certified_again(place());
+    an_identity_goes_with_its_name_and_its_changes(place());
     changes_are_kept_in_order_and_within_their_bound(place());
+    documents_are_read_one_by_one(place());
     registry_equals_the_model(place());
 }
 
@@ -278,6 +282,40 @@ fn names_and_keys_are_unique<S: RegistryStore>(mut open: impl FnMut() -> S) {
     assert_conflict(&store.commit(&[RegistryOp::PutCredential(credential(9, 2))]), "a key of another");
 }
 
+fn a_spent_key_is_never_certified_again<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let store = open();
+    let put = |key, owner| RegistryOp::PutCredential(credential(key, owner));
+    let spend = |key| RegistryOp::SpendKey { key: credential(key, 1).key };
+    done(store.commit(&[put(1, 1), put(2, 1), spend(1), spend(3)]));
+    assert_conflict(&store.commit(&[put(1, 1)]), "also by whom it was");
+    assert_conflict(&store.commit(&[put(4, 1), spend(4), put(4, 1)]), "in one commit");
+    drop(store);
+    let kept = done(open().load());
+    assert_eq!(kept.credentials, [credential(2, 1)]);
+    assert_eq!(kept.spent, [1, 3].map(|key| credential(key, 1).key.into()));
+    assert_conflict(&open().commit(&[put(3, 2)]), "after a restart");
+}
+
+fn an_identity_goes_with_its_name_and_its_changes<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let (one, other) = (identity(1, "a"), identity(2, "b"));
+    let change = ChangeRow {
+        at: UnixMillis(1),
+        actor: "root".into(),
+        field: "name".into(),
+        before: String::new(),
+        after: "a".into(),
+        reason: String::new(),
+    };
+    let note = |row: &IdentityRow| RegistryOp::Note { identity: row.id, change: change.clone() };
+    let delete = |row: &IdentityRow| RegistryOp::DeleteIdentity { id: row.id };
+    let put = |row: &IdentityRow| RegistryOp::PutIdentity(row.clone());
+    done(open().commit(&[put(&one), put(&other), note(&one), note(&other), delete(&one), delete(&identity(3, "c"))]));
+    let store = open();
+    assert_eq!(done(store.load()).identities, std::slice::from_ref(&other));
+    assert_eq!((done(store.history(one.id)), done(store.history(other.id))), (vec![], vec![change.clone()]));
+    done(store.commit(&[put(&identity(4, "a"))]));
+}
+
 fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: impl FnMut() -> S) {
     let change = |number: usize| ChangeRow {
         at: UnixMillis(number as u64),
@@ -304,6 +342,24 @@ fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: 
     assert_eq!((kept.len(), &kept[0]), (CHANGES_PER_IDENTITY_MAX, &change(3)));
     assert_eq!(kept.last(), Some(&change(CHANGES_PER_IDENTITY_MAX + 2)));
     assert_eq!(done(store.history(other)), [change(0)]);
+}
+
+fn documents_are_read_one_by_one<S: RegistryStore>(mut open: impl FnMut() -> S) {
+    let put = |name: &str, byte| RegistryOp::PutDocument { name: name.into(), bytes: vec![byte; 5_000_000] };
+    let delete = |name: &str| RegistryOp::DeleteDocument { name: name.into() };
+    let store = open();
+    assert_eq!(done(store.document("a")), None);
+    done(store.commit(&[put("a", 1), put("b", 2), delete("never was")]));
+    let refused = [delete("a"), RegistryOp::PutIdentity(identity(1, "c")), RegistryOp::PutIdentity(identity(2, "c"))];
+    assert_conflict(&store.commit(&refused), "with a document");
+    drop(store);
+    let store = open();
+    assert_eq!(done(store.load()), RegistryContents::default(), "a start reads none");
+    assert_eq!(done(store.document("a")), Some(vec![1; 5_000_000]));
+    done(store.commit(&[put("b", 3), delete("a"), RegistryOp::PutBlob { name: "a".into(), bytes: vec![9] }]));
+    drop(store);
+    let store = open();
+    assert_eq!((done(store.document("a")), done(store.document("b"))), (None, Some(vec![3; 5_000_000])));
 }
 
 fn registry_equals_the_model<S: RegistryStore>(mut open: impl FnMut() -> S) {
@@ -334,6 +390,7 @@ fn random_registry_op(rng: &mut Rng) -> RegistryOp {
     let (id, word) =
         (u128::from(rng.below(4)), ["a", "b", "c", "d", "e"][usize::from(rng.bits().to_be_bytes()[0] % 5)]);
     match rng.below(4) {
+        0 if rng.one_in(4) => RegistryOp::DeleteIdentity { id: identity(id, word).id },
         0 | 1 => RegistryOp::PutIdentity(identity(id, word)),
         2 => RegistryOp::PutCredential(credential(rng.bits().to_be_bytes()[0] % 6, id)),
         _ if rng.one_in(2) => RegistryOp::DeleteBlob { name: word.into() },

@@ -62,4 +62,8 @@ impl StoreError {
     pub(crate) fn key_taken(key: KeyHash) -> Self {
         Self::Conflict(format!("the key {key} belongs to another identity"))
     }
+
+    pub(crate) fn key_spent(key: KeyHash) -> Self {
+        Self::Conflict(format!("the key {key} was certified before"))
+    }
 }

@@ -38,7 +38,7 @@ pub use journal::{Health, Journal, JournalLimits, JournalStats, Progress, Ticket
 pub use memory::{MemoryRegistry, MemorySessions};
 pub use rows::{
     CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RegistryContents,
-    RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, StoredSession, SubscriptionRow, WillRow,
+    RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, SpentKey, StoredSession, SubscriptionRow, WillRow,
 };
 
 /// Identities, credentials and named blobs. Small, read once, written rarely.
@@ -52,8 +52,8 @@ pub trait RegistryStore: Send + Sync {
     /// Applies all of `ops` in order, or none; durable on return.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when at any point two identities would bear one name, or a key would change its
-    /// identity.
+    /// [`StoreError::Conflict`] when at any point two identities would bear one name, a key would change its
+    /// identity, or one that is spent would be certified.
     fn commit(&self, ops: &[RegistryOp]) -> Result<(), StoreError>;
 
     /// The changes that were noted of an identity, oldest first. They are not part of [`Self::load`]: nobody needs them
@@ -62,6 +62,12 @@ pub trait RegistryStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Corrupt`] when a row cannot be read.
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError>;
+
+    /// A document, if there is one of this name. They are not part of [`Self::load`]: all of them together may be large.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it cannot be read.
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
 /// Sessions and everything that belongs to them.
@@ -97,6 +103,10 @@ impl<S: RegistryStore + ?Sized> RegistryStore for Arc<S> {
 
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
         (**self).history(identity)
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).document(name)
     }
 
     fn commit(&self, ops: &[RegistryOp]) -> Result<(), StoreError> {

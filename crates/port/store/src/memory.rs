@@ -1,7 +1,7 @@
 //! The model: what a store must do, in maps.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -13,7 +13,8 @@ use crate::{
     assemble::Assembly,
     rows::{
         CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow,
-        RegistryContents, RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, SubscriptionRow, WillRow,
+        RegistryContents, RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, SpentKey, SubscriptionRow,
+        WillRow,
     },
 };
 
@@ -22,19 +23,34 @@ struct Registry {
     identities: BTreeMap<IdentityId, IdentityRow>,
     names: BTreeMap<IdentityName, IdentityId>,
     credentials: BTreeMap<KeyHash, CredentialRow>,
+    spent: BTreeSet<SpentKey>,
     blobs: BTreeMap<String, Vec<u8>>,
     changes: BTreeMap<IdentityId, VecDeque<ChangeRow>>,
+    documents: BTreeMap<String, Vec<u8>>,
 }
 
 impl Registry {
     fn apply(&mut self, op: &RegistryOp) -> Result<(), StoreError> {
         match op {
             RegistryOp::PutIdentity(row) => self.put_identity(row)?,
+            RegistryOp::DeleteIdentity { id } => {
+                if let Some(before) = self.identities.remove(id) {
+                    self.names.remove(&before.name);
+                }
+                self.changes.remove(id);
+            }
+            RegistryOp::PutCredential(row) if self.spent.contains(&row.key.into()) => {
+                return Err(StoreError::key_spent(row.key));
+            }
             RegistryOp::PutCredential(row) => {
                 let before = self.credentials.insert(row.key, row.clone());
                 if before.is_some_and(|before| before.identity != row.identity) {
                     return Err(StoreError::key_taken(row.key));
                 }
+            }
+            RegistryOp::SpendKey { key } => {
+                self.credentials.remove(key);
+                self.spent.insert((*key).into());
             }
             RegistryOp::Note { identity, change } => {
                 let changes = self.changes.entry(*identity).or_default();
@@ -48,6 +64,12 @@ impl Registry {
             }
             RegistryOp::DeleteBlob { name } => {
                 self.blobs.remove(name);
+            }
+            RegistryOp::PutDocument { name, bytes } => {
+                self.documents.insert(name.clone(), bytes.clone());
+            }
+            RegistryOp::DeleteDocument { name } => {
+                self.documents.remove(name);
             }
         }
         Ok(())
@@ -74,6 +96,7 @@ impl RegistryStore for MemoryRegistry {
         Ok(RegistryContents {
             identities: state.identities.values().cloned().collect(),
             credentials: state.credentials.values().cloned().collect(),
+            spent: state.spent.iter().copied().collect(),
             blobs: state.blobs.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect(),
         })
     }
@@ -88,6 +111,10 @@ impl RegistryStore for MemoryRegistry {
 
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
         Ok(self.0.lock().changes.get(&identity).map(|changes| changes.iter().cloned().collect()).unwrap_or_default())
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.lock().documents.get(name).cloned())
     }
 }
 

@@ -56,6 +56,21 @@ pub struct CredentialRow {
     pub issued: UnixMillis,
     /// When it was revoked, if it was.
     pub revoked: Option<UnixMillis>,
+    /// When somebody first connected with it, if anybody did.
+    pub used: Option<UnixMillis>,
+}
+
+/// The first half of the hash of a key that was certified once and whose certificate is forgotten: enough to know it again.
+/// Whoever finds another key of the same half has found one that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpentKey(pub u128);
+
+impl From<KeyHash> for SpentKey {
+    fn from(key: KeyHash) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&key.0[..16]);
+        Self(u128::from_be_bytes(half))
+    }
 }
 
 /// One change to an identity: what an auditor asks for years later.
@@ -83,8 +98,18 @@ pub const CHANGES_PER_IDENTITY_MAX: usize = 256;
 pub enum RegistryOp {
     /// Adds or replaces the identity with this id.
     PutIdentity(IdentityRow),
+    /// Removes an identity that has no credentials, with its changes; nothing happens if there is none.
+    DeleteIdentity {
+        /// Which.
+        id: IdentityId,
+    },
     /// Adds or replaces the credential with this key.
     PutCredential(CredentialRow),
+    /// Forgets the credential of a key, and for ever not that the key was certified.
+    SpendKey {
+        /// Which.
+        key: KeyHash,
+    },
     /// Notes a change to an identity behind those noted before, of which [`CHANGES_PER_IDENTITY_MAX`] are kept.
     Note {
         /// Whose.
@@ -104,15 +129,29 @@ pub enum RegistryOp {
         /// Its name.
         name: String,
     },
+    /// Adds or replaces a named document: like a blob, but read when somebody asks for it and not at every start.
+    PutDocument {
+        /// Its name.
+        name: String,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// Removes a document; nothing happens if there is none.
+    DeleteDocument {
+        /// Its name.
+        name: String,
+    },
 }
 
-/// Everything in the registry: identities by id, credentials by key, blobs by name.
+/// Everything in the registry: identities by id, credentials by key, spent keys, blobs by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryContents {
     /// All identities.
     pub identities: Vec<IdentityRow>,
     /// All credentials.
     pub credentials: Vec<CredentialRow>,
+    /// All keys whose credentials are forgotten.
+    pub spent: Vec<SpentKey>,
     /// All blobs: name and content.
     pub blobs: Vec<(String, Vec<u8>)>,
 }

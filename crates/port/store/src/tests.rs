@@ -193,7 +193,8 @@ proptest! {
         check_byte_form(&queue, true);
         check_byte_form(&session(number), false);
         let revoked = (number % 2 == 0).then_some(portreeve_types::UnixMillis(number));
-        check_byte_form(&CredentialRow { revoked, ..conformance::credential(number.to_be_bytes()[7], 3) }, false);
+        let credential = conformance::credential(number.to_be_bytes()[7], 3);
+        check_byte_form(&CredentialRow { revoked, used: revoked, ..credential }, false);
         let text = || number.to_string();
         let (at, actor, field, before) = (portreeve_types::UnixMillis(number), text(), text(), String::new());
         check_byte_form(&ChangeRow { at, actor, field, before, after: text(), reason: identity.notes.clone() }, false);

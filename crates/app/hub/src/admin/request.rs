@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Fields, GroupSettings, IssuingCa,
     inventory::{ListFile, Page},
+    sbom::Release,
 };
 
 /// A request. The wire form is this, as JSON, tagged by `do`.
@@ -108,6 +109,41 @@ pub enum AdminRequest {
         name: IdentityName,
         /// What became of it.
         statement: String,
+    },
+    /// Attaches an SBOM to a firmware version, in place of the one before.
+    SbomAdd {
+        /// To which.
+        release: Release,
+        /// CycloneDX in JSON, kept byte for byte.
+        text: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// All SBOMs.
+    SbomList,
+    /// One SBOM with its components.
+    SbomShow {
+        /// Of which firmware version.
+        release: Release,
+    },
+    /// One SBOM as it was attached.
+    SbomExport {
+        /// Of which firmware version.
+        release: Release,
+    },
+    /// Removes an SBOM.
+    SbomRemove {
+        /// Of which firmware version.
+        release: Release,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Which firmware holds a component, and which devices run it.
+    SbomFind {
+        /// A name, with or without a version, or a package URL.
+        query: String,
     },
     /// By which rules certificates are issued.
     EnrolmentRules,
@@ -252,6 +288,8 @@ impl AdminRequest {
             Self::EnrolmentGroupCrls { .. } | Self::EnrolmentGroupList { .. } => Need::Keys,
             // What waits knows what it needs beyond that.
             Self::ApprovalAnswer { .. } | Self::DeviceWipe { .. } | Self::DeviceDispose { .. } => Need::Operate,
+            Self::SbomAdd { .. } | Self::SbomRemove { .. } => Need::Operate,
+            Self::SbomList | Self::SbomShow { .. } | Self::SbomExport { .. } | Self::SbomFind { .. } => Need::Read,
             Self::CaShow => Need::Read,
             Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
             Self::PolicyShow | Self::PolicyTest { .. } | Self::PolicyExplain { .. } => Need::Read,
@@ -266,6 +304,22 @@ impl AdminRequest {
 impl AdminRequest {
     /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
     /// where `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03). To withdraw trust must not wait for anybody.
+    /// Whether it may wait for a private key, which a token or TPM makes available when it likes. No other request is to
+    /// wait behind such.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceAdd { bundle: true, .. }
+                | Self::CaShow
+                | Self::CaRotate { .. }
+                | Self::CaRequest { .. }
+                | Self::CaImport { .. }
+                | Self::ApprovalAnswer { .. }
+                | Self::Reload
+        )
+    }
+
     pub(super) fn is_of_ca(&self) -> bool {
         matches!(
             self,

@@ -313,7 +313,8 @@ impl Hub {
             self.move_to(&session, peer);
             session.incoming.lock().received.resume();
         }
-        let (connection, releases, released) = self.link(&session, request, expiry_s, will, resumable, now, after);
+        let (connection, releases, released) =
+            self.link(&session, identity, request, expiry_s, will, resumable, now, after);
         drop(table);
         self.gauges.online.fetch_add(1, Relaxed);
         let present = resumable;
@@ -346,10 +347,14 @@ impl Hub {
     }
 
     fn check_active(&self, identity: &DeviceIdentity) -> Result<(), Refused> {
-        if self.registry.state_of(identity.id()).is_some_and(LifecycleState::may_connect) {
-            return Ok(());
+        let refuse = |why: &str| Err(Refused::of(Kind::IdentityRefused, Reason::NOT_AUTHORIZED, why));
+        if !self.registry.state_of(identity.id()).is_some_and(LifecycleState::may_connect) {
+            return refuse("the identity is no longer active");
         }
-        Err(Refused::of(Kind::IdentityRefused, Reason::NOT_AUTHORIZED, "the identity is no longer active"))
+        if self.registry.has_newer_in_use(identity.id(), identity.generation()) {
+            return refuse("a newer certificate of its is in use");
+        }
+        Ok(())
     }
 
     fn check_connect_policy(
@@ -425,6 +430,7 @@ impl Hub {
     fn link(
         &self,
         session: &Arc<Session>,
+        identity: &DeviceIdentity,
         request: &Connect<'_>,
         expiry_s: u32,
         will: Option<Arc<WillRow>>,
@@ -443,7 +449,7 @@ impl Hub {
             after.wills.extend(old_will.map(|will| (Arc::clone(session), will, Vec::new())));
         }
         outgoing.connection += 1;
-        outgoing.link = Some(LinkSlot::default());
+        outgoing.link = Some(LinkSlot { certificate: identity.generation(), ..LinkSlot::default() });
         self.mark_shared(&outgoing, true);
         outgoing.v5 = request.version == Version::V5;
         outgoing.expiry_s = expiry_s;
@@ -658,7 +664,7 @@ impl Hub {
         self.see_to(after, now);
     }
 
-    /// Ends the connections of an identity, and with `forget` its sessions too.
+    /// Ends the connections of an identity, those for provisioning among them, and with `forget` its sessions too.
     pub(crate) fn cut(&self, identity: IdentityId, close: Close, forget: bool) -> usize {
         let mut after = Aftermath::default();
         let mut table = self.sessions.lock();
@@ -686,7 +692,7 @@ impl Hub {
         }
         drop(table);
         self.see_to(after, self.wall_clock());
-        cut
+        cut + self.guests.close(identity, close)
     }
 
     /// Asks every connection to end: the hub stops.

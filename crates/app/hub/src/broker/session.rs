@@ -11,6 +11,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use portreeve_mqtt::{Outbound, Reason, Received};
+use portreeve_pki::Generation;
 use portreeve_policy::Slice;
 use portreeve_store::{SessionId, SessionRow, WillRow};
 use portreeve_types::{ClientId, IdentityId, IdentityName, UnixMillis};
@@ -118,6 +119,8 @@ pub(crate) struct LinkSlot {
     /// Set while the connection sleeps; taken by whoever wakes it.
     pub(crate) waker: Option<Waker>,
     pub(crate) close: Option<Close>,
+    /// Which of its identity's certificates it came with.
+    pub(crate) certificate: Generation,
 }
 
 /// Why the hub ends a connection.

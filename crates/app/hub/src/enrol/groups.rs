@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
-    ACTIVATION_KEY_BYTES, ACTIVATION_LIFETIME, Activation, ActivationKey, AllowList, Csr, EndorsementIdentity,
+    ACTIVATION_KEY_BYTES, ACTIVATION_LIFETIME, Activation, ActivationKey, AllowList, Csr, EndorsementIdentity, KeyKind,
     MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts, ShownEndorsement,
     SubjectPublicKey, TPM_ANCHORS_MAX, TpmMaker, audit_endorsement_key, revocation_list_facts,
 };
@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use super::Why;
 use crate::{
     Actor, AdminError, Hub,
-    registry::{Newcomer, Origin},
+    registry::{Newcomer, Voucher},
 };
 
 /// Where they lie among the registry's blobs; behind it stands the name.
@@ -199,8 +199,8 @@ impl Group {
 
     fn vouched(&self, name: IdentityName, serial: &str, key: KeyHash) -> Vouched {
         let Self { settings, .. } = self;
-        let origin = Origin { group: settings.name.clone(), serial: serial.to_owned(), key };
-        let newcomer = Newcomer { name, kind: settings.kind, group: settings.group.clone(), origin };
+        let voucher = Voucher { group: settings.name.clone(), serial: serial.to_owned(), key };
+        let newcomer = Newcomer { name, kind: settings.kind, group: settings.group.clone(), voucher };
         Vouched { newcomer, needs_approval: settings.approval, serial: serial.to_owned() }
     }
 
@@ -320,11 +320,16 @@ impl Groups {
     }
 
     /// Whose device shows this chain.
-    pub(super) fn by_chain(&self, chain: &[CertificateDer<'_>], now: UnixMillis) -> Result<Vouched, Why> {
+    pub(super) fn by_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        keys: &[KeyKind],
+        now: UnixMillis,
+    ) -> Result<Vouched, Why> {
         let mut refusal = None;
         for group in self.all.load().iter() {
             let Proof::Maker(maker) = &group.proof else { continue };
-            match maker.identify(chain, now) {
+            match maker.identify(chain, keys, now) {
                 Ok(MakerIdentity { name, serial, key }) => return Ok(group.vouched(name, &serial, key)),
                 // The maker whose it is knows better what is wrong than those whose it is not.
                 Err(why @ portreeve_pki::MakerRefusal::OtherMaker) => drop(refusal.get_or_insert(why)),

@@ -13,17 +13,17 @@ mod tpm;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use portreeve_config::CloneResponse;
+use portreeve_config::{CloneResponse, DeviceKey};
 use portreeve_events::Kind as EventKind;
 use portreeve_keys::KeyError;
 use portreeve_pki::{
     AdmissionRefusal, CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation,
-    Issued, KeyRefusal, LeafFacts, MakerRefusal, PkiError, Profile, QuestionRefusal, RenewalDecision, RenewalFacts,
-    Role, SubjectRule, TemplateError, decide_renewal, leaf_facts, read_csr,
+    Issued, KeyKind, KeyRefusal, LeafFacts, MakerRefusal, PkiError, Profile, QuestionRefusal, RenewalDecision,
+    RenewalFacts, Role, SubjectRule, TemplateError, decide_renewal, leaf_facts, read_csr,
 };
 use portreeve_store::CredentialRow;
 use portreeve_tls::GateRefusal;
-use portreeve_types::{IdentityId, IdentityName, LifecycleState, UnixMillis};
+use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
@@ -182,12 +182,17 @@ impl Why {
                 EnrolRefusal::NotEntitled
             }
             Self::Waiting => EnrolRefusal::Waiting { retry_after_s: CONSENT_RETRY_S },
-            Self::TooManyWaiting => EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S },
+            Self::TooManyWaiting
+            | Self::Registry(RegistryError::TooManyCertificates(_) | RegistryError::TooManyPending(_)) => {
+                EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S }
+            }
             Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
                 EnrolRefusal::Busy { retry_after_s: *retry_after_s }
             }
             // The hub's own affair, whatever the request says: an operator mends it, and the device comes again.
-            Self::Registry(RegistryError::Store(_)) | Self::Pki(_) => EnrolRefusal::Busy { retry_after_s: OWN_RETRY_S },
+            Self::Registry(RegistryError::Store(_) | RegistryError::Overtaken) | Self::Pki(_) => {
+                EnrolRefusal::Busy { retry_after_s: OWN_RETRY_S }
+            }
             _ => EnrolRefusal::Refused,
         }
     }
@@ -195,6 +200,9 @@ impl Why {
     fn event(&self) -> EventKind {
         match self {
             Self::Registry(RegistryError::KeyKnown) => EventKind::KeyReuseRefused,
+            Self::Registry(RegistryError::TooManyCertificates(_) | RegistryError::TooManyPending(_)) => {
+                EventKind::LimitReached
+            }
             Self::Clone { .. } | Self::RegistryBehind { .. } => EventKind::CloneSuspected,
             _ => EventKind::EnrolmentRefused,
         }
@@ -319,23 +327,26 @@ impl Hub {
         // First whether anybody is entitled: what a request says is only looked at then, but for the key that a list names.
         let applicant = self.applicant(request, now.wall)?;
         *name = Some(applicant.name.clone());
-        let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant)?;
+        let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant, &self.device_keys())?;
         let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
         let take_certificate =
             || self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates);
-        // Who is new becomes a row for ever: no faster than certificates are issued, and not without a place in the queue of
-        // those who wait.
-        let is_new = matches!(&applicant.who, Who::Vouched(newcomer) if !self.registry.is_vouched(newcomer.origin.key));
-        if is_new && applicant.needs_consent_beside.is_some() && !self.has_room_for_a_question() {
-            return Err(Why::TooManyWaiting);
-        }
-        if is_new {
+        // Who is new becomes a row: no faster than certificates are issued, and not without a place among those of its group
+        // and in the queue of those who wait.
+        let pending_max = config.limits.identities_pending_per_group;
+        let newcomer = match &applicant.who {
+            Who::Vouched(newcomer) if !self.registry.is_vouched(newcomer.voucher.key) => Some(newcomer),
+            _ => None,
+        };
+        if let Some(newcomer) = newcomer {
+            self.expect_welcome(newcomer, csr.key.hash(), applicant.needs_consent_beside.is_some(), now.wall)?;
+            self.registry.expect_room(newcomer, pending_max)?;
             take_certificate()?;
         }
         let id = match &applicant.who {
             Who::Registered(id) => *id,
             Who::Vouched(newcomer) => {
-                let admitted = self.registry.admit(newcomer, by)?;
+                let admitted = self.registry.admit(newcomer, pending_max, by)?;
                 self.welcome(&admitted, request.source, now)?;
                 *name = Some(admitted.name);
                 admitted.id
@@ -351,7 +362,7 @@ impl Hub {
         if let Some(wish) = &wish {
             self.expect_consent(wish, now)?;
         }
-        if !is_new {
+        if newcomer.is_none() {
             take_certificate()?;
         }
         let issued = self.registry.certify(id, csr.key.hash(), applicant.by, by, |standing| {
@@ -378,6 +389,24 @@ impl Hub {
         })?;
         wish.iter().for_each(|wish| self.consent_used(wish));
         Ok((issued, applicant.by))
+    }
+
+    /// Whether a newcomer that needs consent may ask for it.
+    fn expect_welcome(
+        &self,
+        newcomer: &Newcomer,
+        key: KeyHash,
+        needs_consent: bool,
+        now: UnixMillis,
+    ) -> Result<(), Why> {
+        if !needs_consent {
+            return Ok(());
+        }
+        // Whoever was refused left nothing but the answer.
+        if self.was_refused(&newcomer.name, key, now) {
+            return Err(Why::Disapproved);
+        }
+        if self.has_room_for_a_question() { Ok(()) } else { Err(Why::TooManyWaiting) }
     }
 
     /// A device for which its maker vouches may come back without a certificate, when it was reset; not all the time.
@@ -408,6 +437,18 @@ impl Hub {
         }
     }
 
+    /// The kinds of keys that devices get certificates for; the one to prefer first.
+    #[must_use]
+    pub fn device_keys(&self) -> Vec<KeyKind> {
+        let kind = |key: &DeviceKey| match key {
+            DeviceKey::EcdsaP256 => KeyKind::EcdsaP256,
+            DeviceKey::EcdsaP384 => KeyKind::EcdsaP384,
+            DeviceKey::Rsa3072 => KeyKind::Rsa3072,
+            DeviceKey::Rsa4096 => KeyKind::Rsa4096,
+        };
+        self.config().enrolment.key_algorithms.iter().map(kind).collect()
+    }
+
     fn applicant<'a>(&self, request: &'a EnrolRequest, now: UnixMillis) -> Result<Applicant<'a>, Why> {
         match &request.claim {
             Claim::Code { name, code } => self.applicant_by_code(name, code, now),
@@ -421,25 +462,28 @@ impl Hub {
                 needs_consent_beside: None,
             }),
             Claim::Maker { chain } => {
-                let vouched = self.groups.by_chain(chain, now)?;
+                let vouched = self.groups.by_chain(chain, &self.device_keys(), now)?;
                 Ok(vouched_applicant(vouched, Entitlement::Maker, chain.first(), request.source))
             }
             Claim::Listed => {
-                let csr = request.csr.as_ref().map_err(Clone::clone)?;
-                let csr = read_csr(csr, &CsrPolicy { subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse })?;
-                let vouched = self.groups.by_request(&csr, now)?;
+                let vouched = self.groups.by_request(&self.unnamed(request)?, now)?;
                 Ok(vouched_applicant(vouched, Entitlement::List, None, request.source))
             }
             Claim::Tpm { token } => {
                 let (vouched, key) = self.groups.by_token(token, now)?;
-                let csr = request.csr.as_ref().map_err(Clone::clone)?;
-                let csr = read_csr(csr, &CsrPolicy { subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse })?;
-                if csr.key.hash() != key {
+                if self.unnamed(request)?.key.hash() != key {
                     return Err(Why::OtherKey);
                 }
                 Ok(vouched_applicant(vouched, Entitlement::Tpm, None, request.source))
             }
         }
+    }
+
+    /// The request of somebody whose name is not known yet.
+    fn unnamed(&self, request: &EnrolRequest) -> Result<Csr, Why> {
+        let (keys, subject) = (&self.device_keys()[..], SubjectRule::Ignore);
+        let csr = request.csr.as_ref().map_err(Clone::clone)?;
+        Ok(read_csr(csr, &CsrPolicy { keys, subject, challenge: ChallengeRule::Refuse })?)
     }
 
     fn applicant_by_code<'a>(&self, name: &str, code: &str, now: UnixMillis) -> Result<Applicant<'a>, Why> {
@@ -560,8 +604,8 @@ fn vouched_applicant<'a>(
     }
 }
 
-fn read_request(csr: &[u8], applicant: &Applicant<'_>) -> Result<Csr, CsrRefusal> {
-    let read = |subject| read_csr(csr, &CsrPolicy { subject, challenge: ChallengeRule::Refuse });
+fn read_request(csr: &[u8], applicant: &Applicant<'_>, keys: &[KeyKind]) -> Result<Csr, CsrRefusal> {
+    let read = |subject| read_csr(csr, &CsrPolicy { keys, subject, challenge: ChallengeRule::Refuse });
     if let Some((leaf, _)) = &applicant.present {
         return read(SubjectRule::SameAs(leaf));
     }

@@ -14,6 +14,7 @@ use crate::{
     Actor, AdminError, Hub,
     admin::identity_json,
     registry::{By, Effect, ImportError, Step},
+    sbom::parse_query,
 };
 
 /// Identities that a dry run names; beyond that it counts.
@@ -32,6 +33,8 @@ pub struct Filter {
     pub kind: Option<Kind>,
     /// In this state.
     pub state: Option<LifecycleState>,
+    /// With this library, by the SBOM of its firmware or by its own word: a name, with or without a version, or a package URL.
+    pub library: Option<String>,
     /// Not connected, and last so that many seconds ago or longer, or never.
     pub unused_s: Option<u64>,
 }
@@ -58,6 +61,9 @@ pub struct ListFile {
     pub text: String,
 }
 
+/// Rows, and the name to go on behind if there are more.
+type Rows = (Vec<Arc<IdentityRow>>, Option<IdentityName>);
+
 impl Filter {
     fn passes(&self, row: &IdentityRow) -> bool {
         self.group.as_ref().is_none_or(|group| *group == row.group)
@@ -67,34 +73,36 @@ impl Filter {
 }
 
 impl Hub {
-    pub(crate) fn device_list(&self, page: &Page, now: UnixMillis) -> Value {
-        let (rows, next) = self.page(page, now);
+    pub(crate) fn device_list(&self, page: &Page, now: UnixMillis) -> Result<Value, AdminError> {
+        let (rows, next) = self.page(page, now)?;
         let rows: Vec<_> = rows.iter().map(|row| identity_json(self, row)).collect();
-        json!({ "identities": rows, "next": next })
+        Ok(json!({ "identities": rows, "next": next }))
     }
 
-    pub(crate) fn device_export(&self, page: &Page, now: UnixMillis) -> Value {
-        let (rows, next) = self.page(page, now);
+    pub(crate) fn device_export(&self, page: &Page, now: UnixMillis) -> Result<Value, AdminError> {
+        let (rows, next) = self.page(page, now)?;
         let rows: Vec<_> = rows.iter().map(|row| cells(row, self.registry.last_seen(row))).collect();
-        json!({ "columns": COLUMNS, "rows": rows, "next": next })
+        Ok(json!({ "columns": COLUMNS, "rows": rows, "next": next }))
     }
 
-    fn page(&self, page: &Page, now: UnixMillis) -> (Vec<Arc<IdentityRow>>, Option<IdentityName>) {
+    fn page(&self, page: &Page, now: UnixMillis) -> Result<Rows, AdminError> {
         let Page { filter, after, rows_max } = page;
         let rows_max = rows_max.unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX);
+        let library = filter.library.as_deref().map(parse_query).transpose()?;
+        let found = library.map(|query| self.find_library(&query)).transpose()?;
+        let passes = |row: &IdentityRow| filter.passes(row) && found.as_ref().is_none_or(|found| found.has(row));
         let Some(unused_s) = filter.unused_s else {
-            return self.registry.page(after.as_ref(), rows_max, |row| filter.passes(row));
+            return Ok(self.registry.page(after.as_ref(), rows_max, passes));
         };
         let (unused, fresh) = (Duration::from_secs(unused_s), self.registry.fresh_contacts());
         let is_unused = |row: &IdentityRow| {
             let last = fresh.get(&row.id).copied().max(row.last_seen);
             last.is_none_or(|last| now.since(last) >= unused)
         };
-        let passes = |row: &IdentityRow| filter.passes(row) && is_unused(row);
-        let (mut rows, next) = self.registry.page(after.as_ref(), rows_max, passes);
+        let (mut rows, next) = self.registry.page(after.as_ref(), rows_max, |row| passes(row) && is_unused(row));
         // Whoever is connected is in use, however long ago it came.
         rows.retain(|row| !self.is_connected(row.id));
-        (rows, next)
+        Ok((rows, next))
     }
 
     /// All that the file says, or nothing.

@@ -124,6 +124,10 @@ fn one_problem_and_nothing_is_changed() {
 struct Full;
 
 impl RegistryStore for Full {
+    fn document(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+
     fn load(&self) -> Result<RegistryContents, StoreError> {
         Ok(RegistryContents::default())
     }

@@ -6,10 +6,13 @@ use portreeve_pki::{CodeHash, Generation, Issued};
 use portreeve_store::{CredentialRow, IdentityRow, RegistryOp, StoreError};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, LifecycleState, UnixMillis};
 
-use super::{By, Registry, RegistryError, State, credential};
+use super::{By, DeviceIdentity, Registry, RegistryError, State, credential};
 
 /// Why a certificate is refused after one that follows it was used.
 pub(crate) const SUPERSEDED: &str = "superseded";
+
+/// How often something is signed for one request that others overtake: each time somebody else has got a certificate.
+const SIGNED_AGAIN_MAX: usize = 3;
 
 /// Where codes that wait lie among the registry's blobs; behind it stands the identity.
 const PREFIX: &str = "code/";
@@ -52,6 +55,10 @@ pub(super) fn stored_codes(blobs: &[(String, Vec<u8>)]) -> impl Iterator<Item = 
     })
 }
 
+/// Certificates of one identity whose time is not over, void or not, beyond which its maker's word gives it no more. All
+/// are remembered, and listed as revoked, until then.
+pub(super) const VOUCHED_CERTIFICATES_MAX: usize = 64;
+
 /// On what a certificate is issued.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entitlement {
@@ -68,6 +75,10 @@ pub(crate) enum Entitlement {
 }
 
 impl Entitlement {
+    fn is_a_makers(self) -> bool {
+        matches!(self, Self::Maker | Self::List | Self::Tpm)
+    }
+
     /// For the history.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -92,33 +103,66 @@ pub(crate) struct Standing {
     pub(crate) newest_seen: bool,
 }
 
+impl Standing {
+    /// Whether what a certificate is issued by is the same.
+    fn is_where(&self, other: &Self) -> bool {
+        let newest = |standing: &Self| standing.newest.as_ref().map(|row| (row.key, row.serial.clone()));
+        (self.generation, self.newest_seen, newest(self)) == (other.generation, other.newest_seen, newest(other))
+    }
+}
+
 impl State {
-    fn newest(&self, id: IdentityId) -> Option<Arc<CredentialRow>> {
+    pub(super) fn newest(&self, id: IdentityId) -> Option<Arc<CredentialRow>> {
         let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
         rows.max_by_key(|row| (generation(row), row.issued, row.key)).cloned()
     }
 
-    fn newest_used(&self, id: IdentityId) -> Generation {
-        self.newest_used.get(&id).copied().unwrap_or_default()
+    pub(super) fn newest_used(&self, id: IdentityId) -> Option<Generation> {
+        self.newest_used.get(&id).copied()
     }
 
-    /// At a start: a certificate that is void while its identity is not was superseded by the one that follows it.
-    pub(super) fn note_superseded(&mut self, row: &CredentialRow) {
-        let void = row.revoked.is_some();
-        let in_service = |id| self.identities.get(id).is_some_and(|row| row.state != LifecycleState::Revoked);
-        if void && in_service(&row.identity) {
+    /// At a start: which certificates were in use.
+    pub(super) fn note_use(&mut self, row: &CredentialRow) {
+        if row.used.is_some() {
             let newest = self.newest_used.entry(row.identity).or_default();
-            *newest = generation(row).next().max(*newest);
+            *newest = generation(row).max(*newest);
         }
     }
 
     /// Whether a later certificate of the same identity is in use already.
     pub(super) fn is_superseded(&self, credential: &CredentialRow) -> bool {
-        generation(credential) < self.newest_used(credential.identity)
+        Some(generation(credential)) < self.newest_used(credential.identity)
+    }
+
+    /// What becomes of a certificate now that the newest one in use is known, if anything does.
+    fn since_use(&self, row: &CredentialRow, now: UnixMillis) -> Option<CredentialRow> {
+        if self.is_superseded(row) {
+            return row.revoked.is_none().then(|| CredentialRow { revoked: Some(now), ..row.clone() });
+        }
+        let is_in_use = row.used.is_none() && Some(generation(row)) == self.newest_used(row.identity);
+        is_in_use.then(|| CredentialRow { used: Some(now), ..row.clone() })
+    }
+
+    /// What is to be stored of a certificate that was issued: its row, and those that are void by it.
+    fn with_void(&self, id: IdentityId, issued: &Issued, now: UnixMillis) -> Vec<CredentialRow> {
+        // One that is sent once more is in use if it was before.
+        let same = self.credentials.get(&issued.key).filter(|row| row.serial == issued.serial);
+        let row = CredentialRow { used: same.and_then(|row| row.used), ..credential(id, issued, now) };
+        let void = self.unused_beside(id, issued.key);
+        let void = void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() });
+        std::iter::once(row).chain(void).collect()
+    }
+
+    /// The certificates of an identity that are in force and that nobody has come with yet, but for that of this key. One
+    /// at most, unless an operator made more.
+    fn unused_beside(&self, id: IdentityId, key: KeyHash) -> impl Iterator<Item = &Arc<CredentialRow>> {
+        let used = self.newest_used(id);
+        let rows = self.keys_of(id).filter_map(|key| self.credentials.get(&key));
+        rows.filter(move |row| row.key != key && row.revoked.is_none() && Some(generation(row)) > used)
     }
 }
 
-fn generation(row: &CredentialRow) -> Generation {
+pub(super) fn generation(row: &CredentialRow) -> Generation {
     Generation::of_serial(&row.serial).unwrap_or_default()
 }
 
@@ -145,27 +189,66 @@ impl Registry {
     }
 
     /// Certifies a key for an identity. `certify` issues, or says why not, knowing where the identity stands; its
-    /// certificate, the end of the code and the beginning of the identity's active life are one commit.
+    /// certificate, the end of the code and the beginning of the identity's active life are one commit. So is the end of a
+    /// certificate that was issued before and never used: whoever asks over and over with new keys has one of them.
+    ///
+    /// A token may take its time to sign, and no revocation waits for that: whatever `certify` went by is looked at again
+    /// before the commit, and if it is different now, what was signed is thrown away.
     ///
     /// # Errors
-    /// [`RegistryError::NotEnrollable`], [`RegistryError::Code`], [`RegistryError::KeyKnown`] for a key of somebody else
-    /// or of a revoked certificate (CSA-CRD-02), the store's, or `certify`'s.
+    /// [`RegistryError::NotEnrollable`], [`RegistryError::TooManyCertificates`], [`RegistryError::Code`],
+    /// [`RegistryError::KeyKnown`] for a key of somebody else, of a revoked certificate or of one that is forgotten
+    /// (CSA-CRD-02), [`RegistryError::Overtaken`], the store's, or `certify`'s.
     pub(crate) fn certify<E: From<RegistryError>>(
         &self,
         id: IdentityId,
         key: KeyHash,
         entitlement: Entitlement,
         by: By<'_>,
-        certify: impl FnOnce(&Standing) -> Result<Issued, E>,
+        certify: impl Fn(&Standing) -> Result<Issued, E>,
     ) -> Result<Issued, E> {
-        let _change = self.change.lock();
         let now = by.at;
-        let mut standing = self.standing(id)?;
+        for _ in 0..SIGNED_AGAIN_MAX {
+            let seen = self.entitled(id, key, entitlement, now)?;
+            let issued = certify(&seen)?;
+            let _change = self.change.lock();
+            let standing = self.entitled(id, key, entitlement, now)?;
+            if !standing.is_where(&seen) {
+                continue;
+            }
+            let mut row = standing.row.clone();
+            if row.state == LifecycleState::Pending {
+                row.state = LifecycleState::Active;
+                row.state_reason = "enrolled".into();
+                row.changed = now;
+            }
+            let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
+            let credentials = self.state.read().with_void(id, &issued, now);
+            self.apply(Some(&standing.row), row, credentials, used_up, by)?;
+            self.state.write().codes.remove(&id);
+            self.seen(id, now);
+            return Ok(issued);
+        }
+        Err(RegistryError::Overtaken.into())
+    }
+
+    /// Where an identity stands, if it may have this key certified.
+    fn entitled(
+        &self,
+        id: IdentityId,
+        key: KeyHash,
+        entitlement: Entitlement,
+        now: UnixMillis,
+    ) -> Result<Standing, RegistryError> {
+        let standing = self.standing(id)?;
         expect_enrollable(&standing.row)?;
         if let Entitlement::Code(code) = entitlement
             && self.expected_from(id, code, now).is_none()
         {
-            return Err(RegistryError::Code.into());
+            return Err(RegistryError::Code);
+        }
+        if entitlement.is_a_makers() && self.unended(id, now) >= VOUCHED_CERTIFICATES_MAX {
+            return Err(RegistryError::TooManyCertificates(standing.row.name));
         }
         let known = self.state.read().credentials.get(&key).cloned();
         // One of the identity's own comes back only for its newest certificate, or when that is over: what it replaces has to
@@ -174,21 +257,16 @@ impl Registry {
             let is_newest = standing.newest.as_ref().is_some_and(|newest| newest.key == row.key);
             row.identity == id && row.revoked.is_none() && (is_newest || now >= row.not_after)
         };
-        if known.is_some_and(|row| !is_own(&row)) {
-            return Err(RegistryError::KeyKnown.into());
+        if known.map_or_else(|| self.state.read().is_spent(key), |row| !is_own(&row)) {
+            return Err(RegistryError::KeyKnown);
         }
-        let issued = certify(&standing)?;
-        let before = standing.row.clone();
-        if standing.row.state == LifecycleState::Pending {
-            standing.row.state = LifecycleState::Active;
-            standing.row.state_reason = "enrolled".into();
-            standing.row.changed = now;
-        }
-        let used_up = vec![RegistryOp::DeleteBlob { name: blob_name(id) }];
-        self.apply(Some(&before), standing.row, vec![credential(id, &issued, now)], used_up, by)?;
-        self.state.write().codes.remove(&id);
-        self.seen(id, now);
-        Ok(issued)
+        Ok(standing)
+    }
+
+    /// Certificates of an identity that are not over.
+    fn unended(&self, id: IdentityId, now: UnixMillis) -> usize {
+        let state = self.state.read();
+        state.keys_of(id).filter_map(|key| state.credentials.get(&key)).filter(|row| now < row.not_after).count()
     }
 
     fn standing(&self, id: IdentityId) -> Result<Standing, RegistryError> {
@@ -196,48 +274,58 @@ impl Registry {
         let row = state.identities.get(&id).ok_or(RegistryError::Code)?;
         let newest = state.newest(id);
         let generation = newest.as_deref().map(generation).unwrap_or_default();
-        let newest_seen = newest.is_some() && generation <= state.newest_used(id);
+        let newest_seen = newest.is_some() && Some(generation) <= state.newest_used(id);
         Ok(Standing { row: (**row).clone(), newest, generation, newest_seen })
     }
 
-    /// Notes that a certificate is in use: those before it are void from now on.
-    pub(crate) fn used(&self, id: IdentityId, serial: &[u8]) {
-        let generation = Generation::of_serial(serial).unwrap_or_default();
-        if self.state.read().newest_used(id) >= generation {
-            return;
+    /// Notes that a certificate is in use: those before it are void from now on. Returns whether one of these was in use.
+    pub(crate) fn used(&self, identity: &DeviceIdentity) -> bool {
+        let (id, generation) = (identity.id(), identity.generation());
+        if self.state.read().newest_used(id) >= Some(generation) {
+            return false;
         }
-        {
+        let before = {
             let mut state = self.state.write();
-            let newest = state.newest_used.entry(id).or_default();
-            *newest = generation.max(*newest);
-        }
-        self.superseding.lock().insert(id);
+            let before = state.newest_used(id);
+            state.newest_used.insert(id, before.map_or(generation, |before| before.max(generation)));
+            before
+        };
+        self.newly_used.lock().insert(id);
+        before.is_some()
     }
 
-    /// Writes down what [`Self::used`] voided since the last call.
+    /// Whether a certificate of an identity is in use that came after this one.
+    pub(crate) fn has_newer_in_use(&self, id: IdentityId, generation: Generation) -> bool {
+        self.state.read().newest_used(id) > Some(generation)
+    }
+
+    /// Writes down which certificates [`Self::used`] was told of since the last call, and which it voided.
     ///
     /// # Errors
     /// The store's; the next call tries again.
-    pub(crate) fn flush_superseded(&self, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn flush_used(&self, now: UnixMillis) -> Result<(), StoreError> {
         let _change = self.change.lock();
-        let ids = std::mem::take(&mut *self.superseding.lock());
+        let ids = std::mem::take(&mut *self.newly_used.lock());
         let rows: Vec<CredentialRow> = {
             let state = self.state.read();
             let rows = ids.iter().flat_map(|&id| state.keys_of(id)).filter_map(|key| state.credentials.get(&key));
-            let void = rows.filter(|row| row.revoked.is_none() && state.is_superseded(row));
-            void.map(|row| CredentialRow { revoked: Some(now), ..(**row).clone() }).collect()
+            rows.filter_map(|row| state.since_use(row, now)).collect()
         };
         let ops: Vec<_> = rows.iter().cloned().map(RegistryOp::PutCredential).collect();
         if let Err(error) = self.store.commit(&ops) {
-            self.superseding.lock().extend(ids);
+            self.newly_used.lock().extend(ids);
             return Err(error);
         }
         if rows.is_empty() {
             return Ok(());
         }
+        let has_void = rows.iter().any(|row| row.revoked.is_some());
         let mut state = self.state.write();
         rows.into_iter().for_each(|row| state.put_credential(row));
-        self.raise_revision();
+        // That a certificate is in use changes no list.
+        if has_void {
+            self.raise_revision();
+        }
         Ok(())
     }
 }

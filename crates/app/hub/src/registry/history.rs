@@ -6,6 +6,7 @@ use portreeve_store::{ChangeRow, IdentityRow, RegistryOp, StoreError};
 use portreeve_types::{IdentityId, IdentityName, UnixMillis};
 
 use super::{Fields, Registry, RegistryError};
+use crate::sbom::{Component, Reported};
 
 /// What a history calls the command to wipe itself, and the device's answer to it.
 pub(crate) const WIPE: &str = "wipe";
@@ -63,7 +64,23 @@ impl By<'_> {
 }
 
 /// The identity as it is now, or whose report cannot be, and why.
-pub(crate) type Reported = Result<Arc<IdentityRow>, (IdentityName, RegistryError)>;
+pub(crate) type Written = Result<Arc<IdentityRow>, (IdentityName, RegistryError)>;
+
+/// What one device says of itself.
+#[derive(Debug)]
+pub(crate) struct Word {
+    pub(crate) identity: IdentityId,
+    pub(crate) fields: Fields,
+    /// It has wiped itself, as it was told to.
+    pub(crate) is_wiped: bool,
+    /// The libraries of its firmware, if it tells them.
+    pub(crate) libraries: Option<Vec<Component>>,
+}
+
+/// Where a device's libraries lie among the documents.
+fn libraries_of(id: IdentityId) -> String {
+    format!("libraries/{id}")
+}
 
 impl Registry {
     /// What changed of an identity, oldest first, as far back as it is kept (CSA-MSU-01).
@@ -83,20 +100,34 @@ impl Registry {
         self.store.commit(&[by.change(id, field, "", what)])
     }
 
-    /// What devices say of themselves: fields, and whether they confirm that they have wiped themselves; in one commit. It is no
-    /// change by an operator, so it does not count as use. Returns those that changed, and those that say what cannot be.
+    /// A document, by its name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.document(name)
+    }
+
+    /// What a device has said of its libraries.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn reported(&self, id: IdentityId) -> Result<Option<Reported>, StoreError> {
+        let bytes = self.store.document(&libraries_of(id))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// What devices say of themselves: fields, libraries, and whether they confirm that they have wiped themselves; in one
+    /// commit. It is no change by an operator, so it does not count as use. Returns those that changed, and those that say what
+    /// cannot be.
     ///
     /// # Errors
     /// The store's; nothing was changed.
-    pub(crate) fn report(
-        &self,
-        said: &[(IdentityId, Fields, bool)],
-        now: UnixMillis,
-    ) -> Result<Vec<Reported>, StoreError> {
+    pub(crate) fn report(&self, words: &[Word], now: UnixMillis) -> Result<Vec<Written>, StoreError> {
         let _change = self.change.lock();
         let (mut ops, mut outcomes) = (Vec::new(), Vec::new());
-        for (id, fields, is_wiped) in said {
-            let Some(before) = self.row(*id) else { continue };
+        for Word { identity, fields, is_wiped, libraries } in words {
+            let Some(before) = self.row(*identity) else { continue };
             let mut row = (*before).clone();
             if let Err(error) = fields.apply(&mut row) {
                 outcomes.push(Err((row.name, error)));
@@ -104,7 +135,10 @@ impl Registry {
             }
             let by = By { actor: before.name.as_str(), reason: "its own report", at: now };
             ops.extend(by.differences(Some(&before), &row));
-            ops.extend(is_wiped.then(|| by.change(*id, WIPE, ASKED, CONFIRMED)));
+            ops.extend(is_wiped.then(|| by.change(*identity, WIPE, ASKED, CONFIRMED)));
+            if let Some(libraries) = libraries {
+                ops.extend(self.put_libraries(&row, libraries, by)?);
+            }
             ops.push(RegistryOp::PutIdentity(row.clone()));
             outcomes.push(Ok(Arc::new(row)));
         }
@@ -112,5 +146,19 @@ impl Registry {
         let mut state = self.state.write();
         state.identities.extend(outcomes.iter().flatten().map(|row| (row.id, Arc::clone(row))));
         Ok(outcomes)
+    }
+
+    fn put_libraries(
+        &self,
+        row: &IdentityRow,
+        libraries: &[Component],
+        by: By<'_>,
+    ) -> Result<[RegistryOp; 2], StoreError> {
+        let before = self.reported(row.id)?.unwrap_or_default();
+        let after = Reported { firmware: row.firmware.clone(), libraries: libraries.to_vec() };
+        // A map of plain values always has a JSON form.
+        let bytes = serde_json::to_vec(&after).unwrap_or_default();
+        let note = by.change(row.id, "libraries", &before.summary(), &after.summary());
+        Ok([RegistryOp::PutDocument { name: libraries_of(row.id), bytes }, note])
     }
 }

@@ -214,6 +214,7 @@ impl Bench {
         self.now.wall = self.now.wall.plus(by);
         self.now.mono_ms += u64::try_from(by.as_millis()).unwrap();
         self.hub.tick(self.now);
+        self.hub.tend_keys(self.now);
     }
 
     pub fn wall(&self) -> UnixMillis {

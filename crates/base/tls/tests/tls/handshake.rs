@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use portreeve_tls::{Refusal, TlsError, provider};
+use portreeve_tls::{ClientKeys, Refusal, TlsError, provider};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::{
     AlertDescription, ClientConfig, Error, HandshakeKind, NamedGroup, PeerIncompatible, ProtocolVersion,
     client::Resumption,
@@ -61,6 +62,46 @@ fn only_approved_algorithms_are_offered() {
         schemes.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>(),
         ["ECDSA_NISTP256_SHA256", "ECDSA_NISTP384_SHA384"]
     );
+}
+
+/// ISVS-4.1.2: what a device may have that has nothing but RSA, where its operator lets it; it has to hold its key all the
+/// same. Everywhere else it stays outside.
+#[test]
+fn rsa_keys_are_verified_where_they_are_expected() {
+    let world = World::with_clients_of(ClientKeys::EcdsaOrRsa);
+    let devices = [RsaKeySize::_3072, RsaKeySize::_4096].map(|size| world.devices_ca.rsa_device(size));
+    for version in BOTH {
+        for device in &devices {
+            handshake(world.client(version, Some(device.clone())), world.server.config()).unwrap();
+        }
+        handshake(world.client(version, Some(world.device())), world.server.config()).unwrap();
+        let asked = world.gate.asked.load(Ordering::Relaxed);
+        let mut stolen = devices[0].clone();
+        stolen.key = devices[1].key.clone_key();
+        let thief = world.client_with_mismatched_key(version, stolen);
+        assert_refused(&handshake(thief, world.server.config()).unwrap_err(), &Refusal::NoPossession);
+        assert_eq!(world.gate.asked.load(Ordering::Relaxed), asked);
+
+        let strict = World::new();
+        let device = strict.devices_ca.rsa_device(RsaKeySize::_3072);
+        let outcome = handshake(strict.client(version, Some(device)), strict.server.config()).unwrap_err();
+        assert_eq!(
+            Refusal::from_tls(&outcome.server.unwrap()),
+            Some(Refusal::NoCertificate),
+            "it has none that counts"
+        );
+    }
+}
+
+/// Only a client's own key may be RSA: a CA that signs with one leads nowhere.
+#[test]
+fn an_rsa_ca_leads_nowhere() {
+    let world = World::with_clients_of(ClientKeys::EcdsaOrRsa);
+    let rsa_ca = Ca::of("rsa", KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072).unwrap());
+    world.server.replace_anchors(&rsa_ca.anchors()).unwrap();
+    let outcome = handshake(world.client(&TLS13, Some(rsa_ca.device())), world.server.config()).unwrap_err();
+    assert!(outcome.server.is_some());
+    assert_eq!(world.gate.asked.load(Ordering::Relaxed), 0);
 }
 
 #[cfg(feature = "fips")]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use portreeve_tls::{
-    Credentials, HeldCredentials, HeldKey, Presentable as _, ServerTls, TlsError, certificates_from_pem, key_from_pem,
+    ClientKeys, Credentials, HeldCredentials, HeldKey, Presentable as _, ServerTls, TlsError, certificates_from_pem,
+    key_from_pem,
 };
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, SigningKey as _};
 
@@ -47,7 +48,7 @@ fn errors_name_the_file() {
 fn a_server_is_not_made_of_parts_that_do_not_fit() {
     let world = support::World::new();
     let anchors = world.devices_ca.anchors();
-    let server = |hub| ServerTls::new(&anchors, hub, Arc::new(support::Gate::default()), &[]);
+    let server = |hub| ServerTls::new(&anchors, hub, Arc::new(support::Gate::default()), ClientKeys::Ecdsa, &[]);
     assert!(server(world.hub_ca.device()).is_ok());
     let mut mismatched = world.hub_ca.device();
     mismatched.key = world.device().key;
@@ -56,7 +57,10 @@ fn a_server_is_not_made_of_parts_that_do_not_fit() {
     garbage.chain = vec![vec![0x30, 0x00].into()];
     assert!(matches!(server(garbage).unwrap_err(), TlsError::Unusable(_)));
     let gate = Arc::new(support::Gate::default());
-    assert_eq!(ServerTls::new(&[], world.hub_ca.device(), gate, &[]).unwrap_err(), TlsError::NoAnchor);
+    assert_eq!(
+        ServerTls::new(&[], world.hub_ca.device(), gate, ClientKeys::Ecdsa, &[]).unwrap_err(),
+        TlsError::NoAnchor
+    );
 }
 
 /// A key that is kept elsewhere, here by rcgen.

@@ -8,10 +8,10 @@ use std::{
     },
 };
 
-use portreeve_tls::{Credentials, GateRefusal, LeafGate, ServerTls, provider};
+use portreeve_tls::{ClientKeys, Credentials, GateRefusal, LeafGate, ServerTls, provider};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::{
     ClientConfig, ClientConnection, Connection, Error, RootCertStore, ServerConfig, ServerConnection,
@@ -60,7 +60,11 @@ fn params(name: &str, from_day: i64, to_day: i64) -> CertificateParams {
 
 impl Ca {
     pub(crate) fn new(name: &str) -> Self {
-        let issuer = CertifiedIssuer::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap();
+        Self::of(name, KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn of(name: &str, key: KeyPair) -> Self {
+        let issuer = CertifiedIssuer::self_signed(ca_params(name), key).unwrap();
         Self { issuer, above: Vec::new() }
     }
 
@@ -93,7 +97,17 @@ impl Ca {
             Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
             Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
         };
-        let key = KeyPair::generate().unwrap();
+        self.certify(&params, KeyPair::generate().unwrap())
+    }
+
+    /// A device whose key is RSA.
+    pub(crate) fn rsa_device(&self, size: RsaKeySize) -> Credentials {
+        let mut params = params("leaf", -1, 1);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.certify(&params, KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size).unwrap())
+    }
+
+    fn certify(&self, params: &CertificateParams, key: KeyPair) -> Credentials {
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         let mut chain = vec![leaf.into(), self.issuer.der().clone()];
         chain.extend(self.above.clone());
@@ -157,12 +171,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_clients_of(ClientKeys::Ecdsa)
+    }
+
+    pub(crate) fn with_clients_of(keys: ClientKeys) -> Self {
         let (devices_ca, hub_ca) = (Ca::new("devices"), Ca::new("hub"));
         let (gate, clock) = (Arc::new(Gate::default()), Arc::new(Clock(AtomicI64::new(START_S))));
         let hub = hub_ca.leaf(Usage::Server, -1, 9);
         let anchors = devices_ca.anchors();
-        let server =
-            ServerTls::with_time(&anchors, hub, Arc::clone(&gate) as _, &[b"mqtt"], Arc::clone(&clock) as _).unwrap();
+        let (door, time) = (Arc::clone(&gate) as _, Arc::clone(&clock) as _);
+        let server = ServerTls::with_time(&anchors, hub, door, keys, &[b"mqtt"], time).unwrap();
         Self { devices_ca, hub_ca, gate, clock, server }
     }
 

@@ -4,13 +4,15 @@
 //! DIR/  0700    ca.pem cert.pem key.pem   what a client is given; key.tpm if the key is in a TPM
 //!               enrolment.json            where the certificate came from
 //!               next/                     the key of a request that has not been answered, and the answer
+//!               lock                      held by the one process that works on all this
 //! ```
 //!
 //! A key is on the disk before the hub hears of it, so that an answer that was lost can be asked for again. A pair in
-//! `next/` that is whole is moved into place by whoever finds it.
+//! `next/` that is whole is moved into place by whoever finds it. Two processes would put one's key beside the other's
+//! certificate, which locks the device out; so whoever comes second is turned away.
 
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -31,6 +33,7 @@ pub(super) const TPM_KEY: &str = "key.tpm";
 pub(super) const TRUST: &str = "trust.jws";
 const ORIGIN: &str = "enrolment.json";
 const NEXT: &str = "next";
+const LOCK: &str = "lock";
 
 /// Where a certificate came from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,63 +52,84 @@ pub(super) fn origin(path: &Path) -> Option<Origin> {
     serde_json::from_slice(&fs::read(path.join(ORIGIN)).ok()?).ok()
 }
 
-/// A device's directory.
-pub(super) struct Folder(PathBuf);
+/// A device's directory. No other process works on it while this lives.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The operating system lets go of it when this process ends, however it ends.
+    _lock: File,
+}
 
 impl Folder {
     /// Makes the directory for a first enrolment. One that holds a certificate already is left alone.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        Self(path.to_owned()).complete()?;
+        private_directory(path)?;
+        let folder = Self::lock(path)?;
         if path.join(CERT).symlink_metadata().is_ok() {
             let shown = path.display();
             return Err(Failure::Refused(format!(
                 "{shown} holds a {CERT} already; `portreeve device renew {shown}` renews it, or choose another directory"
             )));
         }
-        private_directory(path)?;
-        Ok(Self(path.to_owned()))
+        Ok(folder)
     }
 
-    /// A directory that holds a certificate. A renewal that was interrupted is completed first.
+    /// A directory that holds a certificate.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let folder = Self(path.to_owned());
-        folder.complete()?;
-        if !path.join(CERT).is_file() {
+        let none = || {
             let shown = path.display();
-            return Err(Failure::Usage(format!(
-                "{shown} holds no {CERT}; `portreeve device enrol --out {shown}` makes one"
-            )));
+            Failure::Usage(format!("{shown} holds no {CERT}; `portreeve device enrol --out {shown}` makes one"))
+        };
+        if !path.is_dir() {
+            return Err(none());
         }
+        let folder = Self::lock(path)?;
+        if path.join(CERT).is_file() { Ok(folder) } else { Err(none()) }
+    }
+
+    /// Takes the lock, or says that another has it, which passes: nobody waits here. What was interrupted is completed.
+    fn lock(path: &Path) -> Result<Self, Failure> {
+        let file = path.join(LOCK);
+        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file);
+        let lock = lock.map_err(|error| unwritable(&file, &error))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Failure::Refused(format!(
+                "another `portreeve device enrol` or `renew` is at work on {}; nothing was done",
+                path.display()
+            )),
+            TryLockError::Error(error) => Failure::Refused(format!("cannot lock {}: {error}", file.display())),
+        })?;
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        folder.complete()?;
         Ok(folder)
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, Failure> {
-        let path = self.0.join(file);
+        let path = self.path.join(file);
         fs::read(&path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
     }
 
     /// The trust bundle that was accepted last.
     pub(super) fn trust(&self) -> Result<Option<Vec<u8>>, Failure> {
-        if self.0.join(TRUST).symlink_metadata().is_err() { Ok(None) } else { self.read(TRUST).map(Some) }
+        if self.path.join(TRUST).symlink_metadata().is_err() { Ok(None) } else { self.read(TRUST).map(Some) }
     }
 
     /// Keeps a trust bundle, and what it has to say about the CAs. The bundle last: while it is the old one, this is not
     /// done.
     pub(super) fn trusts(&self, ca_pem: &str, document: &[u8]) -> Result<(), Failure> {
-        write(&self.0.join(CA), ca_pem.as_bytes(), 0o644)?;
-        write(&self.0.join(TRUST), document, 0o644)
+        write(&self.path.join(CA), ca_pem.as_bytes(), 0o644)?;
+        write(&self.path.join(TRUST), document, 0o644)
     }
 
     /// The key of the request that is to be made, in a file or in the TPM that is reached so: the one whose answer is missing,
     /// or a new one.
     pub(super) fn next_key(&self, tpm: Option<&str>) -> Result<DeviceKey, Failure> {
-        let next = self.0.join(NEXT);
+        let next = self.path.join(NEXT);
         private_directory(&next)?;
-        sync_directory(&self.0).map_err(|error| unwritable(&self.0, &error))?;
+        sync_directory(&self.path).map_err(|error| unwritable(&self.path, &error))?;
         // An attempt of the other kind came to nothing; its key must not come along with this one's certificate.
         let other = next.join(if tpm.is_some() { KEY } else { TPM_KEY });
         match fs::remove_file(&other) {
@@ -123,38 +147,39 @@ impl Folder {
         let read =
             fs::read(file).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", file.display())))?;
         let pem = Zeroizing::new(read);
-        private_directory(&self.0.join(NEXT))?;
-        write(&self.0.join(NEXT).join(KEY), &pem, 0o600)
+        private_directory(&self.path.join(NEXT))?;
+        write(&self.path.join(NEXT).join(KEY), &pem, 0o600)
     }
 
     /// Keeps what a first enrolment brought.
     pub(super) fn enrolled(&self, ca_pem: &str, cert_pem: &str, origin: &Origin) -> Result<(), Failure> {
-        write(&self.0.join(CA), ca_pem.as_bytes(), 0o644)?;
+        write(&self.path.join(CA), ca_pem.as_bytes(), 0o644)?;
         let origin = serde_json::to_vec_pretty(origin).map_err(|error| Failure::Usage(error.to_string()))?;
-        write(&self.0.join(ORIGIN), &origin, 0o644)?;
+        write(&self.path.join(ORIGIN), &origin, 0o644)?;
         self.renewed(cert_pem)
     }
 
     /// Puts a certificate and the key that it is for into place.
     pub(super) fn renewed(&self, cert_pem: &str) -> Result<(), Failure> {
-        write(&self.0.join(NEXT).join(CERT), cert_pem.as_bytes(), 0o644)?;
+        write(&self.path.join(NEXT).join(CERT), cert_pem.as_bytes(), 0o644)?;
         self.complete()
     }
 
-    /// The certificate is moved last: while it is in `next/`, this is not done.
+    /// The certificate is moved last, when the key is known to be in place: while it is in `next/`, this is not done.
     fn complete(&self) -> Result<(), Failure> {
-        let next = self.0.join(NEXT);
+        let next = self.path.join(NEXT);
         if !next.join(CERT).is_file() {
             return Ok(());
         }
         for file in [KEY, TPM_KEY, CERT] {
-            let (from, to) = (next.join(file), self.0.join(file));
+            let (from, to) = (next.join(file), self.path.join(file));
             match fs::rename(&from, &to) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && file != CERT => {}
                 moved => moved.map_err(|error| unwritable(&to, &error))?,
             }
+            // Not every file system keeps the order of two renames over a power cut.
+            sync_directory(&self.path).map_err(|error| unwritable(&self.path, &error))?;
         }
-        sync_directory(&self.0).map_err(|error| unwritable(&self.0, &error))?;
         // Empty now; if it stays, the next renewal uses it.
         let _ = fs::remove_dir(next);
         Ok(())
@@ -227,8 +252,11 @@ mod tests {
         let path = directory.path().join("lamp");
         let folder = Folder::create(&path).unwrap();
         let key = next_key(&folder);
-        assert!(Folder::open(&path).is_err(), "there is no certificate yet");
+        drop(folder);
+        assert!(matches!(Folder::open(&path), Err(Failure::Usage(_))), "there is no certificate yet");
+        let folder = Folder::create(&path).unwrap();
         folder.enrolled("CA", "CERT", &origin()).unwrap();
+        drop(folder);
         let folder = Folder::open(&path).unwrap();
         assert_eq!(
             (text(&folder, CA), text(&folder, CERT), text(&folder, KEY)),
@@ -238,6 +266,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join(KEY))), (0o700, 0o600));
         assert!(!path.join(NEXT).exists());
+        drop(folder);
         assert!(matches!(Folder::create(&path), Err(Failure::Refused(_))));
     }
 
@@ -264,22 +293,76 @@ mod tests {
         assert!(!directory.path().join(TPM_KEY).exists());
     }
 
-    /// Between any two of its steps.
+    /// Whoever comes second changes nothing, not even what looks interrupted.
     #[test]
-    fn an_interrupted_renewal_is_completed() {
-        for key_is_moved in [false, true] {
+    fn a_directory_is_worked_on_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Folder::create(directory.path()).unwrap();
+        assert!(matches!(Folder::create(directory.path()), Err(Failure::Refused(_))));
+        let key = next_key(&first);
+        first.enrolled("CA", "OLD", &origin()).unwrap();
+        next_key(&first);
+        write(&directory.path().join(NEXT).join(CERT), b"NEW", 0o644).unwrap();
+        assert!(matches!(Folder::open(directory.path()), Err(Failure::Refused(why)) if why.contains("another")));
+        assert_eq!((text(&first, CERT), text(&first, KEY)), ("OLD".into(), key.to_string()));
+        drop(first);
+        assert_eq!(text(&Folder::open(directory.path()).unwrap(), CERT), "NEW");
+    }
+
+    /// What a power cut leaves, after each step of a renewal: the old pair or the new one, and a key that was told to the
+    /// hub is the one that is told again.
+    #[test]
+    fn an_interrupted_renewal_leaves_a_whole_pair() {
+        for steps in 0..=5 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path();
+            let folder = Folder::create(path).unwrap();
+            let old = next_key(&folder);
+            folder.enrolled("CA", "OLD", &origin()).unwrap();
+            let next = path.join(NEXT);
+            let mut new = None;
+            let half = |file: &str| fs::write(next.join(file).with_added_extension("new"), "half").unwrap();
+            for step in 0..steps {
+                match step {
+                    0 => {
+                        private_directory(&next).unwrap();
+                        half(KEY);
+                    }
+                    1 => new = Some(next_key(&folder)),
+                    2 => half(CERT),
+                    3 => write(&next.join(CERT), b"NEW", 0o644).unwrap(),
+                    _ => fs::rename(next.join(KEY), path.join(KEY)).unwrap(),
+                }
+            }
+            drop(folder);
+            let folder = Folder::open(path).unwrap();
+            let held = (text(&folder, CERT), text(&folder, KEY));
+            match new {
+                Some(new) if steps >= 4 => assert_eq!(held, ("NEW".into(), new.to_string()), "{steps} steps"),
+                asked => {
+                    assert_eq!(held, ("OLD".into(), old.to_string()), "{steps} steps");
+                    let again = next_key(&folder);
+                    assert!(asked.is_none_or(|asked| asked == again), "{steps} steps");
+                }
+            }
+        }
+    }
+
+    /// The same for a first enrolment, whose code may be used up.
+    #[test]
+    fn an_interrupted_enrolment_goes_on_with_its_key() {
+        for steps in 0..=2 {
             let directory = tempfile::tempdir().unwrap();
             let folder = Folder::create(directory.path()).unwrap();
-            next_key(&folder);
-            folder.enrolled("CA", "OLD", &origin()).unwrap();
             let key = next_key(&folder);
-            let next = directory.path().join(NEXT);
-            write(&next.join(CERT), b"NEW", 0o644).unwrap();
-            if key_is_moved {
-                fs::rename(next.join(KEY), directory.path().join(KEY)).unwrap();
+            for (file, text) in [(CA, "CA"), (ORIGIN, "{")].into_iter().take(steps) {
+                write(&directory.path().join(file), text.as_bytes(), 0o644).unwrap();
             }
-            let folder = Folder::open(directory.path()).unwrap();
-            assert_eq!((text(&folder, CERT), text(&folder, KEY)), ("NEW".into(), key.to_string()));
+            drop(folder);
+            let folder = Folder::create(directory.path()).unwrap();
+            assert_eq!(next_key(&folder), key);
+            folder.enrolled("CA", "CERT", &origin()).unwrap();
+            assert_eq!((text(&folder, CERT), text(&folder, KEY)), ("CERT".into(), key.to_string()));
         }
     }
 }

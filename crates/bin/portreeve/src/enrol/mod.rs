@@ -103,21 +103,18 @@ fn maker_config(cert: &Path, key: &Path, trusted: &[CertificateDer<'_>]) -> Resu
 /// Renews the certificate in a directory that `enrol` made.
 pub(crate) fn renew(global: &Global, args: &Renew) -> Result<(), Failure> {
     if !args.watch {
-        return match renew_if_due(args, args.now)? {
-            Some((folder, name, leaf)) => tell(global, &folder, &name, &leaf, "has a new certificate"),
-            None => not_due(global, &args.bundle),
+        let folder = Folder::open(&args.bundle)?;
+        return match renew_if_due(args, &folder, args.now)? {
+            Some((name, leaf)) => tell(global, &folder, &name, &leaf, "has a new certificate"),
+            None => not_due(global, &folder),
         };
     }
     let mut failures = 0;
     loop {
-        let pause = match renew_if_due(args, false) {
-            Ok(renewed) => {
+        let pause = match look(global, args) {
+            Ok(pause) => {
                 failures = 0;
-                if let Some((folder, name, leaf)) = renewed {
-                    tell(global, &folder, &name, &leaf, "has a new certificate")?;
-                }
-                let (window, _) = window(&Folder::open(&args.bundle)?)?;
-                window.renew_at.since(now()).clamp(PAUSE_MIN, PAUSE_MAX)
+                pause
             }
             // Somebody has to look at that; trying again changes nothing.
             Err(failure @ (Failure::Usage(_) | Failure::BrokenPipe)) => return Err(failure),
@@ -131,15 +128,24 @@ pub(crate) fn renew(global: &Global, args: &Renew) -> Result<(), Failure> {
     }
 }
 
+/// One look of `--watch`, and the pause until the next, in which the directory is anybody's.
+fn look(global: &Global, args: &Renew) -> Result<Duration, Failure> {
+    let folder = Folder::open(&args.bundle)?;
+    if let Some((name, leaf)) = renew_if_due(args, &folder, false)? {
+        tell(global, &folder, &name, &leaf, "has a new certificate")?;
+    }
+    let (window, _) = window(&folder)?;
+    Ok(window.renew_at.since(now()).clamp(PAUSE_MIN, PAUSE_MAX))
+}
+
 fn now() -> UnixMillis {
     SystemTime::now().into()
 }
 
-type Renewed = (Folder, String, CertificateDer<'static>);
+type Renewed = (String, CertificateDer<'static>);
 
-fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure> {
-    let folder = Folder::open(&args.bundle)?;
-    let (window, present) = window(&folder)?;
+fn renew_if_due(args: &Renew, folder: &Folder, at_once: bool) -> Result<Option<Renewed>, Failure> {
+    let (window, present) = window(folder)?;
     let document = folder.trust()?;
     let held = trust::held(document.as_deref())?;
     let is_due = at_once || now() >= window.renew_at;
@@ -153,7 +159,7 @@ fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure>
     let trusted = anchors(&folder.path().join(CA))?;
     let config = DeviceKey::of_bundle(folder.path())?
         .client_config(&trusted, CERT, &folder.read(CERT)?)
-        .map_err(|error| unusable(&folder, &error))?;
+        .map_err(|error| unusable(folder, &error))?;
     let offered = est::trust_bundle(&hub, Arc::clone(&config))?;
     let known = held.as_ref().zip(document.as_deref());
     if let Some((bundle, document)) = trust::next(known, offered.as_deref(), now())?.zip(offered) {
@@ -163,13 +169,13 @@ fn renew_if_due(args: &Renew, at_once: bool) -> Result<Option<Renewed>, Failure>
         return Ok(None);
     }
     let tcti = origin.as_ref().and_then(|origin| origin.tpm.as_deref());
-    let (csr, key) = folder.next_key(tcti)?.request(None).map_err(|error| unusable(&folder, &error))?;
+    let (csr, key) = folder.next_key(tcti)?.request(None).map_err(|error| unusable(folder, &error))?;
     let issuers = issuers(&hub, &config, &trusted)?;
     let (leaf, _) = patiently(RENEWAL_PATIENCE, || est::renew(&hub, Arc::clone(&config), &csr))?;
     let chain = chain(&leaf, key, issuers)?;
     folder.renewed(&to_pem(&chain))?;
     let name = origin.map_or_else(|| present.to_string(), |origin| origin.name);
-    Ok(Some((folder, name, leaf)))
+    Ok(Some((name, leaf)))
 }
 
 /// When the present certificate is to be renewed, and whose it is. Its key decides about the jitter, so that all who ask
@@ -297,8 +303,8 @@ fn tell(global: &Global, folder: &Folder, name: &str, leaf: &CertificateDer<'_>,
     }
 }
 
-fn not_due(global: &Global, bundle: &Path) -> Result<(), Failure> {
-    let (window, _) = window(&Folder::open(bundle)?)?;
+fn not_due(global: &Global, folder: &Folder) -> Result<(), Failure> {
+    let (window, _) = window(folder)?;
     let at = window.renew_at.0;
     match global.output {
         Output::Json => say_json(&json!({ "renewed": false, "renew_at_ms": at })),

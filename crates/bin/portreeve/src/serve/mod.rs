@@ -36,6 +36,10 @@ use systemd::Watchdog;
 
 /// Time between two ticks of the hub's clock.
 const TICK: Duration = Duration::from_millis(100);
+/// Time between two looks at what is to be renewed.
+const RENEWALS_TICK: Duration = Duration::from_secs(1);
+/// Longest wait, at the end, for what a thread is doing.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the disk at the end.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -156,32 +160,65 @@ impl Running {
     }
 }
 
-/// The thread that drives wills, expiry and the watchdog. If it hangs, `/livez` and systemd notice.
+/// Two threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. The other renews
+/// certificates, and waits for a token or TPM as long as that takes.
 struct Clock {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    ticks: Periodic,
+    renewals: Periodic,
 }
 
 impl Clock {
     fn start(hub: Arc<Hub>, pulse: Arc<Pulse>) -> std::io::Result<Self> {
+        let mut watchdog = Watchdog::new();
+        let keeper = Arc::clone(&hub);
+        let ticks = Periodic::start("clock", TICK, move || {
+            hub.tick(now());
+            pulse.beat();
+            watchdog.beat();
+        })?;
+        let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
+        Ok(Self { ticks, renewals })
+    }
+
+    /// Does not wait for a token that does not answer.
+    fn stop(self) {
+        self.ticks.stop();
+        self.renewals.stop();
+    }
+}
+
+/// A thread that does the same again and again.
+struct Periodic {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Periodic {
+    fn start(name: &str, every: Duration, mut work: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
-        let mut watchdog = Watchdog::new();
-        let thread = thread::Builder::new().name("clock".into()).spawn(move || {
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
             while !stopping.load(Relaxed) {
-                hub.tick(now());
-                pulse.beat();
-                watchdog.beat();
-                thread::sleep(TICK);
+                work();
+                thread::park_timeout(every);
             }
         })?;
         Ok(Self { stop, thread })
     }
 
+    /// Waits until what is being done is done, but not for ever.
     fn stop(self) {
         self.stop.store(true, Relaxed);
-        if self.thread.join().is_err() {
-            tracing::error!("the clock ended in a panic");
+        self.thread.thread().unpark();
+        let name = self.thread.thread().name().unwrap_or_default().to_owned();
+        let until = Instant::now() + STOP_TIMEOUT;
+        while !self.thread.is_finished() && Instant::now() < until {
+            thread::sleep(TICK / 10);
+        }
+        if !self.thread.is_finished() {
+            tracing::warn!(thread = name, "is busy, and is left behind");
+        } else if self.thread.join().is_err() {
+            tracing::error!(thread = name, "ended in a panic");
         }
     }
 }

@@ -6,6 +6,7 @@ mod admin;
 mod client;
 mod config;
 mod custody;
+mod firmware;
 mod http;
 mod inventory;
 mod rotation;

@@ -1,6 +1,11 @@
 //! Custody of the CA's keys in a PKCS #11 token (SoftHSM) and in a TPM 2.0 (swtpm): made there, used there, nowhere else.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use crate::{
     custody::{open_keys, publishes},
@@ -12,6 +17,8 @@ use crate::{
 mod swtpm;
 use swtpm::Swtpm;
 
+/// How long a TPM is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const PIN: &str = "73911";
 const MODULES: [&str; 3] = [
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -176,4 +183,33 @@ fn a_tpm_holds_the_keys_of_the_ca() {
             fails(&place, &args, &["wrong passphrase for", "devices-2.tpm"]);
         }
     }
+}
+
+/// A TPM that does not answer keeps waiting whoever needs its signature, and nobody else: the clock goes on, devices
+/// speak, and who is revoked is cut off.
+#[test]
+fn a_tpm_that_does_not_answer_holds_up_no_revocation() {
+    let (place, own) = (Place::new(), Swtpm::start());
+    let hub = place.serve(&as_str(&tpm(&own.socket(), false)));
+    place.ok(&["device", "add", "lamp-1", "--out", "lamp-1"]);
+    place.ok(&["device", "add", "thief", "--out", "thief"]);
+    own.freeze();
+    // More than the hub has threads for them.
+    let mut waiting: Vec<_> = (2..14)
+        .map(|number| format!("lamp-{number}"))
+        .map(|name| place.command(&["device", "add", &name, "--out", &name]).stdout(Stdio::null()).spawn().unwrap())
+        .collect();
+    // Time for the request to reach the TPM; were it too short, the test would see less, and not fail.
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    place.ok(&["device", "revoke", "thief", "--reason", "stolen"]);
+    publishes(&place, &hub, "lamp-1");
+    let refused = place.run(&["client", "pub", "--bundle", "thief", "--port", &hub.port(), "-t", "t", "-m", "m"]);
+    assert_ne!(refused.status, 0);
+    assert!(asked.elapsed() < ANSWER_TIMEOUT, "nothing of that waited for the TPM to be given up");
+    assert!(waiting.iter_mut().all(|adds| adds.try_wait().unwrap().is_none()), "who needs the TPM waits");
+    own.thaw();
+    assert!(waiting.iter_mut().all(|adds| adds.wait().unwrap().success()));
+    publishes(&place, &hub, "lamp-2");
+    hub.stop();
 }

@@ -5,9 +5,10 @@ use der::{
     Any, Decode, Encode,
     asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef},
 };
+use num_bigint::BigUint;
 use portreeve_pki::{
-    Authority, CSR_BYTES_MAX, ChallengeRule, CsrPolicy, CsrRefusal, Excess, KeyRefusal, SubjectRule, audit_key,
-    generate_key, read_csr,
+    Authority, CSR_BYTES_MAX, ChallengeRule, CsrPolicy, CsrRefusal, Excess, KeyKind, KeyRefusal, SubjectRule,
+    audit_device_key, audit_key, generate_key, read_csr,
 };
 use portreeve_types::IdentityId;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData, SigningKey};
@@ -140,7 +141,7 @@ fn keys_outside_the_list_are_refused_with_their_reason() {
         assert_eq!(request("k"), refusal);
     }
     desk.must("genrsa -out k 3072");
-    assert_eq!(request("k"), KeyRefusal::Rsa);
+    assert_eq!(request("k"), KeyRefusal::Kind(KeyKind::Rsa3072));
     desk.must("genrsa -3 -out k 3072");
     assert_eq!(request("k"), KeyRefusal::RsaExponent);
     desk.must("genpkey -algorithm ed25519 -out k");
@@ -185,6 +186,61 @@ fn an_rsa_modulus_with_a_small_factor_is_refused() {
     modulus[383] = 0xff; // 2^3072 - 1 is a multiple of 3
     assert_eq!(audit_key(&rsa_spki(&modulus, &[1, 0, 1])), Err(KeyRefusal::RsaSmallFactor));
     assert_eq!(audit_key(&rsa_spki(&modulus[..383], &[1, 0, 1])), Err(KeyRefusal::RsaShort { bits: 3064 }));
+}
+
+/// ISVS-4.1.2: RSA where it was asked for, of the two lengths, and signed as RFC 4055 says.
+#[test]
+fn rsa_is_accepted_where_it_is_expected() {
+    let desk = Desk::new();
+    let rsa = |keys: &'static [KeyKind]| CsrPolicy { keys, ..only(&["x"]) };
+    let request = |digest: &str| {
+        desk.must(&format!("req -new -key k {digest} -out r.csr -subj /CN=x"));
+        desk.read("r.csr")
+    };
+    for (bits, kind) in [(3072, KeyKind::Rsa3072), (4096, KeyKind::Rsa4096)] {
+        desk.must(&format!("genrsa -out k {bits}"));
+        for digest in ["-sha256", "-sha384", "-sha512"] {
+            assert_eq!(read_csr(&request(digest), &rsa(KeyKind::ALL)).unwrap().key.kind(), kind);
+        }
+        assert_eq!(key_refusal(read_csr(&request("-sha256"), &only(&["x"]))), KeyRefusal::Kind(kind));
+        for digest in ["-sha1", "-sha256 -sigopt rsa_padding_mode:pss"] {
+            assert!(matches!(read_csr(&request(digest), &rsa(KeyKind::ALL)), Err(CsrRefusal::SignatureAlgorithm(_))));
+        }
+        let mut forged = pem::parse(request("-sha256")).unwrap().into_contents();
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(read_csr(&forged, &rsa(KeyKind::ALL)), Err(CsrRefusal::NoPossession));
+    }
+    assert_eq!(
+        key_refusal(read_csr(&request("-sha256"), &rsa(&[KeyKind::Rsa3072]))),
+        KeyRefusal::Kind(KeyKind::Rsa4096)
+    );
+    desk.must("genrsa -out k 3584");
+    assert_eq!(key_refusal(read_csr(&request(""), &rsa(KeyKind::ALL))), KeyRefusal::RsaLength { bits: 3584 });
+    desk.must("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out k");
+    assert_eq!(key_refusal(read_csr(&request(""), &rsa(&[KeyKind::Rsa3072]))), KeyRefusal::Kind(KeyKind::EcdsaP256));
+    let roca = read_csr(include_bytes!("../data/roca-3072.csr"), &CsrPolicy { keys: KeyKind::ALL, ..IGNORE });
+    assert_eq!(key_refusal(roca), KeyRefusal::RsaRoca);
+}
+
+/// Two primes with a common upper half, as of CVE-2022-26320; squares; and numbers near them that only look so.
+#[test]
+fn an_rsa_modulus_of_close_factors_is_refused() {
+    let audited = |modulus: &BigUint| audit_device_key(&rsa_spki(&modulus.to_bytes_be(), &[1, 0, 1]), KeyKind::ALL);
+    // Not primes: Fermat's method does not care. Only the audit's search for small factors does.
+    let coprime = |from: &BigUint| {
+        let small = |number: &BigUint| (2_u32..=167).any(|divisor| number % divisor == BigUint::ZERO);
+        (0_u32..).map(|step| from + step).find(|number| !small(number)).unwrap()
+    };
+    for bits in [1536, 2048] {
+        let first = coprime(&((BigUint::from(3_u8) << (bits - 2)) + 12345_u32));
+        for distance in [BigUint::from(2_u8), BigUint::from(1_u8) << (bits / 2)] {
+            let second = coprime(&(&first + distance));
+            assert_eq!(audited(&(&first * second)), Err(KeyRefusal::RsaClosePrimes));
+        }
+        assert_eq!(audited(&(&first * &first)), Err(KeyRefusal::RsaClosePrimes));
+        let far = coprime(&(&first + (BigUint::from(1_u8) << (bits / 2 + 16))));
+        assert!(audited(&(&first * far)).is_ok());
+    }
 }
 
 /// A P-256 `SubjectPublicKeyInfo` with these bytes for a point.
@@ -331,7 +387,8 @@ fn a_renewal_names_its_own_certificate_or_nothing() {
         issued.unwrap().chain_der[0].to_vec()
     };
     let (own, other) = (leaf_of(1), leaf_of(2));
-    let same_as = |leaf| CsrPolicy { subject: SubjectRule::SameAs(leaf), challenge: ChallengeRule::Refuse };
+    let same_as =
+        |leaf| CsrPolicy { keys: KeyKind::ECDSA, subject: SubjectRule::SameAs(leaf), challenge: ChallengeRule::Refuse };
     let desk = Desk::new();
     desk.write("own.pem", pem::encode(&pem::Pem::new("CERTIFICATE", own.clone())));
     desk.must("ecparam -name prime256v1 -genkey -noout -out k");
@@ -359,7 +416,11 @@ fn a_challenge_counts_only_for_its_own_connection() {
     let binding = [7; 32];
     let encoded = STANDARD.encode(binding);
     let with = |text: &str| Draft::new().attribute(CHALLENGE_PASSWORD, &PrintableStringRef::new(text).unwrap()).sign();
-    let bound = CsrPolicy { subject: SubjectRule::Only(&[]), challenge: ChallengeRule::Binding(&binding) };
+    let bound = CsrPolicy {
+        keys: KeyKind::ECDSA,
+        subject: SubjectRule::Only(&[]),
+        challenge: ChallengeRule::Binding(&binding),
+    };
     assert!(read_csr(&with(&encoded), &bound).unwrap().bound);
     assert!(!read_csr(&Draft::new().sign(), &bound).unwrap().bound);
     assert_eq!(read_csr(&with(&STANDARD.encode([8; 32])), &bound), Err(CsrRefusal::OtherConnection));

@@ -1,8 +1,9 @@
 //! Certificates of endorsement keys, as makers of TPMs sign them.
 
+use num_bigint::BigUint;
 use portreeve_pki::{
-    CaSigner, CrlDraft, KeyRefusal, MAKER_CERTIFICATE_BYTES_MAX, MakerError, MakerRefusal, RevocationReason, Revoked,
-    TPM_ANCHORS_MAX, TpmMaker, audit_endorsement_key, generate_key,
+    CaSigner, CrlDraft, KeyKind, KeyRefusal, MAKER_CERTIFICATE_BYTES_MAX, MakerError, MakerRefusal, RevocationReason,
+    Revoked, TPM_ANCHORS_MAX, TpmMaker, audit_endorsement_key, generate_key,
 };
 use portreeve_types::UnixMillis;
 use rcgen::{
@@ -118,7 +119,7 @@ fn what_is_no_certificate_of_an_endorsement_key_is_refused() {
     assert_eq!(with(&is_ca), MakerRefusal::IsCa);
 
     let key_of = |key: &KeyPair| refused(&maker, &factory.sign(&endorsement(), key));
-    assert_eq!(key_of(&rsa(RsaKeySize::_3072)), MakerRefusal::Key(KeyRefusal::Rsa));
+    assert_eq!(key_of(&rsa(RsaKeySize::_3072)), MakerRefusal::Key(KeyRefusal::Kind(KeyKind::Rsa3072)));
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     assert!(matches!(key_of(&p384), MakerRefusal::Key(KeyRefusal::Curve(_))));
 
@@ -178,6 +179,14 @@ fn endorsement_keys_have_one_encoding() {
     let last_of_modulus = key.len() - 6;
     assert_eq!(edited(last_of_modulus, 2), KeyRefusal::RsaSmallFactor);
     assert_eq!(edited(key.len() - 1, 3), KeyRefusal::RsaExponent);
+    // A modulus of that length that is a square, in the place of the one that is there (33 bytes come before it).
+    let root = BigUint::from(u128::MAX) << 896_u32 | BigUint::from(1_u8);
+    let close = |root: &BigUint| {
+        let square = (root * root).to_bytes_be();
+        audit_endorsement_key(&[&key[..33], &square[..], &key[33 + 256..]].concat()).unwrap_err()
+    };
+    let weak = (0_u32..200).map(|step| close(&(&root + 2 * step))).find(|why| *why != KeyRefusal::RsaSmallFactor);
+    assert_eq!(weak, Some(KeyRefusal::RsaClosePrimes));
     // Without the parameters, or with something behind the key.
     let bare = [&b"\x30\x82\x01\x20\x30\x0b"[..], &key[6..17], &key[19..]].concat();
     assert_eq!(audit_endorsement_key(&bare), Err(KeyRefusal::Malformed));

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use portreeve_pki::{
-    Authority, EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, PkiError, WantedKey, generate_key, read_csr,
+    Authority, EST_BODY_BYTES_MAX, EstOperation, EstRefusal, EstResponse, KeyKind, PkiError, generate_key, read_csr,
     read_enrol_body,
 };
 use portreeve_types::IdentityId;
@@ -112,15 +112,18 @@ fn what_is_no_certificate_is_not_answered() {
 #[test]
 fn openssl_reads_what_kind_of_key_is_wanted() {
     let desk = Desk::new();
-    for (wanted, curve, signature) in
-        [(WantedKey::P256, "prime256v1", "ecdsa-with-SHA256"), (WantedKey::P384, "secp384r1", "ecdsa-with-SHA384")]
-    {
+    for (wanted, key, size, signature) in [
+        (KeyKind::EcdsaP256, "id-ecPublicKey", "prime256v1", "ecdsa-with-SHA256"),
+        (KeyKind::EcdsaP384, "id-ecPublicKey", "secp384r1", "ecdsa-with-SHA384"),
+        (KeyKind::Rsa3072, "rsaEncryption", "INTEGER           :0C00", "sha256WithRSAEncryption"),
+        (KeyKind::Rsa4096, "rsaEncryption", "INTEGER           :1000", "sha256WithRSAEncryption"),
+    ] {
         let response = EstResponse::csr_attrs(wanted).unwrap();
         assert_eq!(header(&response, "content-type"), Some("application/csrattrs"));
         desk.write("a.b64", &response.body);
         desk.must("base64 -d -in a.b64 -out a.der");
         let dump = desk.must("asn1parse -inform DER -in a.der");
-        for word in ["id-ecPublicKey", curve, signature] {
+        for word in [key, size, signature] {
             assert!(dump.contains(word), "{word} in {dump}");
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use portreeve_pki::{
-    Authority, CaSigner, CrlDraft, KeyRefusal, MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX, MAKER_CHAIN_MAX, Maker,
-    MakerError, MakerRefusal, RevocationReason, Revoked, generate_key,
+    Authority, CaSigner, CrlDraft, KeyKind, KeyRefusal, MAKER_ANCHORS_MAX, MAKER_CERTIFICATE_BYTES_MAX,
+    MAKER_CHAIN_MAX, Maker, MakerError, MakerRefusal, RevocationReason, Revoked, generate_key,
 };
 use portreeve_types::UnixMillis;
 use rcgen::{
@@ -84,7 +84,7 @@ impl Factory {
 }
 
 fn refused(maker: &Maker, chain: &[CertificateDer<'_>]) -> MakerRefusal {
-    maker.identify(chain, now()).unwrap_err()
+    maker.identify(chain, KeyKind::ECDSA, now()).unwrap_err()
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn a_device_of_the_maker_gets_its_name_from_the_template() {
     let factory = Factory::new("Acme");
     let key = generate_key().unwrap().public;
     let leaf = factory.sign(&idevid("SN-1"), &key);
-    let identity = factory.registered(&[]).identify(std::slice::from_ref(&leaf), now()).unwrap();
+    let identity = factory.registered(&[]).identify(std::slice::from_ref(&leaf), KeyKind::ECDSA, now()).unwrap();
     assert_eq!((identity.name.as_str(), identity.serial.as_str(), identity.key), ("x-SN-1", "SN-1", key.hash()));
     let list = factory.list(now(), &[5]);
-    assert!(factory.registered(&[&list]).identify(&[leaf], now()).is_ok());
+    assert!(factory.registered(&[&list]).identify(&[leaf], KeyKind::ECDSA, now()).is_ok());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_intermediate_may_stand_between() {
     line.certificate = root.sign(&line.params, &line.key);
     let leaf = line.device("SN-1");
     let maker = root.registered(&[]);
-    assert!(maker.identify(&[leaf.clone(), line.certificate.clone()], now()).is_ok());
+    assert!(maker.identify(&[leaf.clone(), line.certificate.clone()], KeyKind::ECDSA, now()).is_ok());
     assert_eq!(refused(&maker, std::slice::from_ref(&leaf)), MakerRefusal::OtherMaker, "the chain is not whole");
     // The list has to be that of the CA which issued the leaf.
     let of_root = root.list(now(), &[]);
@@ -126,14 +126,14 @@ fn openssl_makes_devices_too() {
     );
     let der = |name: &str| CertificateDer::from(pem::parse(desk.read(name)).unwrap().into_contents());
     let maker = Maker::new(&[der("ca.pem")], &[], "{serial}".parse().unwrap()).unwrap();
-    let identified = maker.identify(&[der("leaf.pem")], now());
+    let identified = maker.identify(&[der("leaf.pem")], KeyKind::ECDSA, now());
     // Without extensions openssl makes a version 1 certificate, which path validation does not know.
     assert!(matches!(identified, Err(MakerRefusal::Path(_))), "{identified:?}");
     desk.write("ext", "keyUsage=digitalSignature\n");
     desk.must(
         "x509 -req -in r.csr -CA ca.pem -CAkey ca.key -CAcreateserial -sha384 -out leaf.pem -days 5 -extfile ext",
     );
-    assert_eq!(maker.identify(&[der("leaf.pem")], now()).unwrap().name.as_str(), "SN-7");
+    assert_eq!(maker.identify(&[der("leaf.pem")], KeyKind::ECDSA, now()).unwrap().name.as_str(), "SN-7");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn chains_that_are_not_the_makers_are_refused() {
     assert_eq!(refused(&maker, std::slice::from_ref(&factory.certificate)), MakerRefusal::IsCa);
     // Our own certificates are not a maker's.
     let own = Authority::create(now()).unwrap();
-    assert!(maker.identify(&own.device_anchors(), now()).is_err());
+    assert!(maker.identify(&own.device_anchors(), KeyKind::ECDSA, now()).is_err());
 }
 
 #[test]
@@ -191,6 +191,10 @@ fn leaves_that_are_not_in_order_are_refused() {
     let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let leaf = factory.sign(&idevid("SN-1"), &ed25519);
     assert_eq!(refused(&maker, &[leaf]), MakerRefusal::Key(KeyRefusal::Ed25519));
+    let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_3072).unwrap();
+    let leaf = [factory.sign(&idevid("SN-1"), &rsa)];
+    assert_eq!(refused(&maker, &leaf), MakerRefusal::Key(KeyRefusal::Kind(KeyKind::Rsa3072)));
+    assert!(maker.identify(&leaf, KeyKind::ALL, now()).is_ok());
     assert_eq!(refused(&maker, &[]), MakerRefusal::Chain);
     assert_eq!(refused(&maker, &vec![factory.device("SN-1"); MAKER_CHAIN_MAX + 1]), MakerRefusal::Chain);
     let long = CertificateDer::from(vec![0x30; MAKER_CERTIFICATE_BYTES_MAX + 1]);
@@ -198,7 +202,7 @@ fn leaves_that_are_not_in_order_are_refused() {
     assert_eq!(refused(&maker, &[CertificateDer::from(vec![0x30, 0])]), MakerRefusal::Malformed);
     let mut forged = factory.device("SN-1").to_vec();
     *forged.last_mut().unwrap() ^= 1;
-    assert!(maker.identify(&[CertificateDer::from(forged)], now()).is_err());
+    assert!(maker.identify(&[CertificateDer::from(forged)], KeyKind::ECDSA, now()).is_err());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use der::{
     asn1::{BitString, ObjectIdentifier, SetOfVec},
     oid::db::rfc5912::ECDSA_WITH_SHA_256,
 };
-use portreeve_pki::{Authority, CaSigner, ChallengeRule, CsrPolicy, IssuingKeys, SubjectRule};
+use portreeve_pki::{Authority, CaSigner, ChallengeRule, CsrPolicy, IssuingKeys, KeyKind, SubjectRule};
 use portreeve_types::UnixMillis;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PublicKeyData, SigningKey};
 use x509_cert::{
@@ -46,10 +46,11 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
 pub(crate) const CHALLENGE_PASSWORD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.7");
 
-pub(crate) const IGNORE: CsrPolicy<'_> = CsrPolicy { subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse };
+pub(crate) const IGNORE: CsrPolicy<'_> =
+    CsrPolicy { keys: KeyKind::ECDSA, subject: SubjectRule::Ignore, challenge: ChallengeRule::Refuse };
 
 pub(crate) const fn only<'a>(names: &'a [&'a str]) -> CsrPolicy<'a> {
-    CsrPolicy { subject: SubjectRule::Only(names), challenge: ChallengeRule::Refuse }
+    CsrPolicy { keys: KeyKind::ECDSA, subject: SubjectRule::Only(names), challenge: ChallengeRule::Refuse }
 }
 
 pub(crate) fn now() -> UnixMillis {

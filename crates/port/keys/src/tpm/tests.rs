@@ -7,6 +7,7 @@ use super::{
     *,
 };
 
+#[expect(dead_code, reason = "what other tests need of it")]
 #[path = "../../tests/common/swtpm.rs"]
 mod swtpm;
 use swtpm::Swtpm;

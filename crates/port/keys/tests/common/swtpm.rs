@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Swtpm {
@@ -33,6 +35,20 @@ impl Swtpm {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// It neither answers nor hangs up until [`Self::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

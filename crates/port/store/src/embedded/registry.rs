@@ -7,16 +7,20 @@ use super::file::{Failure, RedbFile, Role};
 use crate::{
     RegistryStore, StoreError,
     codec::Encode,
-    rows::{CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, RegistryContents, RegistryOp},
+    rows::{CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, RegistryContents, RegistryOp, SpentKey},
 };
 
 const IDENTITIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("identities");
 /// Name to identity: keeps names unique.
 const NAMES: TableDefinition<'_, &str, u128> = TableDefinition::new("names");
 const CREDENTIALS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("credentials");
+/// Keys whose credentials are forgotten.
+const SPENT: TableDefinition<'_, u128, ()> = TableDefinition::new("spent_keys");
 /// Changes by whose they are and in their order.
 const CHANGES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("changes");
 const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
+/// What is not read at the start.
+const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
 /// The registry in a redb file.
 pub struct RedbRegistry(RedbFile);
@@ -25,8 +29,10 @@ struct Tables<'txn> {
     identities: Table<'txn, u128, &'static [u8]>,
     names: Table<'txn, &'static str, u128>,
     credentials: Table<'txn, [u8; 32], &'static [u8]>,
+    spent: Table<'txn, u128, ()>,
     blobs: Table<'txn, &'static str, &'static [u8]>,
     changes: Table<'txn, (u128, u64), &'static [u8]>,
+    documents: Table<'txn, &'static str, &'static [u8]>,
     row: Vec<u8>,
 }
 
@@ -36,8 +42,10 @@ impl<'txn> Tables<'txn> {
             identities: transaction.open_table(IDENTITIES)?,
             names: transaction.open_table(NAMES)?,
             credentials: transaction.open_table(CREDENTIALS)?,
+            spent: transaction.open_table(SPENT)?,
             blobs: transaction.open_table(BLOBS)?,
             changes: transaction.open_table(CHANGES)?,
+            documents: transaction.open_table(DOCUMENTS)?,
             row: Vec::new(),
         })
     }
@@ -45,7 +53,13 @@ impl<'txn> Tables<'txn> {
     fn apply(&mut self, op: &RegistryOp, file: &RedbFile) -> Result<(), Failure> {
         match op {
             RegistryOp::PutIdentity(row) => self.put_identity(row, file),
+            RegistryOp::DeleteIdentity { id } => self.delete_identity(id.0.as_u128(), file),
             RegistryOp::PutCredential(row) => self.put_credential(row, file),
+            RegistryOp::SpendKey { key } => {
+                self.credentials.remove(key.0)?;
+                self.spent.insert(SpentKey::from(*key).0, ())?;
+                Ok(())
+            }
             RegistryOp::Note { identity, change } => self.note(identity.0.as_u128(), change),
             RegistryOp::PutBlob { name, bytes } => {
                 self.blobs.insert(name.as_str(), bytes.as_slice())?;
@@ -53,6 +67,14 @@ impl<'txn> Tables<'txn> {
             }
             RegistryOp::DeleteBlob { name } => {
                 self.blobs.remove(name.as_str())?;
+                Ok(())
+            }
+            RegistryOp::PutDocument { name, bytes } => {
+                self.documents.insert(name.as_str(), bytes.as_slice())?;
+                Ok(())
+            }
+            RegistryOp::DeleteDocument { name } => {
+                self.documents.remove(name.as_str())?;
                 Ok(())
             }
         }
@@ -86,7 +108,18 @@ impl<'txn> Tables<'txn> {
         }
     }
 
+    fn delete_identity(&mut self, id: u128, file: &RedbFile) -> Result<(), Failure> {
+        self.changes.retain_in((id, 0)..=(id, u64::MAX), |_, _| false)?;
+        let Some(before) = self.identities.remove(id)? else { return Ok(()) };
+        let before: IdentityRow = decode(file, "identities", id, before.value())?;
+        self.names.remove(before.name.as_str())?;
+        Ok(())
+    }
+
     fn put_credential(&mut self, row: &CredentialRow, file: &RedbFile) -> Result<(), Failure> {
+        if self.spent.get(SpentKey::from(row.key).0)?.is_some() {
+            return Err(Failure::Store(StoreError::key_spent(row.key)));
+        }
         row.encode(&mut self.row);
         let Some(before) = self.credentials.insert(row.key.0, self.row.as_slice())? else { return Ok(()) };
         let before: CredentialRow = decode(file, "credentials", row.key, before.value())?;
@@ -120,6 +153,9 @@ impl RegistryStore for RedbRegistry {
                 }
                 contents.credentials.push(row);
             }
+            for entry in transaction.open_table(SPENT)?.iter()? {
+                contents.spent.push(SpentKey(entry?.0.value()));
+            }
             for entry in transaction.open_table(BLOBS)?.iter()? {
                 let (key, value) = entry?;
                 contents.blobs.push((key.value().to_owned(), value.value().to_vec()));
@@ -148,6 +184,13 @@ impl RegistryStore for RedbRegistry {
             };
             let rows = table.range((id, 0)..=(id, u64::MAX))?;
             rows.map(|entry| decode(&self.0, "changes", identity, entry?.1.value())).collect()
+        })
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.read(|transaction| {
+            let table = transaction.open_table(DOCUMENTS)?;
+            Ok(table.get(name)?.map(|found| found.value().to_vec()))
         })
     }
 }

@@ -1,0 +1,324 @@
+//! Appending, sealing, and finding again what was appended.
+
+use std::io;
+
+use portreeve_ledger::{
+    BundleError, BundleId, Checkpoint, CheckpointError, FullTile, Hash, Resources, RightEdge, TILE_WIDTH, TileId,
+    VerifierKey, entries, push_entry,
+};
+
+use crate::{
+    Volume,
+    tail::{self, Record},
+};
+
+/// Most entries between two heads; more are refused until the next is signed. They are in memory until then.
+pub const UNSEALED_ENTRIES_MAX: u64 = 65_536;
+/// Bytes of a tail beyond which the next seal begins another.
+const TAIL_BYTES_MAX: u64 = 4 << 20;
+
+const CHECKPOINT: &str = "checkpoint";
+const TAILS: &str = "tail";
+
+/// Why a ledger cannot be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("the ledger cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// The head is not one that this key signed.
+    #[error("the ledger's checkpoint is not to be believed: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// There is no ledger.
+    #[error("no ledger was begun here")]
+    Empty,
+    /// There are files and no head.
+    #[error("the ledger's checkpoint is missing")]
+    NoCheckpoint,
+    /// A file is not what the head was signed for.
+    #[error("{0} is missing or damaged: the ledger does not go on from there")]
+    Damaged(String),
+}
+
+/// An Ed25519 signature, or why there is none.
+pub type Signed = Result<[u8; 64], String>;
+
+/// Why something was not appended or sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The disk refused; it may be tried again.
+    #[error("the ledger cannot be written: {0}")]
+    Io(#[from] io::Error),
+    /// An entry is too long.
+    #[error(transparent)]
+    Entry(#[from] BundleError),
+    /// Too many entries wait for a signed head.
+    #[error("{UNSEALED_ENTRIES_MAX} entries wait for a signature")]
+    Unsealed,
+    /// The signer gave no signature, or not that of the ledger's key.
+    #[error("the checkpoint was not signed: {0}")]
+    Signer(String),
+}
+
+/// A ledger that is appended to. One process has it.
+#[derive(Debug)]
+pub struct LedgerFiles<V> {
+    volume: V,
+    key: VerifierKey,
+    edge: RightEdge,
+    /// Entries that the signed head covers.
+    sealed: u64,
+    /// The entries of the bundle that is not full.
+    bundle: Vec<u8>,
+    /// Files that are complete and wait for the next seal.
+    complete: Vec<(String, Vec<u8>)>,
+    /// Files that the present head needs and the next one replaces.
+    partial: Vec<String>,
+    tail: Tail,
+    /// Tails of before, which the present head covers.
+    old_tails: Vec<String>,
+}
+
+/// The file that is appended to.
+#[derive(Debug)]
+struct Tail {
+    path: String,
+    /// Of whole records.
+    bytes: u64,
+    /// There may be a part of a record behind them.
+    is_torn: bool,
+}
+
+impl Tail {
+    fn new(first: u64) -> Self {
+        // Sorted by name they are in order.
+        Self { path: format!("{TAILS}/{first:020}"), bytes: 0, is_torn: false }
+    }
+}
+
+impl<V: Volume> LedgerFiles<V> {
+    /// Begins a ledger: the head without entries is the first file. So one that is missing later was not lost in a crash.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn create(mut volume: V, key: &VerifierKey, sign: impl FnOnce(&[u8]) -> Signed) -> Result<(), SealError> {
+        let signed = signed_head(&RightEdge::default(), key, sign)?;
+        Ok(volume.write(CHECKPOINT, signed.as_bytes())?)
+    }
+
+    /// The ledger in this place. `key` is that of its head.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::Empty`] where none was begun.
+    pub fn open(volume: V, key: VerifierKey) -> Result<Self, OpenError> {
+        let tails = volume.list(TAILS)?;
+        let Some(signed) = volume.read(CHECKPOINT)? else {
+            let is_empty = tails.is_empty() && volume.list("tile")?.is_empty();
+            return Err(if is_empty { OpenError::Empty } else { OpenError::NoCheckpoint });
+        };
+        let edge = resume(&volume, &Checkpoint::open(&signed, &key)?)?;
+        let sealed = edge.size();
+        let bundle = open_bundle(&volume, &edge)?;
+        let mut ledger = Self {
+            partial: partial_files(&edge),
+            tail: Tail::new(sealed),
+            old_tails: Vec::new(),
+            complete: Vec::new(),
+            volume,
+            key,
+            edge,
+            sealed,
+            bundle,
+        };
+        ledger.read_tails(&tails)?;
+        Ok(ledger)
+    }
+
+    /// Entries so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// Entries that the signed head covers.
+    #[must_use]
+    pub fn sealed(&self) -> u64 {
+        self.sealed
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn volume(&self) -> &V {
+        &self.volume
+    }
+
+    /// Appends entries, all or none, durably; the number of the first.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing was appended.
+    pub fn append(&mut self, entries: &[&[u8]]) -> Result<u64, SealError> {
+        let first = self.edge.size();
+        if first - self.sealed + entries.len() as u64 > UNSEALED_ENTRIES_MAX {
+            return Err(SealError::Unsealed);
+        }
+        let record = tail::encode(first, entries)?;
+        if self.tail.is_torn {
+            self.volume.truncate(&self.tail.path, self.tail.bytes)?;
+        }
+        self.tail.is_torn = true;
+        self.volume.append(&self.tail.path, &record)?;
+        self.tail.is_torn = false;
+        self.tail.bytes += record.len() as u64;
+        entries.iter().try_for_each(|entry| self.take(entry))?;
+        Ok(first)
+    }
+
+    /// An entry that is durable.
+    fn take(&mut self, entry: &[u8]) -> Result<(), BundleError> {
+        push_entry(&mut self.bundle, entry)?;
+        let mut full = Vec::new();
+        self.edge.append(Hash::of_leaf(entry), &mut full);
+        let size = self.edge.size();
+        if size.is_multiple_of(TILE_WIDTH)
+            && let Some(id) = BundleId::of_tree(size / TILE_WIDTH - 1, size)
+        {
+            self.complete.push((id.to_string(), std::mem::take(&mut self.bundle)));
+        }
+        let files = full.into_iter().map(|FullTile { id, hashes }| (id.to_string(), bytes_of(&hashes)));
+        self.complete.extend(files);
+        Ok(())
+    }
+
+    /// Has the head of all entries signed, and writes what auditors read. `sign` makes the Ed25519 signature of a message.
+    /// Does nothing when nothing came since the last time.
+    ///
+    /// # Errors
+    /// [`SealError`]; what was sealed before stays, and the next call begins anew.
+    pub fn seal(&mut self, sign: impl FnOnce(&[u8]) -> Signed) -> Result<(), SealError> {
+        let size = self.edge.size();
+        if size == self.sealed {
+            return Ok(());
+        }
+        let signed = signed_head(&self.edge, &self.key, sign)?;
+        for (path, bytes) in &self.complete {
+            self.volume.write(path, bytes)?;
+        }
+        for (tile, hashes) in self.edge.partial_tiles() {
+            self.volume.write(&tile.to_string(), &bytes_of(hashes))?;
+        }
+        if let Some(id) = partial_bundle(size) {
+            self.volume.write(&id.to_string(), &self.bundle)?;
+        }
+        self.volume.write(CHECKPOINT, signed.as_bytes())?;
+        self.sealed = size;
+        self.complete.clear();
+        self.tidy();
+        Ok(())
+    }
+
+    /// Removes what the head does not need. Whatever of it fails is left for the next time: it is in nobody's way.
+    fn tidy(&mut self) {
+        if self.tail.bytes > TAIL_BYTES_MAX {
+            let full = std::mem::replace(&mut self.tail, Tail::new(self.sealed));
+            self.old_tails.push(full.path);
+        }
+        let needed = partial_files(&self.edge);
+        let stale = std::mem::replace(&mut self.partial, needed);
+        let stale: Vec<_> = stale.into_iter().filter(|path| !self.partial.contains(path)).collect();
+        for path in stale.into_iter().chain(std::mem::take(&mut self.old_tails)) {
+            if self.volume.remove(&path).is_err() {
+                self.old_tails.push(path);
+            }
+        }
+    }
+
+    /// What was appended and not sealed before a crash.
+    fn read_tails(&mut self, names: &[String]) -> Result<(), OpenError> {
+        for (number, name) in names.iter().enumerate() {
+            let path = format!("{TAILS}/{name}");
+            let damaged = || OpenError::Damaged(path.clone());
+            let bytes = self.volume.read(&path)?.ok_or_else(damaged)?;
+            let read = tail::read(&bytes).map_err(|_| damaged())?;
+            let is_last = number + 1 == names.len();
+            let is_torn = read.whole_bytes < bytes.len();
+            if is_torn && !is_last {
+                return Err(damaged());
+            }
+            read.records.iter().try_for_each(|record| self.take_again(record)).map_err(|()| damaged())?;
+            if is_last {
+                self.tail = Tail { path, bytes: read.whole_bytes as u64, is_torn };
+            } else {
+                self.old_tails.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// A record of a tail, of which the head may cover a part. There is no gap between what is sealed and what follows.
+    fn take_again(&mut self, record: &Record<'_>) -> Result<(), ()> {
+        if record.first > self.edge.size() {
+            return Err(());
+        }
+        for (number, entry) in (record.first..).zip(&record.entries) {
+            if number >= self.edge.size() {
+                self.take(entry).map_err(|_| ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The head of a tree. What nobody could verify is not given out.
+fn signed_head(edge: &RightEdge, key: &VerifierKey, sign: impl FnOnce(&[u8]) -> Signed) -> Result<String, SealError> {
+    let origin = key.name().to_owned();
+    let head = Checkpoint { origin, size: edge.size(), root: edge.root(), extensions: Vec::new() };
+    let text = head.to_string();
+    let signature = sign(&key.message(&text, 0)).map_err(SealError::Signer)?;
+    let signed = format!("{text}\n{}", key.line(0, &signature));
+    match Checkpoint::open(signed.as_bytes(), key) {
+        Ok(_) => Ok(signed),
+        Err(error) => Err(SealError::Signer(error.to_string())),
+    }
+}
+
+fn resume(volume: &impl Volume, head: &Checkpoint) -> Result<RightEdge, OpenError> {
+    let read = |tile: TileId| {
+        let path = tile.to_string();
+        let hashes = volume.read(&path)?.and_then(|bytes| Hash::list(&bytes));
+        hashes.ok_or(OpenError::Damaged(path))
+    };
+    let edge = RightEdge::resume(head.size, read)?.filter(|edge| edge.root() == head.root);
+    edge.ok_or_else(|| OpenError::Damaged("tile".into()))
+}
+
+/// The bytes of the last bundle, which are those of its hashes.
+fn open_bundle(volume: &impl Volume, edge: &RightEdge) -> Result<Vec<u8>, OpenError> {
+    let Some(id) = partial_bundle(edge.size()) else { return Ok(Vec::new()) };
+    let damaged = || OpenError::Damaged(id.to_string());
+    let bytes = volume.read(&id.to_string())?.ok_or_else(damaged)?;
+    let leaves: Vec<Hash> = entries(&bytes).map_err(|_| damaged())?.into_iter().map(Hash::of_leaf).collect();
+    let tile = edge.partial_tiles().find(|(tile, _)| tile.level() == 0);
+    if tile.is_some_and(|(_, hashes)| hashes == leaves) { Ok(bytes) } else { Err(damaged()) }
+}
+
+fn partial_bundle(size: u64) -> Option<BundleId> {
+    BundleId::of_tree(size / TILE_WIDTH, size)
+}
+
+/// Files of the head of this tree that a longer one does not need.
+fn partial_files(edge: &RightEdge) -> Vec<String> {
+    let tiles = edge.partial_tiles().map(|(tile, _)| tile.to_string());
+    tiles.chain(partial_bundle(edge.size()).map(|id| id.to_string())).collect()
+}
+
+fn bytes_of(hashes: &[Hash]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0).collect()
+}
+
+impl<V: Volume> Resources for LedgerFiles<V> {
+    type Error = io::Error;
+
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        self.volume.read(path)
+    }
+}
