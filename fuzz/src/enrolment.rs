@@ -7,10 +7,12 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use der::{Decode, Reader, SliceReader, asn1::UintRef};
+use portreeve_keys::tpm::{Challenge, TpmKeyArea};
 use portreeve_pki::{
-    AllowList, CaSigner, CertificateStatus, ChallengeRule, CsrPolicy, CsrRefusal, EstResponse, KeyKind, Maker,
-    OcspResponder, RootCrl, SubjectPublicKey, SubjectRule, TrustBundle, audit_device_key, audit_key, import_cross,
-    import_root, leaf_facts, ocsp_request_from_path, read_csr, read_enrol_body, read_est_certificates,
+    ACTIVATION_KEY_BYTES, ActivationKey, AllowList, CaSigner, CertificateStatus, ChallengeAnswer, ChallengeRule,
+    CsrPolicy, CsrRefusal, EstResponse, KeyKind, Maker, OcspResponder, Question, RootCrl, ShownEndorsement,
+    SubjectPublicKey, SubjectRule, TpmMaker, TrustBundle, audit_device_key, audit_endorsement_key, audit_key,
+    import_cross, import_root, leaf_facts, ocsp_request_from_path, read_csr, read_enrol_body, read_est_certificates,
 };
 use portreeve_types::UnixMillis;
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SigningKey};
@@ -46,6 +48,12 @@ static MAKER: LazyLock<Maker> = LazyLock::new(|| {
     let template = "x-{serial}".parse().expect("a template");
     Maker::new(std::slice::from_ref(&*CA), &[], template).expect("a maker")
 });
+
+#[allow(clippy::expect_used)]
+static TPM_MAKER: LazyLock<TpmMaker> =
+    LazyLock::new(|| TpmMaker::new(std::slice::from_ref(&*CA), &[]).expect("a maker of TPMs"));
+
+static ACTIVATIONS: LazyLock<ActivationKey> = LazyLock::new(|| ActivationKey::new(&[7; ACTIVATION_KEY_BYTES]));
 
 /// The key that the documents of these targets are signed with.
 #[allow(clippy::expect_used)]
@@ -123,6 +131,42 @@ pub fn ocsp_request(bytes: &[u8]) {
 pub fn maker_certificate(bytes: &[u8]) {
     let Ok(identity) = MAKER.identify(&[CertificateDer::from(bytes)], KeyKind::ALL, NOW) else { return };
     assert_eq!(identity.name.as_str(), format!("x-{}", identity.serial));
+}
+
+/// A certificate of an endorsement key, under the same anchor. Whatever is accepted can be challenged.
+#[allow(clippy::expect_used)] // as above
+pub fn endorsement_certificate(bytes: &[u8]) {
+    let Ok(identity) = TPM_MAKER.identify(&CertificateDer::from(bytes), NOW) else { return };
+    assert_eq!(audit_endorsement_key(&identity.spki_der), Ok(identity.key));
+    let area = TpmKeyArea::parse(&STANDARD.decode(TEST_AREA).expect("base64")).expect("an area");
+    Challenge::new(&identity.spki_der, &area, &[7; 32]).expect("a challenge");
+}
+
+/// The public area of a key that a TPM made.
+const TEST_AREA: &str = "ACMACwAEAHIAAAAQABAAAwAQACC9adsZsWkNCM6+Vv8Gu/2YtYGe1Z0Oc2HFGGGSV00WeAAgkdsHY5oK2Wd8DYsSjbVqgCLRBTAcLNDw3if3eV9ADrQ=";
+
+/// A public area. What is accepted is a key that may be certified.
+pub fn tpm_key_area(bytes: &[u8]) {
+    let Some(area) = TpmKeyArea::parse(bytes) else { return };
+    assert_eq!(area.as_bytes(), bytes);
+    assert!(SubjectPublicKey::from_spki_der(area.public().spki_der()).is_ok());
+}
+
+/// What a device with a TPM asks, and what it is answered. What is read has one form, which reads the same; and nobody
+/// guesses what only a TPM can know.
+pub fn tpm_question(bytes: &[u8]) {
+    let token = std::str::from_utf8(bytes).ok().and_then(|token| ACTIVATIONS.open(token, NOW));
+    assert_eq!(token, None, "nothing of the corpus is authenticated by it");
+    if let Some(answer) = ChallengeAnswer::read(bytes) {
+        assert_eq!(ChallengeAnswer::read(&answer.to_json()), Some(answer));
+    }
+    let Ok(question) = Question::read(bytes) else { return };
+    assert_eq!(Question::read(&question.to_json()).as_ref(), Ok(&question));
+    tpm_key_area(&question.key_area);
+    match &question.endorsement {
+        ShownEndorsement::Certificate(der) => endorsement_certificate(der),
+        ShownEndorsement::Listed { spki_der, .. } => drop(audit_endorsement_key(spki_der)),
+    }
 }
 
 /// An allow-list as it comes, and these bytes as the content of one that is properly signed.

@@ -17,7 +17,8 @@ mod tls;
 mod topic;
 
 pub use enrolment::{
-    allow_list, csr_intake, est_answer, est_body, maker_certificate, ocsp_request, root_material, trust_bundle,
+    allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
+    root_material, tpm_key_area, tpm_question, trust_bundle,
 };
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
@@ -53,6 +54,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("allow_list", allow_list),
     ("trust_bundle", trust_bundle),
     ("inventory_file", inventory_file),
+    ("endorsement_certificate", endorsement_certificate),
+    ("tpm_key_area", tpm_key_area),
+    ("tpm_question", tpm_question),
     ("ledger_texts", ledger_texts),
     ("ledger_bundle", ledger_bundle),
     ("ledger_tail", ledger_tail),

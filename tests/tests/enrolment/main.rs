@@ -5,6 +5,7 @@
 
 mod machine;
 mod over_mqtt;
+mod tpm;
 mod vouched;
 
 use std::{

@@ -227,20 +227,20 @@ fn a_group_that_cannot_work_is_refused() {
 }
 
 /// Whoever signs lists, and a device that stands on one.
-struct Signer<'h> {
+pub(crate) struct Signer<'h> {
     hub: &'h Hub,
     folder: PathBuf,
 }
 
 impl<'h> Signer<'h> {
-    fn new(hub: &'h Hub, name: &str) -> Self {
+    pub(crate) fn new(hub: &'h Hub, name: &str) -> Self {
         let signer = Self { hub, folder: hub.beside_data(name) };
         fs::create_dir_all(&signer.folder).unwrap();
         signer.key("signer");
         signer
     }
 
-    fn shown(&self, name: &str) -> String {
+    pub(crate) fn shown(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
@@ -262,8 +262,13 @@ impl<'h> Signer<'h> {
                 self.hub.succeed(&["enrolment", "list", "entry", serial, "--key", &key])
             })
             .collect();
+        self.sign(edition, &lines.join("\n"))
+    }
+
+    /// Signs a list of these lines.
+    pub(crate) fn sign(&self, edition: u32, lines: &str) -> String {
         let (lines_file, list) = (self.shown("devices.csv"), self.shown(&format!("list-{edition}")));
-        fs::write(&lines_file, lines.join("\n")).unwrap();
+        fs::write(&lines_file, lines).unwrap();
         let (key, edition) = (self.shown("signer.key"), edition.to_string());
         let signed =
             self.hub.succeed(&["enrolment", "list", "sign", &lines_file, "--key", &key, "--edition", &edition]);

@@ -480,7 +480,7 @@ mod tests {
     fn add(name: &str) -> AdminRequest {
         let key = portreeve_pki::generate_key().unwrap().public;
         let signers_pem = pem::encode(&pem::Pem::new("PUBLIC KEY", key.spki_der()));
-        let proof = ProofSettings::List { signers_pem, list: None };
+        let proof = ProofSettings::List { signers_pem, list: None, tpm: false };
         let (name, names, group) = (name.parse().unwrap(), "{serial}".to_owned(), String::new());
         let settings = GroupSettings { name, names, kind: Kind::Device, group, approval: false, proof };
         AdminRequest::EnrolmentGroupAdd { settings: settings.into() }

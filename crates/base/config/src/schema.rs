@@ -315,7 +315,8 @@ section! {
         /// further client is told when to come again as well, but has no place then.
         connects_waiting: usize = 100_000, in 0..=10_000_000, "clients", reload, metered;
         /// Failed requests for a certificate from one source a minute, and as many at once. One more is answered with 503
-        /// and a time to wait, whatever it shows, so that nobody can try codes or have requests looked at for ever.
+        /// and a time to wait, whatever it shows, so that nobody can try codes or have requests looked at for ever. A
+        /// challenge for a TPM counts as one.
         enrolment_failures_per_source_per_min: u32 = 10, in 1..=100_000, "requests a minute", reload, metered;
         /// Certificates issued a second, to all. One more is answered with 503 and a time to wait: a fleet that enrols at
         /// once does so in its turn, and messages do not wait for it.

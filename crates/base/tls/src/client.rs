@@ -12,7 +12,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
-    Credentials, Presentable, TlsError,
+    Presentable, TlsError,
     policy::{VERSIONS, provider},
 };
 
@@ -21,7 +21,10 @@ use crate::{
 ///
 /// # Errors
 /// [`TlsError::NoAnchor`] and [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `credentials`.
-pub fn client_config(anchors: &[CertificateDer<'_>], credentials: Credentials) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(
+    anchors: &[CertificateDer<'_>],
+    credentials: impl Presentable,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let certified = Arc::unwrap_or_clone(credentials.certify()?);
     let builder = builder()?.with_root_certificates(roots(anchors)?);
     Ok(finish(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))))

@@ -27,7 +27,7 @@ impl Credentials {
     }
 }
 
-/// What a listener can present: a certificate chain with the means to sign for its leaf.
+/// What a listener or a client can present: a certificate chain with the means to sign for its leaf.
 pub trait Presentable {
     /// Checks that key and leaf belong together, and prepares them for signing.
     ///

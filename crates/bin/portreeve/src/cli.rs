@@ -10,6 +10,9 @@ use crate::{
     inventory::{Export, Import, List},
 };
 
+/// How most machines' TPM is reached: by the kernel's resource manager.
+const TPM: &str = "device:/dev/tpmrm0";
+
 const EXAMPLES: &str = "\
 Examples:
   portreeve serve                                     run the hub on ./portreeve-data
@@ -145,9 +148,10 @@ pub(crate) enum DeviceCommand {
     },
     /// On a device: make a key and get a certificate for it with a one-time code
     ///
-    /// Needs no hub on this machine. Makes DIR with ca.pem, cert.pem and key.pem; the key never leaves it.
+    /// Needs no hub on this machine. Makes DIR with ca.pem, cert.pem and key.pem; the key never leaves it. With --tpm the
+    /// key is made in the TPM and never leaves that; key.tpm is of use to that TPM only.
     #[command(
-        after_help = "Example:\n  portreeve device enrol lamp-1 --hub hub.example.org --ca-sha256 5f0c… --out /etc/lamp"
+        after_help = "Examples:\n  portreeve device enrol lamp-1 --hub hub.example.org --ca-sha256 5f0c… --out /etc/lamp\n  portreeve device enrol --tpm --hub hub.example.org --ca root.pem --out /etc/gateway"
     )]
     Enrol(Enrol),
     /// On a device: renew the certificate when two thirds of its life are over
@@ -245,9 +249,9 @@ pub(crate) enum EnrolmentCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupCommand {
-    /// Trust a maker: its CA, or the key that signs its lists
+    /// Trust a maker: its CA, the CA of its devices' TPMs, or the key that signs its lists
     #[command(
-        after_help = "Examples:\n  portreeve enrolment group add pumps --maker-ca acme-ca.pem --crl acme.crl.pem --names 'pump-{serial}' --group pumps\n  portreeve enrolment group add lamps --list-signer lists.pub.pem --names 'lamp-{serial}' --approval"
+        after_help = "Examples:\n  portreeve enrolment group add pumps --maker-ca acme-ca.pem --crl acme.crl.pem --names 'pump-{serial}' --group pumps\n  portreeve enrolment group add lamps --list-signer lists.pub.pem --names 'lamp-{serial}' --approval\n  portreeve enrolment group add gateways --tpm-ca tpm-makers.pem --names 'gw-{key}' --kind gateway"
     )]
     Add(GroupAdd),
     /// All groups
@@ -279,14 +283,20 @@ pub(crate) struct GroupAdd {
     /// Its name
     pub(crate) name: IdentityName,
     /// CA certificates of the maker, PEM; may be repeated
-    #[arg(long, value_name = "FILE", required_unless_present = "list_signer")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["list_signer", "tpm_ca"])]
     pub(crate) maker_ca: Vec<PathBuf>,
+    /// CA certificates of the makers of TPMs, PEM, with those below their roots; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "maker_ca")]
+    pub(crate) tpm_ca: Vec<PathBuf>,
     /// What the maker has revoked, PEM; may be repeated: one of every CA that issues to devices
-    #[arg(long, value_name = "FILE", requires = "maker_ca")]
+    #[arg(long, value_name = "FILE", conflicts_with = "list_signer")]
     pub(crate) crl: Vec<PathBuf>,
     /// Public keys that may sign the group's allow-lists, PEM; may be repeated
-    #[arg(long, value_name = "FILE", conflicts_with = "maker_ca")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["maker_ca", "tpm_ca"])]
     pub(crate) list_signer: Vec<PathBuf>,
+    /// The keys on the lists are endorsement keys of TPMs: `enrolment list entry --tpm` tells them
+    #[arg(long, requires = "list_signer")]
+    pub(crate) tpm: bool,
     /// How devices are named: text with {serial}, {cn} or {key}
     #[arg(long, value_name = "TEMPLATE", default_value = "{serial}")]
     pub(crate) names: String,
@@ -304,13 +314,21 @@ pub(crate) struct GroupAdd {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ListCommand {
     /// Write the line of a device: its serial number and the hash of its public key
-    #[command(after_help = "Example:\n  portreeve enrolment list entry SN-0042 --key sn-0042.pub.pem >>devices.csv")]
+    #[command(
+        after_help = "Examples:\n  portreeve enrolment list entry SN-0042 --key sn-0042.pub.pem >>devices.csv\n  portreeve enrolment list entry GW-7 --tpm                      on the gateway"
+    )]
     Entry {
         /// The serial number
         serial: String,
-        /// Its public key, or its private one, PEM
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        /// Its public key, or its private one, PEM; with --tpm, its TPM's endorsement key (P-256, or RSA with 2048 bits)
+        #[arg(long, value_name = "FILE", required_unless_present = "tpm")]
+        key: Option<PathBuf>,
+        /// The endorsement key of a TPM: without --key, that of this machine's (P-256)
+        #[arg(long)]
+        tpm: bool,
+        /// How the TPM is reached
+        #[arg(long, requires = "tpm", default_value = TPM)]
+        tcti: String,
     },
     /// Sign a list of such lines
     #[command(
@@ -373,7 +391,7 @@ pub(crate) struct Add {
 #[derive(Debug, Args)]
 pub(crate) struct Enrol {
     /// The registered name; without it, the hub gives one to a device that its maker vouches for
-    #[arg(required_unless_present_any = ["maker_cert", "serial"], conflicts_with_all = ["maker_cert", "serial"])]
+    #[arg(required_unless_present_any = ["maker_cert", "serial", "tpm"], conflicts_with_all = ["maker_cert", "serial", "tpm"])]
     pub(crate) name: Option<IdentityName>,
     /// The hub's device HTTPS listener; without a port, 8444
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -389,12 +407,18 @@ pub(crate) struct Enrol {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "maker_cert")]
     pub(crate) maker_key: Option<PathBuf>,
-    /// The serial number that stands on a signed list, with the key that stands there
-    #[arg(long, value_name = "NUMBER", requires = "key", conflicts_with = "maker_cert")]
+    /// The serial number that stands on a signed list, with the key that stands there: --key, or that of the TPM
+    #[arg(long, value_name = "NUMBER", requires = "listed", conflicts_with = "maker_cert")]
     pub(crate) serial: Option<String>,
     /// That key, PKCS #8 in PEM; it becomes the device's first
-    #[arg(long, value_name = "FILE", requires = "serial")]
+    #[arg(long, value_name = "FILE", requires = "serial", group = "listed")]
     pub(crate) key: Option<PathBuf>,
+    /// Show the endorsement key of this machine's TPM, and keep the device's own key in the TPM
+    #[arg(long, group = "listed", conflicts_with = "maker_cert")]
+    pub(crate) tpm: bool,
+    /// How the TPM is reached
+    #[arg(long, requires = "tpm", default_value = TPM)]
+    pub(crate) tcti: String,
     /// What `device code` showed: the SHA-256 of the hub's root certificate
     #[arg(long, value_name = "HEX", required_unless_present = "ca")]
     pub(crate) ca_sha256: Option<String>,

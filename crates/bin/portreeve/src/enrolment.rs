@@ -7,7 +7,10 @@ use std::{
 };
 
 use portreeve_hub::{AdminRequest, GroupSettings, ProofSettings};
-use portreeve_pki::{ALLOW_LIST_DEVICES_MAX, AllowList, KeyKind, PkiError, audit_device_key, make_csr, signing_key};
+use portreeve_pki::{
+    ALLOW_LIST_DEVICES_MAX, AllowList, KeyKind, PkiError, audit_device_key, audit_endorsement_key, make_csr,
+    signing_key,
+};
 use portreeve_types::{KeyHash, UnixMillis};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -15,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     admin::Administration,
     cli::{EnrolmentCommand, Global, GroupAdd, GroupCommand, ListCommand},
+    enrol::listed_hash,
     failure::Failure,
     output::{cell, rows, say, show, table},
 };
@@ -46,18 +50,20 @@ pub(crate) fn run(global: &Global, command: EnrolmentCommand) -> Result<(), Fail
             }
         },
         EnrolmentCommand::List { command } => match command {
-            ListCommand::Entry { serial, key } => entry(global, &serial, &key),
+            ListCommand::Entry { serial, key, tpm, tcti } => entry(global, &serial, key.as_deref(), tpm, &tcti),
             ListCommand::Sign { file, key, edition, valid } => sign(global, &file, &key, edition, valid),
         },
     }
 }
 
 fn settings(add: GroupAdd) -> Result<GroupSettings, Failure> {
-    let GroupAdd { name, maker_ca, crl, list_signer, names, kind, group, approval } = add;
-    let proof = if maker_ca.is_empty() {
-        ProofSettings::List { signers_pem: read_all(&list_signer)?, list: None }
-    } else {
+    let GroupAdd { name, maker_ca, tpm_ca, crl, list_signer, tpm, names, kind, group, approval } = add;
+    let proof = if !maker_ca.is_empty() {
         ProofSettings::Maker { anchors_pem: read_all(&maker_ca)?, crls_pem: read_all(&crl)? }
+    } else if !tpm_ca.is_empty() {
+        ProofSettings::Tpm { anchors_pem: read_all(&tpm_ca)?, crls_pem: read_all(&crl)? }
+    } else {
+        ProofSettings::List { signers_pem: read_all(&list_signer)?, list: None, tpm }
     };
     Ok(GroupSettings { name, names, kind, group, approval, proof })
 }
@@ -92,7 +98,7 @@ fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(failed)
 }
 
-/// The hash of a public key, or of the public half of a private one.
+/// The hash of a device's public key, or of the public half of a private one.
 fn hash_of(file: &Path) -> Result<KeyHash, Failure> {
     let pem = Zeroizing::new(read(file)?);
     let public = pem::parse(pem.as_bytes()).ok().filter(|block| block.tag() == "PUBLIC KEY");
@@ -103,8 +109,21 @@ fn hash_of(file: &Path) -> Result<KeyHash, Failure> {
     hash.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }
 
-fn entry(global: &Global, serial: &str, key: &Path) -> Result<(), Failure> {
-    let hash = hash_of(key)?;
+/// The hash of a TPM's endorsement key. RSA of 2048 bits is for these only: a device's own key of that length is refused.
+fn endorsement_hash_of(file: &Path) -> Result<KeyHash, Failure> {
+    let shown = file.display();
+    let pem = pem::parse(read(file)?).ok().filter(|block| block.tag() == "PUBLIC KEY");
+    let pem = pem.ok_or_else(|| Failure::Usage(format!("{shown}: PEM of a PUBLIC KEY is expected")))?;
+    audit_endorsement_key(pem.contents()).map_err(|error| Failure::Usage(format!("{shown}: {error}")))
+}
+
+/// Without a file, the key is that of this machine's TPM.
+fn entry(global: &Global, serial: &str, key: Option<&Path>, tpm: bool, tcti: &str) -> Result<(), Failure> {
+    let hash = match key {
+        Some(file) if tpm => endorsement_hash_of(file)?,
+        Some(file) => hash_of(file)?,
+        None => listed_hash(tcti)?,
+    };
     let result = json!({ "serial": serial, "key_sha256": hash.to_string() });
     show(global, &result, |_| format!("{serial},{hash}"))
 }

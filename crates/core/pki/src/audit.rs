@@ -14,7 +14,9 @@ use der::{
 use num_bigint::BigUint;
 use x509_cert::spki::SubjectPublicKeyInfo;
 
-use crate::{KeyKind, SubjectPublicKey};
+use portreeve_types::KeyHash;
+
+use crate::{KeyKind, SubjectPublicKey, key::key_hash};
 
 /// The shortest RSA modulus that is not called short, bits (SP 800-57 part 1: security beyond 2030).
 pub const RSA_BITS_MIN: usize = 3072;
@@ -128,6 +130,33 @@ pub fn audit_device_key(spki_der: &[u8], accepted: &[KeyKind]) -> Result<Subject
     }
 }
 
+/// The size of the RSA keys that TPM makers certify, bits.
+const ENDORSEMENT_RSA_BITS: usize = 2048;
+
+/// Checks a DER `SubjectPublicKeyInfo` of a TPM's endorsement key (TCG EK Credential Profile, templates L-1 and L-2):
+/// RSA of 2048 bits or P-256, in its one encoding, so that one key has one hash. It is encrypted to and signs nothing, so
+/// the length that is called short for signatures will do; keys that can be factored will not.
+///
+/// # Errors
+/// The first thing found wrong.
+pub fn audit_endorsement_key(spki_der: &[u8]) -> Result<KeyHash, KeyRefusal> {
+    match audit_key(spki_der) {
+        Ok(key) if key.is_p256() => return Ok(key.hash()),
+        Ok(_) => return Err(KeyRefusal::Curve(SECP_384_R_1)),
+        Err(KeyRefusal::RsaShort { bits: ENDORSEMENT_RSA_BITS }) => {}
+        Err(other) => return Err(other),
+    }
+    let spki =
+        SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(spki_der).map_err(|_| KeyRefusal::Malformed)?;
+    if spki.algorithm.parameters != Some(AnyRef::NULL) {
+        return Err(KeyRefusal::Malformed);
+    }
+    let numbers = spki.subject_public_key.as_bytes().and_then(rsa_numbers);
+    let (modulus, exponent) = numbers.ok_or(KeyRefusal::Malformed)?;
+    expect_sound_rsa(modulus, exponent, true)?;
+    Ok(key_hash(spki_der))
+}
+
 fn audit_ec(
     spki_der: &[u8],
     curve: Option<AnyRef<'_>>,
@@ -170,12 +199,26 @@ static SMALL_MULTIPLES: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
 fn audit_rsa(spki_der: &[u8], pkcs1_der: &[u8], accepted: &[KeyKind]) -> Result<SubjectPublicKey, KeyRefusal> {
     let (modulus, exponent) = rsa_numbers(pkcs1_der).ok_or(KeyRefusal::Malformed)?;
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    if bits < RSA_BITS_MIN {
+        return Err(KeyRefusal::RsaShort { bits });
+    }
     let kind = match bits {
-        ..RSA_BITS_MIN => return Err(KeyRefusal::RsaShort { bits }),
-        RSA_BITS_MIN => KeyKind::Rsa3072,
-        4096 => KeyKind::Rsa4096,
-        _ => return Err(KeyRefusal::RsaLength { bits }),
+        RSA_BITS_MIN => Some(KeyKind::Rsa3072),
+        4096 => Some(KeyKind::Rsa4096),
+        _ => None,
     };
+    let is_expected = kind.is_some_and(|kind| accepted.contains(&kind));
+    expect_sound_rsa(modulus, exponent, is_expected)?;
+    match kind {
+        Some(kind) if is_expected => SubjectPublicKey::rsa(spki_der, kind).ok_or(KeyRefusal::Malformed),
+        Some(kind) => Err(KeyRefusal::Kind(kind)),
+        None => Err(KeyRefusal::RsaLength { bits }),
+    }
+}
+
+/// Whether nothing is wrong with an RSA key but, perhaps, its length. What costs a millisecond is done only where such keys
+/// are expected.
+fn expect_sound_rsa(modulus: &[u8], exponent: &[u8], is_expected: bool) -> Result<(), KeyRefusal> {
     if exponent != RSA_EXPONENT {
         return Err(KeyRefusal::RsaExponent);
     }
@@ -185,14 +228,10 @@ fn audit_rsa(spki_der: &[u8], pkcs1_der: &[u8], accepted: &[KeyKind]) -> Result<
     if is_roca(modulus) {
         return Err(KeyRefusal::RsaRoca);
     }
-    // What costs a millisecond is done only where such keys are expected.
-    if !accepted.contains(&kind) {
-        return Err(KeyRefusal::Kind(kind));
-    }
-    if has_close_primes(modulus) {
+    if is_expected && has_close_primes(modulus) {
         return Err(KeyRefusal::RsaClosePrimes);
     }
-    SubjectPublicKey::rsa(spki_der, kind).ok_or(KeyRefusal::Malformed)
+    Ok(())
 }
 
 /// Whether so many rounds of Fermat's method factor the modulus: whether it is a² - b² for an `a` that is barely above

@@ -195,7 +195,12 @@ fn refuse(excess: Option<Excess>) -> Result<Option<Excess>, CsrRefusal> {
 }
 
 fn check_possession(request: &CertReq, key: &SubjectPublicKey) -> Result<(), CsrRefusal> {
-    let algorithm = by_name(&request.algorithm, key).ok_or(CsrRefusal::SignatureAlgorithm(request.algorithm.oid))?;
+    // ECDSA takes none, and should be without any (RFC 5758 §3.2); openssl's provider for TPMs writes that there are none.
+    let mut name = request.algorithm.clone();
+    if matches!(key.kind(), KeyKind::EcdsaP256 | KeyKind::EcdsaP384) {
+        name.parameters.take_if(|parameters| parameters.is_null());
+    }
+    let algorithm = by_name(&name, key).ok_or(CsrRefusal::SignatureAlgorithm(name.oid))?;
     let message = request.info.to_der().map_err(|_| CsrRefusal::Malformed)?;
     let signature = request.signature.as_bytes().ok_or(CsrRefusal::Malformed)?;
     if is_signature(algorithm, key, &message, signature) { Ok(()) } else { Err(CsrRefusal::NoPossession) }

@@ -95,6 +95,11 @@ impl SubjectPublicKey {
         &self.spki_der
     }
 
+    /// Whether it is on P-256, rather than P-384.
+    pub(crate) fn is_p256(&self) -> bool {
+        *self.info.algorithm() == PKCS_ECDSA_P256_SHA256
+    }
+
     /// What the registry knows this key by.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
@@ -136,6 +141,14 @@ impl std::fmt::Debug for GeneratedKey {
 /// the hub's configuration says, [`PkiError::BadRequest`] for a serial number that a certificate cannot hold.
 pub fn make_csr(pkcs8_pem: &str, serial: Option<&str>) -> Result<(Vec<u8>, KeyHash), PkiError> {
     let pair = KeyPair::from_pem(pkcs8_pem).map_err(|_| PkiError::UnacceptableKey)?;
+    make_csr_with(&pair, serial)
+}
+
+/// The same for a key that is used where it is kept.
+///
+/// # Errors
+/// As above, and [`PkiError::Crypto`] when the key cannot be used.
+pub fn make_csr_with(pair: &impl SigningKey, serial: Option<&str>) -> Result<(Vec<u8>, KeyHash), PkiError> {
     let key = audit_device_key(&pair.subject_public_key_info(), KeyKind::ALL)?.hash();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -143,7 +156,7 @@ pub fn make_csr(pkcs8_pem: &str, serial: Option<&str>) -> Result<(Vec<u8>, KeyHa
         let text = serial.try_into().map_err(|_| PkiError::BadRequest("not a serial number"))?;
         params.distinguished_name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), DnValue::PrintableString(text));
     }
-    Ok((params.serialize_request(&pair)?.der().to_vec(), key))
+    Ok((params.serialize_request(pair)?.der().to_vec(), key))
 }
 
 /// X.520 serialNumber.

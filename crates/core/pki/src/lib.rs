@@ -12,6 +12,7 @@
 //! - [`Crl`] and [`OcspResponder`]: revocation for relying parties; the hub itself asks its registry;
 //! - [`RotationPlan`], [`Withdrawal`], [`request_issuing_ca`], [`import_issuing_ca`]: CAs and keys that follow one another;
 //! - [`TrustBundle`], [`AllowList`], [`Maker`]: what devices trust, and whom makers of devices vouch for;
+//! - [`TpmMaker`], [`Question`], [`ActivationKey`]: whom makers of TPMs vouch for, and what such a device and the hub say;
 //! - [`leaf_facts`]: from a certificate that somebody presented to the few facts the registry asks for.
 //!
 //! No I/O and no clock: files are looked up through a closure, the time is an argument. Keys and serial numbers take
@@ -24,11 +25,13 @@
 //!   held to its one extended key usage, and cannot make further CAs.
 //! - A device certificate carries the registry's opaque identifier and no personal or place data.
 //! - No operational certificate lives longer than [`DEVICE_LIFETIME_MAX`] (CSA-CRD-09).
-//! - Only ECDSA keys on P-256 and P-384 are accepted, from devices, makers and signers alike (ISVS-4.1.2).
+//! - Only ECDSA keys on P-256 and P-384 are accepted, from devices, makers and signers alike (ISVS-4.1.2). Makers of TPMs
+//!   alone may sign with RSA, and what they sign is encrypted to and used for nothing else.
 //! - Whatever comes from outside has a bound in bytes that is checked first, and a refusal that says precisely why, for
 //!   the ledger; those who are refused get one answer for all reasons.
 //! - A trust bundle never goes back to a lower version, nor to a signer who has handed over.
 
+mod activation;
 mod allow_list;
 mod audit;
 mod authority;
@@ -37,6 +40,7 @@ mod code;
 mod crl;
 mod csr;
 mod document;
+mod endorsement;
 mod error;
 mod est;
 mod issuing;
@@ -52,8 +56,12 @@ mod signer;
 mod verify;
 mod withdrawal;
 
+pub use activation::{
+    ACTIVATION_KEY_BYTES, ACTIVATION_LIFETIME, Activation, ActivationKey, CHALLENGE_BYTES_MAX, ChallengeAnswer,
+    QUESTION_BYTES_MAX, Question, QuestionRefusal, ShownEndorsement, TPM_CHALLENGE_PATH,
+};
 pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
-pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_device_key, audit_key};
+pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_device_key, audit_endorsement_key, audit_key};
 pub use authority::{
     Authority, CaKey, CaName, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
     Issued, IssuingKeys, Purpose, cas_of, certifying_root, name_in_series, newest_ca, number_in_series, to_pem,
@@ -67,6 +75,7 @@ pub use crl::{
 };
 pub use csr::{ChallengeRule, Csr, CsrPolicy, CsrRefusal, Excess, SubjectRule, read_csr};
 pub use document::DocumentRefusal;
+pub use endorsement::{EndorsementIdentity, TPM_ANCHORS_MAX, TpmMaker};
 pub use error::PkiError;
 pub use est::{
     EST_ANSWER_BYTES_MAX, EST_BODY_BYTES_MAX, EST_NAME_HEADER, EstOperation, EstRefusal, EstResponse, read_enrol_body,
@@ -77,7 +86,8 @@ pub use issuing::{
     request_issuing_ca,
 };
 pub use key::{
-    CSR_BYTES_MAX, GeneratedKey, KeyKind, SubjectPublicKey, generate_key, make_csr, public_key_from_csr, signing_key,
+    CSR_BYTES_MAX, GeneratedKey, KeyKind, SubjectPublicKey, generate_key, make_csr, make_csr_with, public_key_from_csr,
+    signing_key,
 };
 pub use leaf::{LeafFacts, is_issued_by, leaf_facts};
 pub use manufacturer::{

@@ -18,8 +18,8 @@ use webpki::{
 use x509_cert::{Certificate, name::Name};
 
 use crate::{
-    KeyKind, KeyRefusal, NameFacts, NameTemplate, TemplateError, audit_device_key, audit_key, csr::text,
-    order::is_in_order,
+    KeyKind, KeyRefusal, NameFacts, NameTemplate, SubjectPublicKey, TemplateError, audit_device_key, audit_key,
+    csr::text, order::is_in_order,
 };
 
 /// How many anchors one maker may have.
@@ -42,11 +42,14 @@ static SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
 /// Why a maker could not be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MakerError {
-    /// None, or more than [`MAKER_ANCHORS_MAX`].
-    #[error("between 1 and {MAKER_ANCHORS_MAX} anchors are needed")]
-    AnchorCount,
+    /// None, or too many.
+    #[error("between 1 and {max} anchors are needed")]
+    AnchorCount {
+        /// Most that are possible.
+        max: usize,
+    },
     /// Something else than the certificate of a CA.
-    #[error("anchor {index} is not the certificate of a CA with a key on P-256 or P-384")]
+    #[error("anchor {index} is not the certificate of a CA with a key on P-256 or P-384 (or, for TPMs, RSA)")]
     Anchor {
         /// Which one, from 0.
         index: usize,
@@ -95,8 +98,8 @@ pub enum MakerRefusal {
     /// A CA's certificate presented as a device's.
     #[error("it is the certificate of a CA")]
     IsCa,
-    /// Not a certificate to connect with.
-    #[error("the certificate is not for client authentication")]
+    /// Not a certificate to connect with, or not one of an endorsement key.
+    #[error("the extended key usage is another one")]
     Usage,
     /// Not valid now.
     #[error("the certificate is not valid at this time")]
@@ -147,9 +150,12 @@ impl Maker {
     /// [`MakerError`] names the part to look at.
     pub fn new(anchors: &[CertificateDer<'_>], lists: &[&[u8]], template: NameTemplate) -> Result<Self, MakerError> {
         if anchors.is_empty() || anchors.len() > MAKER_ANCHORS_MAX {
-            return Err(MakerError::AnchorCount);
+            return Err(MakerError::AnchorCount { max: MAKER_ANCHORS_MAX });
         }
-        let anchors = anchors.iter().enumerate().map(|(index, der)| anchor(der).ok_or(MakerError::Anchor { index }));
+        let anchors = anchors
+            .iter()
+            .enumerate()
+            .map(|(index, der)| anchor(der, Result::is_ok).ok_or(MakerError::Anchor { index }));
         let lists = lists.iter().enumerate().map(|(index, der)| list(der).ok_or(MakerError::Crl { index }));
         Ok(Self { anchors: anchors.collect::<Result<_, _>>()?, lists: lists.collect::<Result<_, _>>()?, template })
     }
@@ -176,15 +182,27 @@ impl Maker {
         let parsed = Certificate::from_der(leaf).map_err(|_| MakerRefusal::Malformed)?.tbs_certificate;
         let spki = parsed.subject_public_key_info.to_der().map_err(|_| MakerRefusal::Malformed)?;
         let key = audit_device_key(&spki, keys)?.hash();
-        self.verify_path(leaf, others, now)?;
+        let (anchors, lists, usage) = (&self.anchors, &self.lists, KeyUsage::client_auth());
+        PathRule { anchors, lists, signatures: SIGNATURES, usage }.verify(leaf, others, now)?;
         let serial = only(&parsed.subject, SERIAL_NUMBER).ok_or(MakerRefusal::NoSerial)?;
         let common_name = only(&parsed.subject, COMMON_NAME);
         let facts = NameFacts { serial: Some(serial), common_name, key };
         Ok(MakerIdentity { name: self.template.name(&facts)?, serial: serial.to_owned(), key })
     }
+}
 
-    fn verify_path(
-        &self,
+/// What a chain has to lead to, and to pass.
+pub(crate) struct PathRule<'a> {
+    pub(crate) anchors: &'a [TrustAnchor<'static>],
+    pub(crate) lists: &'a [CertRevocationList<'static>],
+    pub(crate) signatures: &'a [&'a dyn SignatureVerificationAlgorithm],
+    pub(crate) usage: KeyUsage,
+}
+
+impl PathRule<'_> {
+    /// With a list, a certificate whose status the list does not tell is refused; an expired list refuses all.
+    pub(crate) fn verify(
+        self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixMillis,
@@ -199,9 +217,8 @@ impl Maker {
         });
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now.seconds()));
         let leaf = EndEntityCert::try_from(leaf).map_err(refusal)?;
-        let usage = KeyUsage::client_auth();
-        leaf.verify_for_usage(SIGNATURES, &self.anchors, others, time, usage, revocation, None).map_err(refusal)?;
-        Ok(())
+        let verified = leaf.verify_for_usage(self.signatures, self.anchors, others, time, self.usage, revocation, None);
+        verified.map(drop).map_err(refusal)
     }
 }
 
@@ -227,13 +244,17 @@ fn refusal(error: webpki::Error) -> MakerRefusal {
     }
 }
 
-fn anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
+/// A CA's certificate as an anchor, if its key passes.
+pub(crate) fn anchor(
+    der: &CertificateDer<'_>,
+    is_key_good: impl Fn(&Result<SubjectPublicKey, KeyRefusal>) -> bool,
+) -> Option<TrustAnchor<'static>> {
     let (rest, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
-    let sound = rest.is_empty() && parsed.is_ca() && audit_key(parsed.public_key().raw).is_ok();
+    let sound = rest.is_empty() && parsed.is_ca() && is_key_good(&audit_key(parsed.public_key().raw));
     sound.then(|| webpki::anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned()).ok())?
 }
 
-fn list(der: &[u8]) -> Option<CertRevocationList<'static>> {
+pub(crate) fn list(der: &[u8]) -> Option<CertRevocationList<'static>> {
     let small = der.len() <= MAKER_CRL_BYTES_MAX;
     small.then(|| OwnedCertRevocationList::from_der(der).ok().map(CertRevocationList::Owned))?
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod peer;
 mod pulse;
 mod revocation;
+mod tpm;
 
 use std::{
     io,

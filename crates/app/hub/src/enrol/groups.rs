@@ -1,6 +1,7 @@
 //! Enrolment groups: devices that nobody registers one by one, because somebody vouches for them (CSA-CRD-04).
 //!
-//! A maker does so with a certificate in each device, or with a signed list of serial numbers and keys. A group says whom
+//! A maker does so with a certificate in each device, or with a signed list of serial numbers and keys; or, of a device
+//! with a TPM, the maker of that, or a list of endorsement keys. A group says whom
 //! to believe, how its devices are named, and whether an operator has to consent to each.
 
 use std::{fmt, sync::Arc};
@@ -10,14 +11,16 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use portreeve_events::Kind as EventKind;
 use portreeve_pki::{
-    AllowList, Csr, KeyKind, MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts,
-    SubjectPublicKey, revocation_list_facts,
+    ACTIVATION_KEY_BYTES, ACTIVATION_LIFETIME, Activation, ActivationKey, AllowList, Csr, EndorsementIdentity, KeyKind,
+    MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts, ShownEndorsement,
+    SubjectPublicKey, TPM_ANCHORS_MAX, TpmMaker, audit_endorsement_key, revocation_list_facts,
 };
 use portreeve_store::RegistryOp;
-use portreeve_types::{IdentityName, Kind, UnixMillis};
+use portreeve_types::{IdentityName, KeyHash, Kind, UnixMillis};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::Why;
 use crate::{
@@ -29,8 +32,8 @@ use crate::{
 const PREFIX: &str = "enrolment-group/";
 /// A certificate is shown to one maker after the other.
 const GROUPS_MAX: usize = 64;
-/// Lists of revoked certificates of one maker, and keys that may sign its allow-lists.
-const PARTS_MAX: usize = MAKER_ANCHORS_MAX;
+/// Keys that may sign a group's allow-lists.
+const SIGNERS_MAX: usize = 8;
 
 /// An enrolment group as an operator describes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,7 +61,9 @@ impl fmt::Display for GroupSettings {
         let Self { names, kind, group, approval, proof, .. } = self;
         let (who, pem_text) = match proof {
             ProofSettings::Maker { anchors_pem, .. } => ("certificates below the CA", anchors_pem),
-            ProofSettings::List { signers_pem, .. } => ("lists signed by the key", signers_pem),
+            ProofSettings::List { signers_pem, tpm: false, .. } => ("lists signed by the key", signers_pem),
+            ProofSettings::List { signers_pem, tpm: true, .. } => ("lists of TPMs signed by the key", signers_pem),
+            ProofSettings::Tpm { anchors_pem, .. } => ("TPMs certified below the CA", anchors_pem),
         };
         write!(
             f,
@@ -91,6 +96,17 @@ pub enum ProofSettings {
         /// The newest list, a JWS.
         #[serde(default)]
         list: Option<String>,
+        /// Whether the keys on the list are endorsement keys of TPMs, rather than the devices' own.
+        #[serde(default)]
+        tpm: bool,
+    },
+    /// Makers of TPMs, with a certificate of each endorsement key.
+    Tpm {
+        /// Their CAs, PEM: also those between an endorsement key's certificate and a root.
+        anchors_pem: String,
+        /// What these have revoked: lists in PEM, one of every CA that signs for endorsement keys, or none at all.
+        #[serde(default)]
+        crls_pem: String,
     },
 }
 
@@ -105,6 +121,15 @@ struct Group {
 enum Proof {
     Maker(Box<Maker>),
     List { names: NameTemplate, list: Option<AllowList> },
+    Tpm { names: NameTemplate, vouches: TpmVoucher, activations: Box<ActivationKey> },
+}
+
+/// By what a TPM is known. Every reading of a group has an [`ActivationKey`] of its own: whatever changes of a group, nobody
+/// comes in by what was promised before.
+#[derive(Debug)]
+enum TpmVoucher {
+    Maker(Box<TpmMaker>),
+    List(Option<AllowList>),
 }
 
 /// All groups.
@@ -123,20 +148,33 @@ pub(super) struct Vouched {
     pub(super) serial: String,
 }
 
+/// What the holder of a TPM gets, if it has it.
+pub(super) struct Promise {
+    /// The endorsement key.
+    pub(super) spki_der: Vec<u8>,
+    /// For the device to bring back, with the secret.
+    pub(super) activation: String,
+    pub(super) secret: Zeroizing<Vec<u8>>,
+}
+
 impl Group {
     /// `now` is `None` for what was taken before: a list whose time is over admits nobody, and its edition still counts.
     fn read(settings: GroupSettings, now: Option<UnixMillis>, known: Option<u64>) -> Result<Self, String> {
         let names: NameTemplate = settings.names.parse().map_err(|error| format!("the names: {error}"))?;
         let proof = match &settings.proof {
             ProofSettings::Maker { anchors_pem, crls_pem } => {
-                let anchors = blocks(anchors_pem, "CERTIFICATE")?.into_iter().map(CertificateDer::from);
-                let anchors: Vec<_> = anchors.collect();
-                let lists = blocks(crls_pem, "X509 CRL")?;
+                let (anchors, lists) = authorities(anchors_pem, crls_pem, MAKER_ANCHORS_MAX)?;
                 let lists: Vec<&[u8]> = lists.iter().map(Vec::as_slice).collect();
                 Proof::Maker(Box::new(Maker::new(&anchors, &lists, names).map_err(|error| error.to_string())?))
             }
-            ProofSettings::List { signers_pem, list } => {
-                let signers: Vec<SubjectPublicKey> = blocks(signers_pem, "PUBLIC KEY")?
+            ProofSettings::Tpm { anchors_pem, crls_pem } => {
+                let (anchors, lists) = authorities(anchors_pem, crls_pem, TPM_ANCHORS_MAX)?;
+                let lists: Vec<&[u8]> = lists.iter().map(Vec::as_slice).collect();
+                let maker = TpmMaker::new(&anchors, &lists).map_err(|error| error.to_string())?;
+                Proof::tpm(names, TpmVoucher::Maker(Box::new(maker)))?
+            }
+            ProofSettings::List { signers_pem, list, tpm } => {
+                let signers: Vec<SubjectPublicKey> = blocks(signers_pem, "PUBLIC KEY", SIGNERS_MAX)?
                     .iter()
                     .map(|spki| SubjectPublicKey::from_spki_der(spki).map_err(|error| format!("a signer: {error}")))
                     .collect::<Result<_, _>>()?;
@@ -148,7 +186,7 @@ impl Group {
                     None => AllowList::reopen(text.as_bytes(), &signers),
                 };
                 let list = list.as_ref().map(open).transpose().map_err(|error| format!("the list: {error}"))?;
-                Proof::List { names, list }
+                if *tpm { Proof::tpm(names, TpmVoucher::List(list))? } else { Proof::List { names, list } }
             }
         };
         Ok(Self { settings, proof })
@@ -159,7 +197,7 @@ impl Group {
         Self::read(settings, None, None)
     }
 
-    fn vouched(&self, name: IdentityName, serial: &str, key: portreeve_types::KeyHash) -> Vouched {
+    fn vouched(&self, name: IdentityName, serial: &str, key: KeyHash) -> Vouched {
         let Self { settings, .. } = self;
         let voucher = Voucher { group: settings.name.clone(), serial: serial.to_owned(), key };
         let newcomer = Newcomer { name, kind: settings.kind, group: settings.group.clone(), voucher };
@@ -177,22 +215,50 @@ impl Group {
             }
             Proof::List { list, .. } => {
                 row["proof"] = json!("signed allow-list");
-                row["detail"] = match list {
-                    Some(list) => json!(format!("version {}, {} devices", list.version, list.len())),
-                    None => json!("no list yet"),
-                };
-                row["expires_ms"] = json!(list.as_ref().map(|list| list.expires.0));
+                tell_list(&mut row, list.as_ref());
+            }
+            Proof::Tpm { vouches: TpmVoucher::Maker(maker), .. } => {
+                row["proof"] = json!("TPM endorsement key, certified");
+                row["detail"] = json!(maker.to_string());
+            }
+            Proof::Tpm { vouches: TpmVoucher::List(list), .. } => {
+                row["proof"] = json!("TPM endorsement key, on a signed allow-list");
+                tell_list(&mut row, list.as_ref());
             }
         }
         row
     }
 }
 
+impl Proof {
+    fn tpm(names: NameTemplate, vouches: TpmVoucher) -> Result<Self, String> {
+        let mut entropy = Zeroizing::new([0; ACTIVATION_KEY_BYTES]);
+        aws_lc_rs::rand::fill(&mut *entropy).map_err(|_| "there is no entropy")?;
+        Ok(Self::Tpm { names, vouches, activations: Box::new(ActivationKey::new(&entropy)) })
+    }
+
+    /// The signed list that it goes by; `None` where it goes by none.
+    fn list(&self) -> Option<Option<&AllowList>> {
+        match self {
+            Self::List { list, .. } | Self::Tpm { vouches: TpmVoucher::List(list), .. } => Some(list.as_ref()),
+            Self::Maker(_) | Self::Tpm { .. } => None,
+        }
+    }
+}
+
+fn tell_list(row: &mut Value, list: Option<&AllowList>) {
+    row["detail"] = match list {
+        Some(list) => json!(format!("version {}, {} devices", list.version, list.len())),
+        None => json!("no list yet"),
+    };
+    row["expires_ms"] = json!(list.map(|list| list.expires.0));
+}
+
 /// Lists only ever get newer: of each CA that had one there has to be one, and none that is older. Else who is revoked could
 /// be let in again.
 fn expect_newer(kept_pem: &str, given_pem: &str) -> Result<(), String> {
     let read = |text: &str| -> Result<Vec<RevocationListFacts>, String> {
-        blocks(text, "X509 CRL")?
+        blocks(text, "X509 CRL", TPM_ANCHORS_MAX)?
             .iter()
             .map(|der| revocation_list_facts(der).ok_or("not a revocation list".into()))
             .collect()
@@ -215,14 +281,24 @@ fn expect_newer(kept_pem: &str, given_pem: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The contents of all PEM blocks of a kind; another kind, and what is no PEM, is refused.
-fn blocks(pem_text: &str, tag: &str) -> Result<Vec<Vec<u8>>, String> {
+/// CAs and lists of what they have revoked, at most so many of each.
+fn authorities(
+    anchors_pem: &str,
+    crls_pem: &str,
+    most: usize,
+) -> Result<(Vec<CertificateDer<'static>>, Vec<Vec<u8>>), String> {
+    let anchors = blocks(anchors_pem, "CERTIFICATE", most)?.into_iter().map(CertificateDer::from);
+    Ok((anchors.collect(), blocks(crls_pem, "X509 CRL", most)?))
+}
+
+/// The contents of all PEM blocks of a kind; another kind, what is no PEM, and more than `most` are refused.
+fn blocks(pem_text: &str, tag: &str, most: usize) -> Result<Vec<Vec<u8>>, String> {
     let read = pem::parse_many(pem_text).map_err(|error| format!("not PEM: {error}"))?;
     if let Some(other) = read.iter().find(|block| block.tag() != tag) {
         return Err(format!("PEM of a {tag} is expected, and {} was given", other.tag()));
     }
-    if read.len() > PARTS_MAX {
-        return Err(format!("at most {PARTS_MAX} of a {tag} may be given"));
+    if read.len() > most {
+        return Err(format!("at most {most} of a {tag} may be given"));
     }
     Ok(read.into_iter().map(pem::Pem::into_contents).collect())
 }
@@ -281,6 +357,57 @@ impl Groups {
         }
         Err(refusal.map_or(Why::NobodyVouches, Why::List))
     }
+
+    /// Who vouches for the TPM of a question, and what is promised if it answers for this key.
+    pub(super) fn promise(
+        &self,
+        endorsement: &ShownEndorsement,
+        key: KeyHash,
+        now: UnixMillis,
+    ) -> Result<Promise, Why> {
+        let mut refusal = None;
+        for group in self.all.load().iter() {
+            let Proof::Tpm { vouches, activations, .. } = &group.proof else { continue };
+            match vouches.identify(endorsement, now) {
+                Ok(EndorsementIdentity { serial, spki_der, key: endorsement }) => {
+                    let expires = now.plus(ACTIVATION_LIFETIME);
+                    let (activation, secret) = activations.make(&Activation { expires, endorsement, key, serial });
+                    return Ok(Promise { spki_der, activation, secret });
+                }
+                // Whose it is knows better what is wrong than those whose it is not.
+                Err(why) if why.is_of_others() => drop(refusal.get_or_insert(why)),
+                Err(why) => refusal = Some(why),
+            }
+        }
+        Err(refusal.unwrap_or(Why::NobodyVouches))
+    }
+
+    /// The device to which a group has made this promise, and the key that it was made for.
+    pub(super) fn by_token(&self, token: &str, now: UnixMillis) -> Result<(Vouched, KeyHash), Why> {
+        for group in self.all.load().iter() {
+            let Proof::Tpm { names, activations, .. } = &group.proof else { continue };
+            let Some(Activation { endorsement, key, serial, .. }) = activations.open(token, now) else { continue };
+            let name = names.name(&NameFacts { serial: Some(&serial), common_name: None, key: endorsement })?;
+            return Ok((group.vouched(name, &serial, endorsement), key));
+        }
+        Err(Why::NoActivation)
+    }
+}
+
+impl TpmVoucher {
+    fn identify(&self, endorsement: &ShownEndorsement, now: UnixMillis) -> Result<EndorsementIdentity, Why> {
+        match (self, endorsement) {
+            (Self::Maker(maker), ShownEndorsement::Certificate(der)) => {
+                maker.identify(&CertificateDer::from(der.as_slice()), now).map_err(Why::Maker)
+            }
+            (Self::List(Some(list)), ShownEndorsement::Listed { serial, spki_der }) => {
+                let key = audit_endorsement_key(spki_der).map_err(Why::Endorsement)?;
+                list.admit(serial, &key, now).map_err(Why::List)?;
+                Ok(EndorsementIdentity { serial: serial.clone(), spki_der: spki_der.clone(), key })
+            }
+            _ => Err(Why::NobodyVouches),
+        }
+    }
 }
 
 impl Hub {
@@ -321,7 +448,9 @@ impl Hub {
     ) -> Result<Value, AdminError> {
         let _change = self.groups.change.lock();
         let mut settings = self.group(name)?.settings.clone();
-        let ProofSettings::Maker { crls_pem: kept, .. } = &mut settings.proof else {
+        let (ProofSettings::Maker { crls_pem: kept, .. } | ProofSettings::Tpm { crls_pem: kept, .. }) =
+            &mut settings.proof
+        else {
             return Err(AdminError::Refused(format!("`{name}` goes by a list, not by a maker's certificates")));
         };
         expect_newer(kept, &crls_pem).map_err(AdminError::Refused)?;
@@ -340,10 +469,10 @@ impl Hub {
     ) -> Result<Value, AdminError> {
         let _change = self.groups.change.lock();
         let group = self.group(name)?;
-        let Proof::List { list, .. } = &group.proof else {
+        let Some(list) = group.proof.list() else {
             return Err(AdminError::Refused(format!("`{name}` goes by a maker's certificates, not by a list")));
         };
-        let known = list.as_ref().map(|list| list.version);
+        let known = list.map(|list| list.version);
         let mut settings = group.settings.clone();
         if let ProofSettings::List { list, .. } = &mut settings.proof {
             *list = Some(document.trim().to_owned());

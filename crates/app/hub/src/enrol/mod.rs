@@ -2,22 +2,24 @@
 //!
 //! Rules: a one-time code that an operator made for a name gives that name its first certificate, or a new one; a
 //! certificate that is in force gives its holder the next; and for a device of an enrolment group its maker vouches, with
-//! a certificate or a signed list. A rule may demand an operator's consent as well. The device makes the key, and the
+//! a certificate or a signed list, of the device or of its TPM. A rule may demand an operator's consent as well. The device makes the key, and the
 //! request only brings it (CSA-CRD-04, CSA-CRD-08, CSA-CRD-10, IOTSF-2.4.7.8).
 //! What the applicant hears is one of three answers; the log hears why.
 
 mod groups;
 mod presented;
 mod rates;
+mod tpm;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use portreeve_config::{CloneResponse, DeviceKey};
 use portreeve_events::Kind as EventKind;
+use portreeve_keys::KeyError;
 use portreeve_pki::{
     AdmissionRefusal, CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation,
-    Issued, KeyKind, LeafFacts, MakerRefusal, PkiError, Profile, RenewalDecision, RenewalFacts, Role, SubjectRule,
-    TemplateError, decide_renewal, leaf_facts, read_csr,
+    Issued, KeyKind, KeyRefusal, LeafFacts, MakerRefusal, PkiError, Profile, QuestionRefusal, RenewalDecision,
+    RenewalFacts, Role, SubjectRule, TemplateError, decide_renewal, leaf_facts, read_csr,
 };
 use portreeve_store::CredentialRow;
 use portreeve_tls::GateRefusal;
@@ -59,6 +61,11 @@ pub enum Claim {
     },
     /// By nothing but the request and the key that signed it: somebody may have put it on a list.
     Listed,
+    /// By what its TPM has made of a challenge ([`Hub::tpm_challenge`]).
+    Tpm {
+        /// As [`portreeve_pki::ChallengeAnswer::token`] makes it.
+        token: Zeroizing<String>,
+    },
 }
 
 /// A request for a certificate.
@@ -119,6 +126,18 @@ enum Why {
     TooManyCertificates(u32),
     #[error("nobody vouches for devices in this way")]
     NobodyVouches,
+    #[error("what was shown is no answer of a TPM, or not one of these minutes")]
+    NoActivation,
+    #[error("the TPM has answered for another key")]
+    OtherKey,
+    #[error("the key is not one that its TPM keeps for ever and signs with")]
+    NotInTpm,
+    #[error(transparent)]
+    Question(#[from] QuestionRefusal),
+    #[error("the endorsement key: {0}")]
+    Endorsement(KeyRefusal),
+    #[error("no challenge could be made: {0}")]
+    Challenge(KeyError),
     #[error("there is no serial number in the subject of the request")]
     NoSerial,
     #[error("the maker's certificate: {0}")]
@@ -159,7 +178,8 @@ impl Why {
             Self::NoName(_) | Self::NoCode | Self::NobodyVouches | Self::NoSerial | Self::Name(_) => {
                 EnrolRefusal::NotEntitled
             }
-            Self::Maker(_) | Self::List(_) => EnrolRefusal::NotEntitled,
+            Self::Maker(_) | Self::List(_) | Self::Endorsement(_) => EnrolRefusal::NotEntitled,
+            Self::NoActivation | Self::OtherKey => EnrolRefusal::NotEntitled,
             Self::Registry(RegistryError::Code | RegistryError::Unknown(_) | RegistryError::Vouched(_)) => {
                 EnrolRefusal::NotEntitled
             }
@@ -188,6 +208,14 @@ impl Why {
             Self::Clone { .. } | Self::RegistryBehind { .. } => EventKind::CloneSuspected,
             _ => EventKind::EnrolmentRefused,
         }
+    }
+
+    /// Whether somebody else may still know what was shown.
+    fn is_of_others(&self) -> bool {
+        matches!(
+            self,
+            Self::NobodyVouches | Self::Maker(MakerRefusal::OtherMaker) | Self::List(AdmissionRefusal::UnknownSerial)
+        )
     }
 
     /// Whether it counts against its source. What is the hub's own affair does not.
@@ -226,7 +254,7 @@ impl EnrolRequest {
     fn rated(&self) -> Rated {
         match &self.claim {
             Claim::Certificate { identity, .. } => Rated::Identity(identity.id()),
-            Claim::Code { .. } | Claim::Maker { .. } | Claim::Listed => Rated::source(self.source),
+            Claim::Code { .. } | Claim::Maker { .. } | Claim::Listed | Claim::Tpm { .. } => Rated::source(self.source),
         }
     }
 }
@@ -273,7 +301,7 @@ impl Hub {
         let mut name = match &request.claim {
             Claim::Code { name, .. } => name.parse().ok(),
             Claim::Certificate { identity, .. } => Some(identity.name().clone()),
-            Claim::Maker { .. } | Claim::Listed => None,
+            Claim::Maker { .. } | Claim::Listed | Claim::Tpm { .. } => None,
         };
         match self.consider(request, &mut name, now) {
             Ok((issued, by)) => {
@@ -458,11 +486,15 @@ impl Hub {
                 Ok(vouched_applicant(vouched, Entitlement::Maker, chain.first(), request.source))
             }
             Claim::Listed => {
-                let csr = request.csr.as_ref().map_err(Clone::clone)?;
-                let (keys, subject) = (&self.device_keys()[..], SubjectRule::Ignore);
-                let csr = read_csr(csr, &CsrPolicy { keys, subject, challenge: ChallengeRule::Refuse })?;
-                let vouched = self.groups.by_request(&csr, now)?;
+                let vouched = self.groups.by_request(&self.unnamed(request)?, now)?;
                 Ok(vouched_applicant(vouched, Entitlement::List, None, request.source))
+            }
+            Claim::Tpm { token } => {
+                let (vouched, key) = self.groups.by_token(token, now)?;
+                if self.unnamed(request)?.key.hash() != key {
+                    return Err(Why::OtherKey);
+                }
+                Ok(vouched_applicant(vouched, Entitlement::Tpm, None, request.source))
             }
         }
     }
@@ -470,6 +502,13 @@ impl Hub {
     /// Whether a certificate of this CA still stands for its key.
     fn may_renew(&self, identity: &DeviceIdentity) -> bool {
         self.registry.withdrawal_of(identity.issuer()).is_none_or(|withdrawal| withdrawal.known_may_renew)
+    }
+
+    /// The request of somebody whose name is not known yet.
+    fn unnamed(&self, request: &EnrolRequest) -> Result<Csr, Why> {
+        let (keys, subject) = (&self.device_keys()[..], SubjectRule::Ignore);
+        let csr = request.csr.as_ref().map_err(Clone::clone)?;
+        Ok(read_csr(csr, &CsrPolicy { keys, subject, challenge: ChallengeRule::Refuse })?)
     }
 
     fn applicant_by_code<'a>(&self, name: &str, code: &str, now: UnixMillis) -> Result<Applicant<'a>, Why> {

@@ -70,11 +70,13 @@ pub(crate) enum Entitlement {
     Maker,
     /// A signed list that names it and the key of its request.
     List,
+    /// Its TPM's endorsement key, for which somebody vouches, and which has shown to hold the key of the request.
+    Tpm,
 }
 
 impl Entitlement {
     fn is_a_makers(self) -> bool {
-        matches!(self, Self::Maker | Self::List)
+        matches!(self, Self::Maker | Self::List | Self::Tpm)
     }
 
     /// For the history.
@@ -84,6 +86,7 @@ impl Entitlement {
             Self::Certificate => "renewal",
             Self::Maker => "manufacturer certificate",
             Self::List => "allow-list",
+            Self::Tpm => "TPM endorsement key",
         }
     }
 }

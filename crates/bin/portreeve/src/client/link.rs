@@ -9,7 +9,7 @@ use std::{
 };
 
 use portreeve_mqtt::Version;
-use portreeve_tls::{Credentials, certificates_from_pem, client_config};
+use portreeve_tls::certificates_from_pem;
 use rustls::AlertDescription;
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -25,7 +25,7 @@ use super::{
     protocol::{Answer, Event, Options, Protocol},
     seconds,
 };
-use crate::{cli::Connection, failure::Failure};
+use crate::{cli::Connection, enrol::DeviceKey, failure::Failure};
 
 /// Longest wait for TCP, for TLS and for CONNACK, each.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -192,9 +192,10 @@ fn tls(bundle: &Path) -> Result<Arc<rustls::ClientConfig>, Failure> {
         })?;
         Ok::<_, Failure>((path.display().to_string(), bytes))
     };
-    let ((ca_file, ca), (cert_file, cert), (key_file, key)) = (read("ca.pem")?, read("cert.pem")?, read("key.pem")?);
-    let config = certificates_from_pem(&ca_file, &ca)
-        .and_then(|anchors| client_config(&anchors, Credentials::from_pem(&cert_file, &cert, &key_file, &key)?));
+    let ((ca_file, ca), (cert_file, cert)) = (read("ca.pem")?, read("cert.pem")?);
+    let key = DeviceKey::of_bundle(bundle)?;
+    let config =
+        certificates_from_pem(&ca_file, &ca).and_then(|anchors| key.client_config(&anchors, &cert_file, &cert));
     config.map_err(|error| Failure::Usage(error.to_string()))
 }
 

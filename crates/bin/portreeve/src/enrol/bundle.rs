@@ -1,7 +1,7 @@
 //! The directory in which a device keeps its identity, and how a renewal changes it.
 //!
 //! ```text
-//! DIR/  0700    ca.pem cert.pem key.pem   what a client is given
+//! DIR/  0700    ca.pem cert.pem key.pem   what a client is given; key.tpm if the key is in a TPM
 //!               enrolment.json            where the certificate came from
 //!               next/                     the key of a request that has not been answered, and the answer
 //!               lock                      held by the one process that works on all this
@@ -22,11 +22,14 @@ use portreeve_pki::generate_key;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::key::{DeviceKey, TpmKey};
 use crate::failure::Failure;
 
 pub(super) const CA: &str = "ca.pem";
 pub(super) const CERT: &str = "cert.pem";
 pub(super) const KEY: &str = "key.pem";
+/// In the place of [`KEY`]: what the TPM that has the key needs to find it.
+pub(super) const TPM_KEY: &str = "key.tpm";
 pub(super) const TRUST: &str = "trust.jws";
 const ORIGIN: &str = "enrolment.json";
 const NEXT: &str = "next";
@@ -39,6 +42,14 @@ pub(super) struct Origin {
     pub(super) hub: String,
     /// The registered name.
     pub(super) name: String,
+    /// How the TPM that has the key is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tpm: Option<String>,
+}
+
+/// Where the certificate in a directory came from.
+pub(super) fn origin(path: &Path) -> Option<Origin> {
+    serde_json::from_slice(&fs::read(path.join(ORIGIN)).ok()?).ok()
 }
 
 /// A device's directory. No other process works on it while this lives.
@@ -113,24 +124,22 @@ impl Folder {
         write(&self.path.join(TRUST), document, 0o644)
     }
 
-    pub(super) fn origin(&self) -> Option<Origin> {
-        serde_json::from_slice(&fs::read(self.path.join(ORIGIN)).ok()?).ok()
-    }
-
-    /// The key of the request that is to be made: the one whose answer is missing, or a new one.
-    pub(super) fn next_key(&self) -> Result<Zeroizing<String>, Failure> {
+    /// The key of the request that is to be made, in a file or in the TPM that is reached so: the one whose answer is missing,
+    /// or a new one.
+    pub(super) fn next_key(&self, tpm: Option<&str>) -> Result<DeviceKey, Failure> {
         let next = self.path.join(NEXT);
         private_directory(&next)?;
         sync_directory(&self.path).map_err(|error| unwritable(&self.path, &error))?;
-        let path = next.join(KEY);
-        match fs::read_to_string(&path) {
-            Ok(pem) => return Ok(Zeroizing::new(pem)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unwritable(&path, &error)),
+        // An attempt of the other kind came to nothing; its key must not come along with this one's certificate.
+        let other = next.join(if tpm.is_some() { KEY } else { TPM_KEY });
+        match fs::remove_file(&other) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(&other, &error)),
+            _ => {}
         }
-        let key = generate_key().map_err(|error| Failure::Refused(format!("no key could be made: {error}")))?;
-        write(&path, key.pkcs8_pem.as_bytes(), 0o600)?;
-        Ok(key.pkcs8_pem)
+        match tpm {
+            Some(tcti) => TpmKey::make(tcti, &next).map(DeviceKey::Tpm),
+            None => next_key_file(&next.join(KEY)).map(DeviceKey::File),
+        }
     }
 
     /// Takes a key that was made before, for the first request.
@@ -162,10 +171,10 @@ impl Folder {
         if !next.join(CERT).is_file() {
             return Ok(());
         }
-        for file in [KEY, CERT] {
+        for file in [KEY, TPM_KEY, CERT] {
             let (from, to) = (next.join(file), self.path.join(file));
             match fs::rename(&from, &to) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && file == KEY => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && file != CERT => {}
                 moved => moved.map_err(|error| unwritable(&to, &error))?,
             }
             // Not every file system keeps the order of two renames over a power cut.
@@ -175,6 +184,18 @@ impl Folder {
         let _ = fs::remove_dir(next);
         Ok(())
     }
+}
+
+/// The key in a file, or a new one in it.
+fn next_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match fs::read(path) {
+        Ok(pem) => return Ok(Zeroizing::new(pem)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unwritable(path, &error)),
+    }
+    let key = generate_key().map_err(|error| Failure::Refused(format!("no key could be made: {error}")))?;
+    write(path, key.pkcs8_pem.as_bytes(), 0o600)?;
+    Ok(Zeroizing::new(key.pkcs8_pem.as_bytes().to_vec()))
 }
 
 fn private_directory(path: &Path) -> Result<(), Failure> {
@@ -211,7 +232,14 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin { hub: "hub:8444".into(), name: "lamp-1".into() }
+        Origin { hub: "hub:8444".into(), name: "lamp-1".into(), tpm: None }
+    }
+
+    fn next_key(folder: &Folder) -> String {
+        match folder.next_key(None).unwrap() {
+            DeviceKey::File(pem) => String::from_utf8(pem.to_vec()).unwrap(),
+            DeviceKey::Tpm(_) => panic!("there is no TPM"),
+        }
     }
 
     fn text(folder: &Folder, file: &str) -> String {
@@ -223,7 +251,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lamp");
         let folder = Folder::create(&path).unwrap();
-        let key = folder.next_key().unwrap();
+        let key = next_key(&folder);
         drop(folder);
         assert!(matches!(Folder::open(&path), Err(Failure::Usage(_))), "there is no certificate yet");
         let folder = Folder::create(&path).unwrap();
@@ -234,7 +262,7 @@ mod tests {
             (text(&folder, CA), text(&folder, CERT), text(&folder, KEY)),
             ("CA".into(), "CERT".into(), key.to_string())
         );
-        assert_eq!(folder.origin().unwrap().name, "lamp-1");
+        assert_eq!(super::origin(&path).unwrap().name, "lamp-1");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join(KEY))), (0o700, 0o600));
         assert!(!path.join(NEXT).exists());
@@ -246,10 +274,23 @@ mod tests {
     fn a_request_without_an_answer_keeps_its_key() {
         let directory = tempfile::tempdir().unwrap();
         let folder = Folder::create(directory.path()).unwrap();
-        let key = folder.next_key().unwrap();
-        assert_eq!(folder.next_key().unwrap(), key);
+        let key = next_key(&folder);
+        assert_eq!(next_key(&folder), key);
         folder.renewed("CERT").unwrap();
-        assert_ne!(folder.next_key().unwrap(), key, "the next request has a key of its own");
+        assert_ne!(next_key(&folder), key, "the next request has a key of its own");
+    }
+
+    /// A first attempt with the TPM failed, and the device enrols with a key in a file.
+    #[test]
+    fn the_key_of_another_kind_is_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::create(directory.path()).unwrap();
+        next_key(&folder);
+        write(&directory.path().join(NEXT).join(TPM_KEY), b"TPM", 0o600).unwrap();
+        let key = next_key(&folder);
+        folder.enrolled("CA", "CERT", &origin()).unwrap();
+        assert_eq!(text(&folder, KEY), key);
+        assert!(!directory.path().join(TPM_KEY).exists());
     }
 
     /// Whoever comes second changes nothing, not even what looks interrupted.
@@ -258,9 +299,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = Folder::create(directory.path()).unwrap();
         assert!(matches!(Folder::create(directory.path()), Err(Failure::Refused(_))));
-        let key = first.next_key().unwrap();
+        let key = next_key(&first);
         first.enrolled("CA", "OLD", &origin()).unwrap();
-        first.next_key().unwrap();
+        next_key(&first);
         write(&directory.path().join(NEXT).join(CERT), b"NEW", 0o644).unwrap();
         assert!(matches!(Folder::open(directory.path()), Err(Failure::Refused(why)) if why.contains("another")));
         assert_eq!((text(&first, CERT), text(&first, KEY)), ("OLD".into(), key.to_string()));
@@ -276,7 +317,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path();
             let folder = Folder::create(path).unwrap();
-            let old = folder.next_key().unwrap();
+            let old = next_key(&folder);
             folder.enrolled("CA", "OLD", &origin()).unwrap();
             let next = path.join(NEXT);
             let mut new = None;
@@ -287,7 +328,7 @@ mod tests {
                         private_directory(&next).unwrap();
                         half(KEY);
                     }
-                    1 => new = Some(folder.next_key().unwrap()),
+                    1 => new = Some(next_key(&folder)),
                     2 => half(CERT),
                     3 => write(&next.join(CERT), b"NEW", 0o644).unwrap(),
                     _ => fs::rename(next.join(KEY), path.join(KEY)).unwrap(),
@@ -300,7 +341,7 @@ mod tests {
                 Some(new) if steps >= 4 => assert_eq!(held, ("NEW".into(), new.to_string()), "{steps} steps"),
                 asked => {
                     assert_eq!(held, ("OLD".into(), old.to_string()), "{steps} steps");
-                    let again = folder.next_key().unwrap();
+                    let again = next_key(&folder);
                     assert!(asked.is_none_or(|asked| asked == again), "{steps} steps");
                 }
             }
@@ -313,13 +354,13 @@ mod tests {
         for steps in 0..=2 {
             let directory = tempfile::tempdir().unwrap();
             let folder = Folder::create(directory.path()).unwrap();
-            let key = folder.next_key().unwrap();
+            let key = next_key(&folder);
             for (file, text) in [(CA, "CA"), (ORIGIN, "{")].into_iter().take(steps) {
                 write(&directory.path().join(file), text.as_bytes(), 0o644).unwrap();
             }
             drop(folder);
             let folder = Folder::create(directory.path()).unwrap();
-            assert_eq!(folder.next_key().unwrap(), key);
+            assert_eq!(next_key(&folder), key);
             folder.enrolled("CA", "CERT", &origin()).unwrap();
             assert_eq!((text(&folder, CERT), text(&folder, KEY)), ("CERT".into(), key.to_string()));
         }

@@ -10,7 +10,10 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
-use portreeve_pki::{EST_ANSWER_BYTES_MAX, EST_NAME_HEADER, leaf_facts, read_est_certificates};
+use portreeve_pki::{
+    ChallengeAnswer, EST_ANSWER_BYTES_MAX, EST_NAME_HEADER, Question, TPM_CHALLENGE_PATH, leaf_facts,
+    read_est_certificates,
+};
 use portreeve_types::KeyHash;
 use rustls::{AlertDescription, ClientConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -116,11 +119,42 @@ pub(super) fn trust_bundle(hub: &Address, config: Arc<ClientConfig>) -> Result<O
 /// Asks for a first certificate, or a new one, by what the connection and the request show.
 pub(super) fn enrol_vouched(hub: &Address, config: Arc<ClientConfig>, csr: &[u8]) -> Result<Reply, Failure> {
     let reply = ask(hub, config, Method::POST, "simpleenroll", None, encoded(csr))?;
-    read_reply(hub, &reply, || {
-        "nobody whom the hub trusts vouches for this device; its log tells what was missing, and `portreeve enrolment group list` \
-         there whom it trusts"
-            .to_owned()
-    })
+    read_reply(hub, &reply, || UNVOUCHED.to_owned())
+}
+
+const UNVOUCHED: &str = "nobody whom the hub trusts vouches for this device; its log tells what was missing, and \
+                         `portreeve enrolment group list` there whom it trusts";
+
+/// Asks for a challenge that this machine's TPM can open; or hears when to come again.
+pub(super) fn tpm_challenge(
+    hub: &Address,
+    config: Arc<ClientConfig>,
+    question: &Question,
+) -> Result<Result<ChallengeAnswer, Duration>, Failure> {
+    let reply = ask_at(hub, config, Method::POST, TPM_CHALLENGE_PATH, None, question.to_json())?;
+    match reply.status {
+        StatusCode::OK => {
+            ChallengeAnswer::read(&reply.body).map(Ok).ok_or_else(|| strange(hub, &"its challenge is none"))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Ok(Err(reply.later())),
+        StatusCode::UNAUTHORIZED => Err(Failure::Refused(UNVOUCHED.into())),
+        StatusCode::BAD_REQUEST => {
+            Err(Failure::Refused("the hub refused the question; its log tells the reason".into()))
+        }
+        other => Err(strange(hub, &other)),
+    }
+}
+
+/// Asks for a first certificate, or a new one, with what the TPM has made of a challenge.
+pub(super) fn enrol_activated(
+    hub: &Address,
+    config: Arc<ClientConfig>,
+    token: &str,
+    csr: &[u8],
+) -> Result<Reply, Failure> {
+    let authorization = Zeroizing::new(format!("Bearer {token}"));
+    let reply = ask(hub, config, Method::POST, "simpleenroll", Some(&authorization), encoded(csr))?;
+    read_reply(hub, &reply, || UNVOUCHED.to_owned())
 }
 
 /// Asks for a first certificate, or a new one, with a one-time code.
@@ -159,8 +193,14 @@ struct Whole {
     body: Bytes,
 }
 
+impl Whole {
+    /// When to come again.
+    fn later(&self) -> Duration {
+        self.retry_after.unwrap_or(Duration::from_secs(60))
+    }
+}
+
 fn read_reply(hub: &Address, reply: &Whole, not_entitled: impl Fn() -> String) -> Result<Reply, Failure> {
-    let later = reply.retry_after.unwrap_or(Duration::from_secs(60));
     match reply.status {
         StatusCode::OK => {
             let mut certificates = read_est_certificates(&reply.body).map_err(|error| strange(hub, &error))?;
@@ -169,8 +209,8 @@ fn read_reply(hub: &Address, reply: &Whole, not_entitled: impl Fn() -> String) -
                 _ => Err(strange(hub, &"it sent several certificates")),
             }
         }
-        StatusCode::ACCEPTED => Ok(Reply::Waiting(later)),
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Ok(Reply::Later(later)),
+        StatusCode::ACCEPTED => Ok(Reply::Waiting(reply.later())),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Ok(Reply::Later(reply.later())),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Refused(not_entitled())),
         StatusCode::BAD_REQUEST => {
             Err(Failure::Refused("the hub refused the request; its log tells the reason".into()))
@@ -203,7 +243,9 @@ fn ask_at(
     body: Vec<u8>,
 ) -> Result<Whole, Failure> {
     let mut request = Request::builder().method(method).uri(path).header(HOST, hub.to_string());
-    if !body.is_empty() {
+    if path == TPM_CHALLENGE_PATH {
+        request = request.header(CONTENT_TYPE, "application/json");
+    } else if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/pkcs10").header("content-transfer-encoding", "base64");
     }
     if let Some(authorization) = authorization {

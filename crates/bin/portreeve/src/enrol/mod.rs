@@ -2,6 +2,8 @@
 
 mod bundle;
 mod est;
+mod key;
+mod tpm;
 mod trust;
 
 use std::{
@@ -14,7 +16,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use portreeve_pki::{RenewalWindow, is_issued_by, leaf_facts, make_csr};
+use portreeve_pki::{RenewalWindow, is_issued_by, leaf_facts};
 use portreeve_tls::{
     Credentials, certificates_from_pem, client_config, enrolment_client_config, unverified_client_config,
 };
@@ -29,8 +31,11 @@ use crate::{
     jitter::random,
     output::{instant, remark, say, say_json},
 };
-use bundle::{CA, CERT, Folder, KEY, Origin};
+use bundle::{CA, CERT, Folder, KEY, Origin, TPM_KEY, origin};
 use est::{Address, Reply};
+
+pub(crate) use key::DeviceKey;
+pub(crate) use tpm::listed_hash;
 
 /// The shortest and the longest pause between two attempts, and between two looks at the clock.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
@@ -41,7 +46,7 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(600);
 /// Longest line that is read as a code.
 const CODE_BYTES_MAX: usize = 256;
 
-/// Makes a key, and gets a certificate for it with a one-time code; or on the word of the device's maker.
+/// Makes a key, and gets a certificate for it with a one-time code; or on the word of whoever made the device, or its TPM.
 pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
     let hub = Address::parse(&args.hub)?;
     let trusted = trust(&hub, &args)?;
@@ -53,23 +58,28 @@ pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
     if let Some(file) = &args.key {
         folder.take_key(file)?;
     }
-    let (csr, key) =
-        make_csr(&folder.next_key()?, args.serial.as_deref()).map_err(|error| unusable(&folder, &error))?;
+    let tcti = args.tpm.then_some(args.tcti.as_str());
+    let key = folder.next_key(tcti)?;
+    let (csr, key_hash) = key.request(args.serial.as_deref()).map_err(|error| unusable(&folder, &error))?;
     // First what can be asked for again: behind the certificate nothing may fail but the disk.
     let issuers = issuers(&hub, &config, &trusted)?;
     let offered = est::trust_bundle(&hub, Arc::clone(&config))?;
     let bundle = trust::next(None, offered.as_deref(), now())?;
-    let (leaf, told) = match &args.name {
-        Some(name) => {
+    let (leaf, told) = match (&args.name, &key) {
+        (Some(name), _) => {
             let code = code(args.code)?;
             patiently(args.wait, || est::enrol(&hub, Arc::clone(&config), name.as_str(), &code, &csr))?
         }
-        None => patiently(args.wait, || est::enrol_vouched(&hub, Arc::clone(&config), &csr))?,
+        (None, DeviceKey::Tpm(key)) => {
+            let question = tpm::question(key, args.serial.as_deref())?;
+            patiently(args.wait, || tpm::enrol(&hub, &config, key, &question, &csr))?
+        }
+        (None, DeviceKey::File(_)) => patiently(args.wait, || est::enrol_vouched(&hub, Arc::clone(&config), &csr))?,
     };
-    let chain = chain(&leaf, key, issuers)?;
+    let chain = chain(&leaf, key_hash, issuers)?;
     let name = args.name.map(|name| name.to_string()).or(told);
     let name = name.ok_or_else(|| Failure::Unreachable(format!("{hub} did not tell the name of this device")))?;
-    let origin = Origin { hub: hub.to_string(), name: name.clone() };
+    let origin = Origin { hub: hub.to_string(), name: name.clone(), tpm: tcti.map(str::to_owned) };
     if let Some((bundle, document)) = bundle.zip(offered) {
         folder.trusts(&to_pem(&bundle.anchors), &document)?;
     }
@@ -142,18 +152,14 @@ fn renew_if_due(args: &Renew, folder: &Folder, at_once: bool) -> Result<Option<R
     if !is_due && !held.as_ref().is_some_and(|bundle| trust::is_due(bundle, now())) {
         return Ok(None);
     }
-    let origin = folder.origin();
+    let origin = origin(folder.path());
     let hub = args.hub.clone().or_else(|| origin.as_ref().map(|origin| origin.hub.clone()));
     let hub = Address::parse(&hub.ok_or_else(|| Failure::Usage("which hub? (--hub HOST)".into()))?)?;
     let hub = hub.pinned(held.as_ref().map(|bundle| bundle.pins.clone()).unwrap_or_default());
     let trusted = anchors(&folder.path().join(CA))?;
-    let config = {
-        let key = Zeroizing::new(folder.read(KEY)?);
-        let credentials = Credentials::from_pem(CERT, &folder.read(CERT)?, KEY, &key);
-        credentials
-            .and_then(|credentials| client_config(&trusted, credentials))
-            .map_err(|error| unusable(folder, &error))?
-    };
+    let config = DeviceKey::of_bundle(folder.path())?
+        .client_config(&trusted, CERT, &folder.read(CERT)?)
+        .map_err(|error| unusable(folder, &error))?;
     let offered = est::trust_bundle(&hub, Arc::clone(&config))?;
     let known = held.as_ref().zip(document.as_deref());
     if let Some((bundle, document)) = trust::next(known, offered.as_deref(), now())?.zip(offered) {
@@ -162,7 +168,8 @@ fn renew_if_due(args: &Renew, folder: &Folder, at_once: bool) -> Result<Option<R
     if !is_due {
         return Ok(None);
     }
-    let (csr, key) = make_csr(&folder.next_key()?, None).map_err(|error| unusable(folder, &error))?;
+    let tcti = origin.as_ref().and_then(|origin| origin.tpm.as_deref());
+    let (csr, key) = folder.next_key(tcti)?.request(None).map_err(|error| unusable(folder, &error))?;
     let issuers = issuers(&hub, &config, &trusted)?;
     let (leaf, _) = patiently(RENEWAL_PATIENCE, || est::renew(&hub, Arc::clone(&config), &csr))?;
     let chain = chain(&leaf, key, issuers)?;
@@ -282,12 +289,13 @@ fn tell(global: &Global, folder: &Folder, name: &str, leaf: &CertificateDer<'_>,
     let serial = leaf_facts(leaf).map(|facts| hex::encode(facts.serial)).unwrap_or_default();
     let (until, renew) = (window.closes.0, window.renew_at.0);
     let directory = folder.path().display().to_string();
+    let key = if folder.path().join(TPM_KEY).exists() { TPM_KEY } else { KEY };
     match global.output {
         Output::Json => say_json(&json!({
             "name": name, "directory": directory, "serial": serial, "not_after_ms": until, "renew_at_ms": renew,
         })),
         Output::Table => say(&format!(
-            "{name} {what}: ca.pem, cert.pem and key.pem are in {directory}.\nIt is valid until {} and to be renewed from {} on: \
+            "{name} {what}: {CA}, {CERT} and {key} are in {directory}.\nIt is valid until {} and to be renewed from {} on: \
              `portreeve device renew {directory}`",
             instant(&json!(until)),
             instant(&json!(renew)),

@@ -5,6 +5,7 @@
 
 mod csr;
 mod documents;
+mod endorsement;
 mod est;
 mod maker;
 mod profile;

@@ -212,8 +212,11 @@ fn a_maker_needs_anchors_that_are_cas_and_lists_that_are_lists() {
         Maker::new(anchors, lists, "{serial}".parse().unwrap()).map(drop)
     };
     let good = factory.certificate.clone();
-    assert_eq!(register(&[], &[]), Err(MakerError::AnchorCount));
-    assert_eq!(register(&vec![good.clone(); MAKER_ANCHORS_MAX + 1], &[]), Err(MakerError::AnchorCount));
+    assert_eq!(register(&[], &[]), Err(MakerError::AnchorCount { max: MAKER_ANCHORS_MAX }));
+    assert_eq!(
+        register(&vec![good.clone(); MAKER_ANCHORS_MAX + 1], &[]),
+        Err(MakerError::AnchorCount { max: MAKER_ANCHORS_MAX })
+    );
     assert_eq!(register(&[good.clone(), factory.device("x")], &[]), Err(MakerError::Anchor { index: 1 }));
     assert_eq!(register(&[CertificateDer::from(vec![0])], &[]), Err(MakerError::Anchor { index: 0 }));
     let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use pkcs8::der::{Decode as _, Encode as _, Header, SliceReader, Tag};
 use zeroize::Zeroizing;
 
 use super::{
@@ -211,7 +212,7 @@ impl Tpm {
         Ok(Zeroizing::new(secret))
     }
 
-    /// A certificate from the TPM's own memory; nothing if there is none.
+    /// A certificate from the TPM's own memory, without what may fill the place behind it; nothing if there is none.
     pub(crate) fn certificate(&mut self, index: u32) -> Result<Option<Vec<u8>>, Fault> {
         let described = match self.execute(Code::NvReadPublic, &[], &[], &index.to_be_bytes()) {
             Err(Fault::Code(code)) if response::plain(code) == response::HANDLE => return Ok(None),
@@ -228,7 +229,8 @@ impl Tpm {
             certificate.extend_from_slice(Reader(&read.parameters).sized().ok_or(Fault::Nonsense)?);
             offset += length;
         }
-        Ok(Some(certificate))
+        certificate.truncate(der_bytes(&certificate).unwrap_or(0));
+        Ok(Some(certificate).filter(|certificate| !certificate.is_empty()))
     }
 
     fn create_primary(&mut self, hierarchy: u32, template: &[u8]) -> Result<(u32, Vec<u8>), Fault> {
@@ -318,6 +320,14 @@ fn nv_bytes(parameters: &[u8]) -> Option<u16> {
     let _index_digest_attributes = (reader.u32()?, reader.u16()?, reader.u32()?);
     let _policy = reader.sized()?;
     reader.u16()
+}
+
+/// The length of the DER sequence at the beginning; nothing if there is none that is whole.
+fn der_bytes(bytes: &[u8]) -> Option<usize> {
+    let mut reader = SliceReader::new(bytes).ok()?;
+    let header = Header::decode(&mut reader).ok().filter(|header| header.tag == Tag::Sequence)?;
+    let total = usize::try_from((header.encoded_len().ok()? + header.length).ok()?).ok()?;
+    (total <= bytes.len()).then_some(total)
 }
 
 fn is_busy(code: u32) -> bool {

@@ -47,6 +47,14 @@ pub struct Endorsement {
     pub certificate_der: Option<Vec<u8>>,
 }
 
+/// The endorsement key of a TPM and its certificate, where no key of one's own is needed.
+///
+/// # Errors
+/// Those of the device.
+pub fn endorsement(address: TpmAddress, kind: EndorsementKind) -> Result<Endorsement, KeyError> {
+    Chip::at(address, None).endorsement(kind)
+}
+
 /// Keys that a TPM makes and that only it can use; what it has encrypted of them lies in files, `NAME.tpm`.
 ///
 /// With a passphrase, the TPM asks for it at each use and locks itself after some wrong ones.
@@ -63,14 +71,7 @@ impl TpmCustody {
     /// [`KeyError::Device`] for a TPM that is not there or not usable.
     pub fn open(address: TpmAddress, directory: &Path, passphrase: Option<&Passphrase>) -> Result<Self, KeyError> {
         let folder = Folder::open(directory, "tpm")?;
-        let chip = Chip {
-            place: format!("TPM at {}", address.path().display()),
-            // A software TPM serves one connection at a time, and keeps what the last one left in it.
-            is_kept_open: matches!(address, TpmAddress::Device(_)),
-            address,
-            auth: passphrase.map(auth_value),
-            connection: Mutex::default(),
-        };
+        let chip = Chip::at(address, passphrase);
         chip.run(&chip.place, |_| Ok(()))?;
         Ok(Self { folder, chip: Arc::new(chip) })
     }
@@ -80,17 +81,7 @@ impl TpmCustody {
     /// # Errors
     /// Those of the device.
     pub fn endorsement(&self, kind: EndorsementKind) -> Result<Endorsement, KeyError> {
-        // TCG EK Credential Profile §2.2.1.4.
-        let index = match kind {
-            EndorsementKind::Rsa2048 => 0x01c0_0002,
-            EndorsementKind::EccP256 => 0x01c0_000a,
-        };
-        let place = &self.chip.place;
-        let (area, certificate_der) =
-            self.chip.run(place, |tpm| Ok((tpm.endorsement(kind)?, tpm.certificate(index)?)))?;
-        let spki_der =
-            area::endorsement_spki(kind, &area).ok_or_else(|| self.chip.error("its endorsement key is odd"))?;
-        Ok(Endorsement { spki_der, certificate_der })
+        self.chip.endorsement(kind)
     }
 
     /// What a hub needs to know of a key to make a [`Challenge`].
@@ -228,6 +219,29 @@ enum Failure {
 }
 
 impl Chip {
+    fn at(address: TpmAddress, passphrase: Option<&Passphrase>) -> Self {
+        Self {
+            place: format!("TPM at {}", address.path().display()),
+            // A software TPM serves one connection at a time, and keeps what the last one left in it.
+            is_kept_open: matches!(address, TpmAddress::Device(_)),
+            address,
+            auth: passphrase.map(auth_value),
+            connection: Mutex::default(),
+        }
+    }
+
+    fn endorsement(&self, kind: EndorsementKind) -> Result<Endorsement, KeyError> {
+        // TCG EK Credential Profile §2.2.1.4.
+        let index = match kind {
+            EndorsementKind::Rsa2048 => 0x01c0_0002,
+            EndorsementKind::EccP256 => 0x01c0_000a,
+        };
+        let (area, certificate_der) =
+            self.run(&self.place, |tpm| Ok((tpm.endorsement(kind)?, tpm.certificate(index)?)))?;
+        let spki_der = area::endorsement_spki(kind, &area).ok_or_else(|| self.error("its endorsement key is odd"))?;
+        Ok(Endorsement { spki_der, certificate_der })
+    }
+
     /// Does something in a connection, and once more in a new one if the connection, or what it had in the TPM, is lost.
     fn run<T>(&self, what: &str, action: impl Fn(&mut Tpm) -> Result<T, Fault>) -> Result<T, KeyError> {
         self.run_coded(action).map_err(|failure| self.explain(what, failure))
