@@ -331,10 +331,8 @@ impl AdminRequest {
 }
 
 impl AdminRequest {
-    /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
-    /// where `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03). To withdraw trust must not wait for anybody.
     /// Whether it may wait for a private key, which a token or TPM makes available when it likes. No other request is to
-    /// wait behind such.
+    /// wait behind such; nor is the withdrawal of a CA, which takes effect before it asks for one.
     #[must_use]
     pub fn needs_keys(&self) -> bool {
         matches!(
@@ -342,6 +340,8 @@ impl AdminRequest {
             Self::DeviceAdd { bundle: true, .. }
                 | Self::CaShow
                 | Self::CaRotate { .. }
+                | Self::RootRotate { .. }
+                | Self::TrustRotate { .. }
                 | Self::CaRequest { .. }
                 | Self::CaImport { .. }
                 | Self::ApprovalAnswer { .. }
@@ -349,6 +349,8 @@ impl AdminRequest {
         )
     }
 
+    /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
+    /// where `admin.two_persons` says so (CSA-SCN-08, CSA-CRD-03). To withdraw trust must not wait for anybody.
     pub(super) fn is_of_ca(&self) -> bool {
         matches!(
             self,
@@ -427,5 +429,25 @@ mod tests {
         // CSA-CRD-03.
         let apart = table(true);
         assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔", &expected.map(String::from)[1..]));
+    }
+
+    /// CSA-CRD-03: what extends trust is for two, what ends it for whoever sees the need, and a look is for anybody.
+    #[test]
+    fn trust_is_extended_by_two_and_withdrawn_by_one() {
+        let rotate = |dry_run| AdminRequest::CaRotate { ca: None, dry_run };
+        let root = |dry_run| AdminRequest::RootRotate { at_once: true, dry_run };
+        let trust = |dry_run| AdminRequest::TrustRotate { dry_run };
+        let import = |dry_run| AdminRequest::CaImport { certificate_pem: String::new(), dry_run };
+        for request in [rotate, root, trust, import] as [fn(bool) -> AdminRequest; 4] {
+            assert!(request(false).is_of_ca() && !request(true).is_of_ca(), "{:?}", request(false));
+        }
+        let revoke = AdminRequest::CaRevoke {
+            name: "devices".into(),
+            reason: "stolen".into(),
+            enrol_anew: true,
+            dry_run: false,
+        };
+        assert!(!revoke.is_of_ca() && !revoke.needs_keys());
+        assert!(matches!(revoke.need(), Need::Keys));
     }
 }

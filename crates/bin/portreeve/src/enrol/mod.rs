@@ -80,10 +80,15 @@ pub(crate) fn enrol(global: &Global, args: Enrol) -> Result<(), Failure> {
     let name = args.name.map(|name| name.to_string()).or(told);
     let name = name.ok_or_else(|| Failure::Unreachable(format!("{hub} did not tell the name of this device")))?;
     let origin = Origin { hub: hub.to_string(), name: name.clone(), tpm: tcti.map(str::to_owned) };
-    if let Some((bundle, document)) = bundle.zip(offered) {
-        folder.trusts(&to_pem(&bundle.anchors), &document)?;
-    }
-    folder.enrolled(&to_pem(&trusted), &to_pem(&chain), &origin)?;
+    // While one root follows another the hub names both.
+    let anchors = match bundle.zip(offered) {
+        Some((bundle, document)) => {
+            folder.trusts(&to_pem(&bundle.anchors), &document)?;
+            bundle.anchors
+        }
+        None => trusted,
+    };
+    folder.enrolled(&to_pem(&anchors), &to_pem(&chain), &origin)?;
     tell(global, &folder, &name, &leaf, "is enrolled")
 }
 
@@ -144,12 +149,14 @@ fn now() -> UnixMillis {
 
 type Renewed = (String, CertificateDer<'static>);
 
+/// Renews when it is time. Whoever watches asks at each look whether the hub still trusts the CA of the present certificate: one
+/// that was withdrawn admits nobody, and is to be replaced at once.
 fn renew_if_due(args: &Renew, folder: &Folder, at_once: bool) -> Result<Option<Renewed>, Failure> {
     let (window, present) = window(folder)?;
     let document = folder.trust()?;
     let held = trust::held(document.as_deref())?;
     let is_due = at_once || now() >= window.renew_at;
-    if !is_due && !held.as_ref().is_some_and(|bundle| trust::is_due(bundle, now())) {
+    if !is_due && !args.watch && !held.as_ref().is_some_and(|bundle| trust::is_due(bundle, now())) {
         return Ok(None);
     }
     let origin = origin(folder.path());
@@ -165,12 +172,16 @@ fn renew_if_due(args: &Renew, folder: &Folder, at_once: bool) -> Result<Option<R
     if let Some((bundle, document)) = trust::next(known, offered.as_deref(), now())?.zip(offered) {
         folder.trusts(&to_pem(&bundle.anchors), &document)?;
     }
-    if !is_due {
+    let issuers = issuers(&hub, &config, &trusted)?;
+    let is_trusted = certificates_from_pem(CERT, &folder.read(CERT)?)
+        .map_err(|error| unusable(folder, &error))?
+        .first()
+        .is_some_and(|leaf| issuers.iter().any(|ca| is_issued_by(leaf, ca)));
+    if !is_due && is_trusted {
         return Ok(None);
     }
     let tcti = origin.as_ref().and_then(|origin| origin.tpm.as_deref());
     let (csr, key) = folder.next_key(tcti)?.request(None).map_err(|error| unusable(folder, &error))?;
-    let issuers = issuers(&hub, &config, &trusted)?;
     let (leaf, _) = patiently(RENEWAL_PATIENCE, || est::renew(&hub, Arc::clone(&config), &csr))?;
     let chain = chain(&leaf, key, issuers)?;
     folder.renewed(&to_pem(&chain))?;

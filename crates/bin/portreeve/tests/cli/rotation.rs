@@ -129,6 +129,7 @@ fn a_stolen_ca_is_told_to_everybody() {
         openssl.current_dir(place.root.path()).args(line.split_whitespace()).output().unwrap()
     };
     fs::copy(place.path("lamp/cert.pem"), place.path("old.pem")).unwrap();
+    let old = fs::read(place.path("old.pem")).unwrap();
     lists(&["root", "devices"]);
     assert!(verify("old.pem").status.success());
 
@@ -181,7 +182,12 @@ fn a_stolen_ca_is_told_to_everybody() {
     let answer = ocsp("old.pem", "devices");
     assert!(answer.contains("old.pem: revoked") && answer.contains("cACompromise"), "{answer}");
 
-    place.ok(&["device", "renew", "lamp", "--now"]);
+    // Long before its time: who watches notices that the CA is gone.
+    let mut watch = place.command(&["device", "renew", "lamp", "--watch"]);
+    let mut watch = watch.stdout(std::process::Stdio::null()).spawn().unwrap();
+    eventually("another certificate", || fs::read(place.path("lamp/cert.pem")).unwrap() != old);
+    let _ = watch.kill();
+    let _ = watch.wait();
     let check = verify("lamp/cert.pem");
     assert!(check.status.success(), "{check:?}");
     assert!(ocsp("lamp/cert.pem", "devices-2").contains("lamp/cert.pem: good"));
@@ -213,6 +219,9 @@ fn a_root_is_followed_and_nobody_is_left_behind() {
     assert!(told.starts_with("root-2 is announced and certifies from"), "{told}");
     place.ok(&["ca", "rotate", "trust"]);
     assert!(place.ok(&["ca", "show"]).contains("announced to devices"));
+    enrols(&place, &hub, "late");
+    let trusted = fs::read_to_string(place.path("late/ca.pem")).unwrap();
+    assert_eq!(trusted.matches("BEGIN").count(), 2, "who comes now knows both roots");
     place.ok(&["device", "renew", "lamp", "--now"]);
     let trusted = fs::read_to_string(place.path("lamp/ca.pem")).unwrap();
     assert_eq!(trusted.matches("BEGIN").count(), 2, "both roots, by the bundle of the next signer");

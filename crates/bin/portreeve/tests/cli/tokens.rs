@@ -97,7 +97,18 @@ fn issues(place: &Place, args: &[&str], protection: &str) {
     for device in ["lamp-1", "lamp-3"] {
         publishes(place, &hub, device);
     }
-    for entry in &place.json(&["ca", "show"])["certificates"].as_array().unwrap()[..4] {
+    // So has a root that follows, and the CAs below it.
+    place.ok(&["ca", "rotate", "root"]);
+    place.ok(&["ca", "rotate", "root", "--now"]);
+    place.ok(&["device", "add", "lamp-4", "--out", "lamp-4"]);
+    place.openssl("verify -CAfile data/pki/root-2.pem -untrusted lamp-4/cert.pem lamp-4/cert.pem");
+    for device in ["lamp-1", "lamp-4"] {
+        publishes(place, &hub, device);
+    }
+    let shown = place.json(&["ca", "show"]);
+    let cas = shown["certificates"].as_array().unwrap().iter().filter(|entry| entry["name"] != "server");
+    assert!(cas.clone().count() >= 6, "{shown}");
+    for entry in cas {
         assert_eq!(entry["key"]["protection"], protection, "{entry}");
     }
     hub.stop();
@@ -136,8 +147,8 @@ fn a_token_holds_the_keys_of_the_ca() {
     fs::rename(place.path("tokens"), place.path("taken")).unwrap();
     fs::create_dir(place.path("tokens")).unwrap();
     init_token(&place, "hub");
-    fails(&place, &args, &["there is no key devices-2 in token \"hub\"", "keys.pkcs11_paths"]);
-    fails(&place, &[], &["there is no key devices-2 in", "keys.custody is \"file\""]);
+    fails(&place, &args, &["there is no key devices-3 in token \"hub\"", "keys.pkcs11_paths"]);
+    fails(&place, &[], &["there is no key devices-3 in", "keys.custody is \"file\""]);
 }
 
 /// What a first start made in a token goes when the start fails; what it found there stays.
@@ -171,16 +182,16 @@ fn a_tpm_holds_the_keys_of_the_ca() {
         place.secret("pass", "correct horse");
         let args = tpm(&own.socket(), with_passphrase);
         issues(&place, &as_str(&args), "TPM 2.0");
-        fails(&place, &tpm(&other.socket(), with_passphrase), &["devices-2.tpm", "made for another one"]);
+        fails(&place, &tpm(&other.socket(), with_passphrase), &["devices-3.tpm", "made for another one"]);
         fails(
             &place,
             &tpm(Path::new("/nowhere/socket"), with_passphrase),
             &["TPM at /nowhere/socket", "keys.tpm_tcti"],
         );
         if with_passphrase {
-            fails(&place, &tpm(&own.socket(), false), &["devices-2.tpm", "a passphrase is needed"]);
+            fails(&place, &tpm(&own.socket(), false), &["devices-3.tpm", "a passphrase is needed"]);
             place.secret("pass", "wrong horse");
-            fails(&place, &args, &["wrong passphrase for", "devices-2.tpm"]);
+            fails(&place, &args, &["wrong passphrase for", "devices-3.tpm"]);
         }
     }
 }
