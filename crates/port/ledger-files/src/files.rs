@@ -163,7 +163,7 @@ impl<V: Volume> LedgerFiles<V> {
         }
         let record = tail::encode(first, entries)?;
         if self.tail.is_torn {
-            self.volume.truncate(&self.tail.path, self.tail.bytes)?;
+            self.mend_tail()?;
         }
         self.tail.is_torn = true;
         self.volume.append(&self.tail.path, &record)?;
@@ -171,6 +171,14 @@ impl<V: Volume> LedgerFiles<V> {
         self.tail.bytes += record.len() as u64;
         entries.iter().try_for_each(|entry| self.take(entry))?;
         Ok(first)
+    }
+
+    /// Cuts off what an append that failed may have left, which may be nothing: not even the file.
+    fn mend_tail(&mut self) -> io::Result<()> {
+        match self.tail.bytes {
+            0 => self.volume.remove(&self.tail.path),
+            whole => self.volume.truncate(&self.tail.path, whole),
+        }
     }
 
     /// An entry that is durable.

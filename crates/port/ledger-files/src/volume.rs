@@ -136,6 +136,8 @@ impl Volume for Folder {
     }
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
+        // What is appended to this path from now on is another file.
+        self.open = None;
         let (folder, file) = self.place(path);
         match fs::remove_file(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

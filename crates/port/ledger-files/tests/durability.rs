@@ -103,6 +103,9 @@ fn a_disk_that_refuses_and_takes_again_is_gone_on_with() {
             self.0.list(folder)
         }
         fn append(&mut self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+            if self.1.get() && self.0.read(path)?.is_none() {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
             let fits = if self.1.get() { bytes.len() / 2 } else { bytes.len() };
             self.0.append(path, &bytes[..fits])?;
             if self.1.get() { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
@@ -119,6 +122,9 @@ fn a_disk_that_refuses_and_takes_again_is_gone_on_with() {
     }
     let (disk, is_full) = (Disk::with_ledger(), std::rc::Rc::new(std::cell::Cell::new(false)));
     let mut ledger = open(Full(disk.clone(), is_full.clone())).unwrap();
+    is_full.set(true);
+    assert!(append(&mut ledger, &numbered(0, 300)).is_err(), "before there is a tail");
+    is_full.set(false);
     append(&mut ledger, &numbered(0, 300)).unwrap();
     is_full.set(true);
     for _ in 0..3 {
