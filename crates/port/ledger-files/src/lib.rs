@@ -19,5 +19,5 @@ mod files;
 mod tail;
 mod volume;
 
-pub use files::{LedgerFiles, OpenError, SealError, Signed, UNSEALED_ENTRIES_MAX};
+pub use files::{Head, LedgerFiles, OpenError, SealError, Signed, UNSEALED_ENTRIES_MAX};
 pub use volume::{Folder, Volume};
