@@ -265,6 +265,7 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            sequences: crate::security::Sequences::default(),
             guests: crate::guests::Guests::default(),
             superseded: crate::superseded::Superseded::default(),
             sboms,

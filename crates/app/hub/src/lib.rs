@@ -35,6 +35,7 @@ mod reports;
 mod revocation;
 mod roots;
 pub mod sbom;
+mod security;
 mod strays;
 mod succession;
 mod superseded;
@@ -116,6 +117,7 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    sequences: security::Sequences,
     guests: guests::Guests,
     superseded: superseded::Superseded,
     sboms: sbom::Catalogue,
@@ -440,6 +442,7 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.reports_ms, 1000) {
             self.flush_reports(now);
+            self.flush_some_sequences();
             self.compare_reports();
         }
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
@@ -575,9 +578,10 @@ impl Hub {
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
         let now = self.wall_clock();
         self.write_reports(now);
+        let sequences = self.flush_sequences(usize::MAX).is_ok();
         self.recorder.close();
         let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
-        self.journal.flush(timeout) && seen
+        self.journal.flush(timeout) && seen && sequences
     }
 
     /// What listens, for `status`.

@@ -27,16 +27,21 @@ pub(crate) enum Report {
     Inventory,
     /// `devices/<name>/remediation/wiped`: whatever it holds, the device has wiped itself.
     Wiped,
+    /// `devices/<name>/security`: a security event of its own (see [`crate::security`]).
+    Security,
 }
 
 impl Report {
     /// What a publication of this session on `topic` reports, if anything.
     pub(crate) fn of(session: &Session, topic: &str) -> Option<Self> {
-        // The end first: it rules out nearly every topic, at the price of two comparisons.
-        let (whose, report) = match topic.strip_suffix("/report/inventory") {
-            Some(whose) => (whose, Self::Inventory),
-            None => (topic.strip_suffix("/remediation/wiped")?, Self::Wiped),
-        };
+        // The end first: it rules out nearly every topic, at the price of a few comparisons, once for each route.
+        let ends = [
+            ("/report/inventory", Self::Inventory),
+            ("/remediation/wiped", Self::Wiped),
+            ("/security", Self::Security),
+        ];
+        let mut reports = ends.into_iter().filter_map(|(end, report)| Some((topic.strip_suffix(end)?, report)));
+        let (whose, report) = reports.next()?;
         (whose.strip_prefix("devices/")? == session.name.as_str()).then_some(report)
     }
 }
@@ -91,11 +96,12 @@ impl Reports {
 impl Hub {
     /// Takes note of a report. Nobody waits for the disk here; a report that the power takes is said again, when the device
     /// starts or is asked.
-    pub(crate) fn take_report(&self, session: &Session, report: Report, payload: &[u8]) {
+    pub(crate) fn take_report(&self, session: &Session, report: Report, payload: &[u8], now: Now) {
         let inventory = match report {
             Report::Inventory if payload.len() <= REPORT_BYTES_MAX => serde_json::from_slice::<Inventory>(payload).ok(),
             Report::Inventory => None,
             Report::Wiped => Some(Inventory::default()),
+            Report::Security => return self.take_security_event(session, payload, now),
         };
         let Some(inventory) = inventory else {
             let why = format_args!("a report that is no such JSON object of at most {REPORT_BYTES_MAX} bytes");
