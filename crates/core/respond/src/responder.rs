@@ -154,6 +154,10 @@ impl Responder {
         if measure.id != number || measure_key(number).strip_prefix(MEASURE) != Some(id) {
             return Err("the record of another measure".to_owned());
         }
+        let is_clean = [&measure.finding, &measure.rule].into_iter().all(|text| text::is_plain(text));
+        if !is_clean || measure.subject != measure.subject.clean() {
+            return Err("a text that would not have been kept".to_owned());
+        }
         if measure.step.lasting().is_none() {
             return Err("a step that does not last".to_owned());
         }
