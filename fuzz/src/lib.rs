@@ -11,6 +11,7 @@ mod foreign;
 mod inventory;
 mod ledger;
 mod mqtt;
+mod respond;
 mod sbom;
 mod store;
 mod tls;
@@ -24,6 +25,7 @@ pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, sign
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
+pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
 pub use store::log_operations;
 pub use tls::tls_records;
@@ -62,4 +64,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_tail", ledger_tail),
     ("sbom", sbom),
     ("root_material", root_material),
+    ("response_settings", response_settings),
+    ("response_records", response_records),
+    ("case_export", case_export),
 ];
