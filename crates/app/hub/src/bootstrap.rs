@@ -217,6 +217,7 @@ impl Hub {
         let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
+        let watcher = crate::watch::Watcher::resume(&registry_contents.blobs, data);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
         registry.set_withdrawn(authority.withdrawn());
@@ -238,6 +239,7 @@ impl Hub {
             config: ArcSwap::from_pointee(config),
             events: Events::default(),
             recorder,
+            watcher,
             registry,
             authority: ArcSwap::from_pointee(authority),
             keys,

@@ -40,6 +40,7 @@ mod strays;
 mod succession;
 mod superseded;
 mod trust;
+mod watch;
 mod withdrawal;
 
 use std::{
@@ -79,6 +80,7 @@ pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
 pub use revocation::PublicationError;
 pub use succession::IssuingCa;
+pub use watch::Watched;
 
 use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
 
@@ -89,6 +91,7 @@ pub struct Hub {
     config: ArcSwap<Config>,
     events: Events,
     recorder: ledger::Recorder,
+    watcher: watch::Watcher,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
     keys: custody::KeyRing,
@@ -279,6 +282,7 @@ impl Hub {
         let now = self.wall_clock();
         self.events.emit(now.seconds(), event);
         self.recorder.note(event, now);
+        self.watch_event(event, now);
     }
 
     /// The same, and it is on the disk when this returns.
@@ -288,6 +292,7 @@ impl Hub {
     fn record(&self, event: &Event<'_>) -> Result<u64, ledger::Unrecorded> {
         let now = self.wall_clock();
         self.events.emit(now.seconds(), event);
+        self.watch_event(event, now);
         self.recorder.record(event, now)
     }
 
@@ -579,6 +584,7 @@ impl Hub {
         let now = self.wall_clock();
         self.write_reports(now);
         let sequences = self.flush_sequences(usize::MAX).is_ok();
+        self.save_baselines();
         self.recorder.close();
         let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
         self.journal.flush(timeout) && seen && sequences

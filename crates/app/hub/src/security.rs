@@ -130,6 +130,7 @@ impl Hub {
         ];
         let detail = format_args!("{}", said.detail);
         self.tell(&Event::new(EventKind::SecurityReported, detail).about(name).with(&data));
+        self.watch_sequence(name, said.epoch, said.seq, said.at_ms);
         let (kind, due) = match order {
             Order::Next => return,
             Order::Gap(due) => (EventKind::SecurityGap, due),

@@ -24,7 +24,7 @@ fn say(bench: &Bench, client: &mut Client, epoch: u64, seq: u64) {
 
 #[test]
 fn gaps_and_repetitions_show_also_after_a_restart() {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let leaf = bench.add("gate-1", Kind::Gateway);
     let identity = bench.identity(&leaf);
     let mut gate = bench.connect(&identity, connect("gate-1"));
