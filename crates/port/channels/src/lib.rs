@@ -21,7 +21,7 @@
 //!
 //! *Invariants*
 //! - Nothing is sent before the other end has shown a certificate for its name below the configured anchors, or the
-//!   system's (CSA-COM-08). There is no way without TLS.
+//!   system's. There is no way without TLS.
 //! - A send ends at its deadline, whatever the other end does, and reads no more than is bounded here.
 //! - No secret stands in an error or in what `Debug` prints.
 

@@ -71,12 +71,12 @@ impl SmtpChannel {
         match self.security {
             SmtpSecurity::Tls => {
                 let mut session = Session::new(self.connector.secure(tcp).await?);
-                session.expect("greeting", 220).await?;
+                session.hear("greeting", 220).await?;
                 Ok(session)
             }
             SmtpSecurity::Starttls => {
                 let mut plain = Session::new(tcp);
-                plain.expect("greeting", 220).await?;
+                plain.hear("greeting", 220).await?;
                 if plain.greet(&self.hub).await?.capability("STARTTLS").is_none() {
                     return Err(permanent(&format!("{} does not offer STARTTLS", self.connector.server())));
                 }
@@ -151,10 +151,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn command(&mut self, what: &str, line: &str, code: u16) -> Result<Reply, Failure> {
         self.write(line).await?;
-        self.expect(what, code).await
+        self.hear(what, code).await
     }
 
-    async fn expect(&mut self, what: &str, code: u16) -> Result<Reply, Failure> {
+    async fn hear(&mut self, what: &str, code: u16) -> Result<Reply, Failure> {
         let reply = self.reply().await?;
         judge(what, reply.code, reply.lines.last().map_or("", String::as_str), code)?;
         Ok(reply)

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long the receiver has to close its side, which shows that it has read all.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A receiver of syslog. Each delivery has a connection of its own: what was written on one that breaks is lost without a word.
 #[derive(Debug)]

@@ -61,7 +61,7 @@ impl fmt::Display for Server {
     }
 }
 
-/// Where a webhook is: `https://HOST[:PORT][/PATH[?QUERY]]`, and nothing else (CSA-COM-08).
+/// Where a webhook is: `https://HOST[:PORT][/PATH[?QUERY]]`, and nothing else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpsUrl {
     /// Host and port.

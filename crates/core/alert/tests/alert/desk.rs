@@ -7,7 +7,6 @@ use portreeve_alert::{
 
 use crate::{Office, SETTINGS, occurrence, permanent, settings, transient};
 
-/// CSA-MSU-04, IOTSF-2.4.7.5: exactly one alert, at once; repetitions count.
 #[test]
 fn repetitions_are_one_alert_that_is_told_at_once() {
     let mut office = Office::new();
@@ -37,7 +36,7 @@ fn an_alert_that_goes_on_is_told_again_once_an_interval() {
     assert_eq!(told[3..], ["bob mail repeated lamp-1"]);
 }
 
-/// CSA-BCN-01: on-call order, deadlines, rounds.
+/// On-call order, deadlines, rounds.
 #[test]
 fn nobody_answers_so_the_next_is_told_until_the_rounds_are_over() {
     let mut office = Office::new();
@@ -327,7 +326,7 @@ fn queues_and_dead_letters_are_bounded() {
     assert_eq!(office.desk.dead_letters().count(), DEAD_LETTERS_MAX);
 }
 
-/// CSA-BCN-01, CSA-SNT-10: tests reach everybody through everything, and tell how long it took.
+/// Tests reach everybody through everything, and tell how long it took.
 #[test]
 fn a_test_goes_through_every_channel_and_tells_how_long_each_took() {
     let mut office = Office::new();

@@ -110,7 +110,6 @@ fn keys_differ_between_deliveries_and_after_an_older_copy_was_put_back() {
     office.commit();
 }
 
-/// CSA-SNT-10: a clock that was ahead before the restart holds nothing up.
 #[test]
 fn a_clock_that_was_years_ahead_delays_no_escalation() {
     let mut office = Office::new();

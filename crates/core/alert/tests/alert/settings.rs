@@ -24,7 +24,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(crate::settings(&starttls).channels()[1].kind.server().unwrap().port, 587);
 }
 
-/// CSA-BCN-01: contacts younger than a set age.
+/// Contacts younger than a set age.
 #[test]
 fn contacts_that_nobody_reviewed_are_told() {
     let settings = settings(SETTINGS);

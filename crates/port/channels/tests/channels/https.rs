@@ -23,7 +23,6 @@ fn receiver(pki: &Pki, name: &str, days: i64) -> (Program, u16) {
     Program::python("https.py", &[&certificate, &key, Path::new(SECRET)])
 }
 
-/// CSA-BCN-01, CSA-COM-08
 #[test]
 fn a_webhook_is_signed_over_tls_and_its_status_decides() {
     let pki = Pki::new();
@@ -76,7 +75,7 @@ fn a_server_that_hangs_costs_its_deadline_and_no_more() {
     assert!(transient && why.contains("cannot reach 127.0.0.1"), "{why}");
 }
 
-/// CSA-COM-08: who cannot show the right certificate gets nothing.
+/// Who cannot show the right certificate gets nothing.
 #[test]
 fn another_ca_another_name_and_an_old_certificate_get_nothing() {
     let (pki, other) = (Pki::new(), Pki::new());

@@ -21,7 +21,6 @@ fn lines(pki: &Pki, port: u16, security: &str, password: &str) -> String {
 
 const PASSWORD: &str = "wort ä\n";
 
-/// CSA-BCN-01, CSA-COM-08
 #[test]
 fn mails_go_over_tls_and_starttls_with_a_login() {
     for (mode, security, mechanism) in
@@ -89,7 +88,7 @@ fn a_mailbox_that_is_not_there_is_no_use_and_a_busy_one_is() {
     assert!(program.is_silent());
 }
 
-/// CSA-COM-08; the other CA has the same name.
+/// The other CA has the same name.
 #[test]
 fn a_stranger_s_mail_server_gets_nothing() {
     let (pki, other) = (Pki::new(), Pki::new());

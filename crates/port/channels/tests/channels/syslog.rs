@@ -59,7 +59,6 @@ fn lines(pki: &Pki, port: u16) -> String {
     format!("kind = \"syslog\"\nserver = \"localhost:{port}\"\nca_file = \"{}\"", pki.path("ca.pem").display())
 }
 
-/// CSA-BCN-01, CSA-COM-08
 #[test]
 fn rsyslog_reads_every_part_of_a_line() {
     let pki = Pki::new();
