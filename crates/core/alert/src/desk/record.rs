@@ -10,7 +10,7 @@ use super::{
     delivery::{DeadLetter, Delivery, DeliveryId, Digest, Pending},
     lane::{Health, Lane},
 };
-use crate::{AlertId, AlertSettings, Word};
+use crate::{AlertId, AlertSettings, Word, settings::STEPS_MAX};
 
 /// Longest record, bytes. The largest is an alert with the history of its deliveries.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -136,7 +136,8 @@ impl Desk {
             RecordKey::Alert(id) => {
                 let open: Open = parse(value)?;
                 let subject = (open.alert.kind.clone(), open.alert.subject.clone());
-                let is_new = open.alert.id == id && self.by_subject.insert(subject, id).is_none();
+                let is_sound = open.alert.id == id && open.step < STEPS_MAX;
+                let is_new = is_sound && self.by_subject.insert(subject, id).is_none();
                 is_new.then(|| self.open.insert(id, open))?;
             }
             RecordKey::Delivery(channel, id) => {

@@ -27,6 +27,10 @@ pub const CHANNELS_PER_CONTACT_MAX: usize = 4;
 pub const ROUTES_MAX: usize = 64;
 /// Contacts of one route.
 pub const CONTACTS_PER_ROUTE_MAX: usize = 8;
+/// How often a route may go through its contacts.
+const ROUNDS_MAX: u32 = 10;
+/// Whose turn it is, counted through all rounds, is below this.
+pub(crate) const STEPS_MAX: usize = CONTACTS_PER_ROUTE_MAX * ROUNDS_MAX as usize;
 /// Kinds, or groups, that one route names.
 const MATCHES_PER_ROUTE_MAX: usize = 64;
 
@@ -268,7 +272,7 @@ fn route(reader: &mut Reader<'_>, mut table: Table<'_>, contacts: &[(Span, Conta
     let groups = table.texts(reader, "groups", MATCHES_PER_ROUTE_MAX, group);
     let on_call = table.texts(reader, "contacts", CONTACTS_PER_ROUTE_MAX, str::parse::<Word>);
     let within_s = table.number(reader, "acknowledge_within_s", 30..=7 * DAY_S, ACKNOWLEDGE_WITHIN_S);
-    let rounds = table.number(reader, "rounds", 1..=10, ROUNDS);
+    let rounds = table.number(reader, "rounds", 1..=ROUNDS_MAX, ROUNDS);
     let repeat_s = table.number(reader, "repeat_s", 60..=7 * DAY_S, REPEAT_S);
     let span = table.span.clone();
     table.finish(reader);

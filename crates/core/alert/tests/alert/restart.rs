@@ -154,6 +154,12 @@ fn damaged_records_are_told_and_not_passed_over() {
         let error = restore(&strange).unwrap_err();
         assert_eq!(error.key.as_str(), key);
     }
+    // A turn that no route has.
+    let text = office.store.iter().find(|(key, _)| key.starts_with("alert/")).unwrap();
+    let far = String::from_utf8(text.1.clone()).unwrap().replace("\"step\":0", "\"step\":18446744073709551615");
+    let mut damaged = sound.clone();
+    damaged.iter_mut().filter(|(key, _)| *key == text.0).for_each(|record| record.1 = far.as_bytes());
+    assert!(far.contains("551615") && restore(&damaged).is_err());
     // Numbers that were not given out, and an alert under another's number.
     let without: Vec<_> = sound.iter().copied().filter(|(key, _)| *key != "desk").collect();
     assert!(restore(&without).is_err());
