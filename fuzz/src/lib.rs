@@ -6,6 +6,7 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod alert;
 mod enrolment;
 mod foreign;
 mod inventory;
@@ -17,6 +18,7 @@ mod store;
 mod tls;
 mod topic;
 
+pub use alert::{alert_records, alert_settings, smtp_reply};
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
     root_material, tpm_key_area, tpm_question, trust_bundle,
@@ -67,4 +69,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("response_settings", response_settings),
     ("response_records", response_records),
     ("case_export", case_export),
+    ("alert_settings", alert_settings),
+    ("alert_records", alert_records),
+    ("smtp_reply", smtp_reply),
 ];
