@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
 use crate::{
+    detect::DetectCommand,
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
 };
@@ -89,6 +90,11 @@ pub(crate) enum Command {
     Firmware {
         #[command(subcommand)]
         command: FirmwareCommand,
+    },
+    /// See what was found to be wrong, and by which numbers; set what is watched for
+    Detect {
+        #[command(subcommand)]
+        command: DetectCommand,
     },
     /// Let makers of devices vouch for them, so that nobody has to register each
     Enrolment {

@@ -10,6 +10,7 @@ mod ca;
 mod cli;
 mod client;
 mod configuration;
+mod detect;
 mod device;
 mod enrol;
 mod enrolment;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Serve => serve::run(&global),
         Command::Status { wait } => status::run(&global, wait),
         Command::Device { command } => device::run(&global, command),
+        Command::Detect { command } => detect::run(&global, command),
         Command::Firmware { command } => firmware::run(&global, command),
         Command::Enrolment { command } => enrolment::run(&global, command),
         Command::Approval { command } => approval::run(&global, command),
