@@ -6,6 +6,7 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod detect;
 mod enrolment;
 mod foreign;
 mod inventory;
@@ -16,6 +17,7 @@ mod store;
 mod tls;
 mod topic;
 
+pub use detect::detect_baselines;
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
     root_material, tpm_key_area, tpm_question, trust_bundle,
@@ -62,4 +64,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_tail", ledger_tail),
     ("sbom", sbom),
     ("root_material", root_material),
+    ("detect_baselines", detect_baselines),
 ];
