@@ -7,7 +7,7 @@ use crate::{
         keep_alive_abuse, known_bad, malformed_packets, message_rate, message_size, new_source, new_topic,
         policy_denials, reconnect_storm, replay, slow_drift, vitals_trend,
     },
-    episode::{Desk, Episodes},
+    episode::{Counted, Desk, Episodes},
     finding::Subject,
     hash::hash_of,
     observation::Ending,
@@ -152,8 +152,8 @@ impl Device {
         }
     }
 
-    /// Counts a failure to authenticate; whether an episode of this identity tells of it, so that wider ones need not.
-    pub(crate) fn auth_failed(&mut self, desk: &mut Desk<'_>, door: &str) -> bool {
+    /// Counts a failure to authenticate.
+    pub(crate) fn auth_failed(&mut self, desk: &mut Desk<'_>, door: &str) -> Counted {
         auth_failures::judge(self, desk, door)
     }
 

@@ -58,6 +58,17 @@ pub(crate) struct Desk<'a> {
     pub(crate) out: &'a mut Vec<Notice>,
 }
 
+/// What became of one more of what is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// There are not enough of it.
+    NotYet,
+    /// It is a finding, which tells of those before it too.
+    Opened,
+    /// It is part of an open episode, or of no interest to anybody.
+    Told,
+}
+
 /// What there is to say about a new episode: a sentence and its numbers.
 pub(crate) type Told = (String, Vec<Number>);
 
@@ -120,12 +131,12 @@ impl Desk<'_> {
         (threshold, window_s): (u32, u32),
         subject: impl FnOnce() -> Subject,
         what: impl FnOnce() -> String,
-    ) -> bool {
+    ) -> Counted {
         if self.rules.is_off(kind) || self.goes_on(episodes, kind) {
-            return false;
+            return Counted::Told;
         }
         if !window.hit(self.clock_ms, u64::from(window_s) * 1000, threshold) {
-            return false;
+            return Counted::NotYet;
         }
         self.raise(episodes, kind, subject, || {
             let numbers = vec![
@@ -134,7 +145,8 @@ impl Desk<'_> {
                 number("window", window_s, "seconds"),
             ];
             (format!("{} {threshold} times within {window_s} s", what()), numbers)
-        })
+        });
+        Counted::Opened
     }
 
     /// Whether an episode of this kind is open; if so it was observed once more.

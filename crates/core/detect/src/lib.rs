@@ -11,7 +11,7 @@
 //! - No I/O, no clock: time is an argument, and only what passed counts, not what the wall clock was set to.
 //! - Exactly one finding in an episode, however much is observed in it; no flood of one subject hides the first of another.
 //! - Everything remembered is bounded; who has an open episode is not forgotten in favour of noise.
-//! - Frozen baselines do not move.
+//! - Frozen baselines do not move; the first periods of `slow_drift` apart.
 //! - A rehearsal happens in a world of its own.
 
 mod clock;

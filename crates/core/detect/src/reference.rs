@@ -28,7 +28,7 @@ fn detector(out: &mut String, kind: Detector) {
     // Writing to a text does not fail.
     let _ = write!(
         out,
-        "\n### `{word}`\n\n{}\n\n*Severity* {severity}; it {how}. *Asked for by* {}.\n\n*Stays below it:* {}\n*False alarms:* {}\n",
+        "\n### `{word}`\n\n{}\n\n*Severity* {severity}; it {how}. *Asked for by* {}.\n\n*Stays below it:* {}\n\n*False alarms:* {}\n",
         row.sees,
         row.requirements.join(", "),
         row.evaded_by,
@@ -44,7 +44,8 @@ fn table(out: &mut String, name: &str, keys: &[Key]) {
     out.push_str("| key | default | range | what it is |\n| --- | --- | --- | --- |\n");
     for key in keys {
         let text: Vec<&str> = key.text.iter().map(|line| line.trim()).collect();
-        let Key { name: field, default, range, unit, .. } = key;
+        let Key { name: field, default, unit, .. } = key;
+        let range = key.range.replace('_', "");
         let _ = writeln!(out, "| `{name}.{field}` | {default} | {range} {unit} | {} |", text.join(" "));
     }
 }

@@ -101,7 +101,7 @@ section! {
         /// compare with a baseline say nothing about it.
         new_device_learn_s: u32 = 259_200, in 0..=7_776_000, "seconds";
         /// A baseline of fewer samples than this is not compared with.
-        samples_min: u32 = 30, in 2..=10_000, "samples";
+        samples_min: u32 = 10, in 2..=10_000, "samples";
         /// Identities that are followed. One more makes the one that was not heard of for longest be forgotten.
         identities_max: u32 = 200_000, in 16..=10_000_000, "identities";
         /// Sources that are followed. One more makes one be forgotten that did least.

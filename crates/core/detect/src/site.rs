@@ -11,7 +11,7 @@ use crate::{
         reconnect_storm, watch_full,
     },
     device::Loss,
-    episode::{Desk, Episodes},
+    episode::{Counted, Desk, Episodes},
     finding::{OpenEpisode, Subject},
     settings::RuleBook,
     stats::{Meter, Rhythm, Window},
@@ -108,7 +108,7 @@ impl Site {
         desk.goes_on(&mut row.episodes, crate::Detector::AuthFailures)
     }
 
-    /// An identity's episode tells of the failures from this source: they are not counted again.
+    /// An identity's new episode tells of the failures until now: they are not counted again.
     pub(crate) fn forgive(&mut self, source: Option<IpAddr>) {
         self.hub.auth_failed.clear();
         if let Some(row) = source.and_then(|source| self.sources.row(&source_of(source))) {
@@ -131,9 +131,10 @@ impl Site {
                 auth_failures::judge_source(row, desk, address, door)
             })
         });
-        if told == Some(true) {
-            self.hub.auth_failed.clear();
-            return;
+        match told {
+            Some(Counted::Told) => return,
+            Some(Counted::Opened) => return self.hub.auth_failed.clear(),
+            Some(Counted::NotYet) | None => {}
         }
         let mut desk = world.desk(&self.book.hub, self.clock.advance(now), now, out);
         auth_failures::judge_hub(&mut self.hub, &mut desk);
@@ -166,9 +167,10 @@ impl Site {
                     known_bad::judge_source(row, desk, address);
                     half_open::judge_source(row, desk, address)
                 });
-                if told == Some(true) {
-                    self.hub.half_open.clear();
-                    return;
+                match told {
+                    Some(Counted::Told) => return,
+                    Some(Counted::Opened) => return self.hub.half_open.clear(),
+                    Some(Counted::NotYet) | None => {}
                 }
                 let mut desk = world.desk(&self.book.hub, self.clock.advance(now), now, out);
                 half_open::judge_hub(&mut self.hub, &mut desk);

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     detectors::{self, heartbeat_lost, watch_full},
     device::{Device, Learnt, Loss, identity},
-    episode::Desk,
+    episode::{Counted, Desk},
     finding::{OpenEpisode, Subject},
     hash::hash_of,
     observation::Ending,
@@ -313,10 +313,12 @@ impl Watch {
         }
         if let Some(identity) = identity {
             let mut shard = self.shard(identity);
-            let is_told = shard.auth_failed(identity, door, &self.world, now, out);
+            let counted = shard.auth_failed(identity, door, &self.world, now, out);
             self.tell_if_crowded(shard, now, out);
-            if is_told {
-                return lock(&self.site).forgive(source);
+            match counted {
+                Counted::Told => return,
+                Counted::Opened => return lock(&self.site).forgive(source),
+                Counted::NotYet => {}
             }
         }
         lock(&self.site).auth_failed(source, door, &self.world, now, out);
@@ -390,8 +392,9 @@ impl Shard {
         world: &World,
         now: UnixMillis,
         out: &mut Vec<Notice>,
-    ) -> bool {
-        self.with_device(identity, world, now, out, |device, desk, _| device.auth_failed(desk, door)).unwrap_or(false)
+    ) -> Counted {
+        let counted = self.with_device(identity, world, now, out, |device, desk, _| device.auth_failed(desk, door));
+        counted.unwrap_or(Counted::NotYet)
     }
 
     /// `None` if there is no room for the identity.

@@ -6,7 +6,7 @@
 use crate::{
     Detector, Observation,
     device::{Device, identity},
-    episode::Desk,
+    episode::{Counted, Desk},
     finding::{Subject, shown},
     rehearsal::{HOME, Script, WHO},
     settings::{DetectSettings, section},
@@ -30,19 +30,16 @@ section! {
     }
 }
 
-/// Whether the identity's episode tells of it.
-pub(crate) fn judge(device: &mut Device, desk: &mut Desk<'_>, door: &str) -> bool {
+pub(crate) fn judge(device: &mut Device, desk: &mut Desk<'_>, door: &str) -> Counted {
     let limits = desk.rules.settings.auth_failures;
     let Device { name, episodes, auth_failed, .. } = device;
     let threshold = (limits.failures, limits.window_s);
     desk.count(episodes, auth_failed, KIND, threshold, identity(name), || {
         format!("failed to authenticate, last at {}:", shown(door))
-    });
-    desk.rules.is_off(KIND) || desk.has_open(episodes, KIND)
+    })
 }
 
-/// Whether the source's episode tells of it.
-pub(crate) fn judge_source(source: &mut Source, desk: &mut Desk<'_>, address: IpAddr, door: &str) -> bool {
+pub(crate) fn judge_source(source: &mut Source, desk: &mut Desk<'_>, address: IpAddr, door: &str) -> Counted {
     let limits = desk.rules.settings.auth_failures;
     let threshold = (limits.source_failures, limits.window_s);
     desk.count(
@@ -52,8 +49,7 @@ pub(crate) fn judge_source(source: &mut Source, desk: &mut Desk<'_>, address: Ip
         threshold,
         || Subject::Source(address),
         || format!("failed authentications, last at {}:", shown(door)),
-    );
-    desk.has_open(&source.episodes, KIND)
+    )
 }
 
 pub(crate) fn judge_hub(hub: &mut HubState, desk: &mut Desk<'_>) {
@@ -134,6 +130,18 @@ mod tests {
         assert_eq!(bench.opened()[0].subject, Subject::Hub);
         (0..5).for_each(|source| bench.see(&failed(Some("lamp"), 5000 + source)));
         assert_eq!(bench.opened()[1].subject, Subject::Identity("lamp".into()));
+    }
+
+    /// Whoever goes on failing with an identity that is told of does not hide others' failures.
+    #[test]
+    fn an_open_episode_covers_nothing_but_its_own() {
+        let mut bench = Bench::frozen();
+        for source in 0..20 {
+            (0..5).for_each(|_| bench.see(&failed(Some("revoked"), 1)));
+            bench.see(&failed(None, 100 + source));
+        }
+        let subjects: Vec<_> = bench.opened().iter().map(|finding| finding.subject.to_string()).collect();
+        assert_eq!(subjects, ["identity revoked", "hub"]);
     }
 
     #[test]

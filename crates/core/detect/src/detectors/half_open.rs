@@ -2,7 +2,7 @@
 
 use crate::{
     Detector, Observation,
-    episode::Desk,
+    episode::{Counted, Desk},
     finding::Subject,
     rehearsal::{HOME, Script},
     settings::{DetectSettings, section},
@@ -24,8 +24,7 @@ section! {
     }
 }
 
-/// Whether the source's episode tells of it.
-pub(crate) fn judge_source(source: &mut Source, desk: &mut Desk<'_>, address: IpAddr) -> bool {
+pub(crate) fn judge_source(source: &mut Source, desk: &mut Desk<'_>, address: IpAddr) -> Counted {
     let limits = desk.rules.settings.half_open;
     let threshold = (limits.source_connections, limits.window_s);
     desk.count(
@@ -35,8 +34,7 @@ pub(crate) fn judge_source(source: &mut Source, desk: &mut Desk<'_>, address: Ip
         threshold,
         || Subject::Source(address),
         || "left connections half open".to_owned(),
-    );
-    desk.has_open(&source.episodes, KIND)
+    )
 }
 
 pub(crate) fn judge_hub(hub: &mut HubState, desk: &mut Desk<'_>) {
