@@ -6,6 +6,7 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod alert;
 mod detect;
 mod enrolment;
 mod foreign;
@@ -18,6 +19,7 @@ mod store;
 mod tls;
 mod topic;
 
+pub use alert::{alert_records, alert_settings, smtp_reply};
 pub use detect::detect_baselines;
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
@@ -66,5 +68,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_tail", ledger_tail),
     ("sbom", sbom),
     ("root_material", root_material),
+    ("response_settings", response_settings),
+    ("response_records", response_records),
+    ("case_export", case_export),
+    ("alert_settings", alert_settings),
+    ("alert_records", alert_records),
+    ("smtp_reply", smtp_reply),
     ("detect_baselines", detect_baselines),
 ];

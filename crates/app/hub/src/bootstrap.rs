@@ -131,6 +131,9 @@ pub enum OpenError {
         /// What is wrong.
         source: portreeve_ledger_files::OpenError,
     },
+    /// Detection cannot be set up.
+    #[error("the settings of detection: {0}")]
+    Detection(String),
     /// The applied policy no longer compiles.
     #[error("the applied policy does not compile with this version:\n{0}")]
     Policy(String),
@@ -217,7 +220,8 @@ impl Hub {
         let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
-        let watcher = crate::watch::Watcher::resume(&registry_contents.blobs, data);
+        let watcher = crate::watch::Watcher::resume(&registry_contents.blobs, data)
+            .map_err(|error| OpenError::Detection(error.to_string()))?;
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
         registry.set_withdrawn(authority.withdrawn());

@@ -104,6 +104,11 @@ impl Hub {
         self.watcher.observe(&observation, self.wall_clock());
     }
 
+    /// Observes that a client said no more than that it is there.
+    pub(crate) fn watch_heartbeat(&self, session: &Session) {
+        self.watcher.observe(&Observation::Heartbeat { identity: session.name.as_str() }, self.wall_clock());
+    }
+
     /// Observes the end of a connection.
     pub(crate) fn watch_ended(&self, session: &Session, how: Ending) {
         let observation = Observation::Disconnected { identity: session.name.as_str(), how };

@@ -13,10 +13,13 @@ mod admin;
 mod feed;
 mod findings;
 
-use std::{collections::VecDeque, path::PathBuf};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use parking_lot::Mutex;
-use portreeve_detect::{DetectSettings, Finding, Notice, Observation, Watch};
+use portreeve_detect::{DetectSettings, Finding, Notice, Observation, SettingsError, Watch};
 use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_types::UnixMillis;
 
@@ -64,17 +67,17 @@ struct Duties {
 impl Watcher {
     /// The detectors with the settings that were applied, and what was found and learnt before. What cannot be read is begun anew, and
     /// said: a hub that does not detect is still a hub.
-    pub(crate) fn resume(blobs: &[(String, Vec<u8>)], data: &std::path::Path) -> Self {
+    pub(crate) fn resume(blobs: &[(String, Vec<u8>)], data: &Path) -> Result<Self, SettingsError> {
         let blob = |name: &str| blobs.iter().find(|(found, _)| found == name).map(|(_, bytes)| bytes.as_slice());
         let text = blob(SETTINGS_BLOB).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
         let settings = parse(&text).unwrap_or_else(|error| {
             tracing::error!(%error, "the settings of detection cannot be read; the defaults are in force");
             DetectSettings::default()
         });
-        let watch = Watch::new(&settings).or_else(|_| Watch::new(&DetectSettings::default()));
-        // The defaults are within their own ranges, which the crate's tests show.
-        #[expect(clippy::expect_used, reason = "see above")]
-        let watch = watch.expect("the default settings are in range");
+        let watch = Watch::new(&settings).map_err(|error| {
+            tracing::error!(%error, "the settings of detection cannot be used; the defaults are in force");
+        });
+        let watch = watch.or_else(|()| Watch::new(&DetectSettings::default()))?;
         match std::fs::read(data.join(BASELINES)) {
             Ok(bytes) => {
                 if let Err(error) = watch.load(&bytes) {
@@ -87,13 +90,13 @@ impl Watcher {
         if blob(FROZEN_BLOB).is_some() {
             watch.freeze();
         }
-        Self {
+        Ok(Self {
             watch,
             settings: Mutex::new(text),
             notices: Mutex::default(),
             findings: Mutex::new(Findings::resume(blobs)),
             duties: Mutex::default(),
-        }
+        })
     }
 
     fn observe(&self, observation: &Observation<'_>, now: UnixMillis) {

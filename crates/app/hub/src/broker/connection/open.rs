@@ -82,6 +82,7 @@ impl Open {
                 Ok(())
             }
             Packet::PingReq => {
+                hub.watch_heartbeat(&self.session);
                 // A ping is answered although acknowledgements wait for the disk, but not before CONNACK.
                 self.charge(1, now)?;
                 let accepted = !matches!(self.owed.front(), Some((_, Owed::ConnAck(_))));

@@ -181,7 +181,15 @@ impl Topics {
     }
 
     /// Tells those who watch what was published, if it is time; with `all`, whatever they have not been told.
+    #[inline]
     pub(super) fn tell_traffic(&mut self, hub: &Hub, session: &Session, now: Now, all: bool) {
+        // Nearly every turn ends here.
+        if now.mono_ms >= self.tell_at_ms || all || !self.gone.is_empty() {
+            self.tell_all_traffic(hub, session, now, all);
+        }
+    }
+
+    fn tell_all_traffic(&mut self, hub: &Hub, session: &Session, now: Now, all: bool) {
         for (name, traffic) in self.gone.drain(..) {
             hub.watch_traffic(session, &name, &traffic, now);
         }
