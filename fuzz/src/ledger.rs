@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use portreeve_ledger_files::{LedgerFiles, Volume};
 
 use portreeve_ledger::{
-    Checkpoint, EntryProof, Note, SignatureKind, VerifierKey, entries, push_entry, witness::AddCheckpoint,
+    Checkpoint, EntryProof, Note, SignatureKind, Truncation, VerifierKey, entries, push_entry, witness::AddCheckpoint,
 };
 
 /// Whatever is read has one form, and is written as it was.
@@ -18,6 +18,10 @@ pub fn ledger_texts(bytes: &[u8]) {
     }
     if let Ok(checkpoint) = text.parse::<Checkpoint>() {
         assert_eq!(checkpoint.to_string(), text);
+    }
+    if let Ok(truncation) = text.parse::<Truncation>() {
+        assert_eq!(truncation.to_string(), text);
+        assert!(text.parse::<Checkpoint>().is_err(), "one is not taken for the other");
     }
     if let Ok(proof) = text.parse::<EntryProof>() {
         assert_eq!(proof.to_string(), text);

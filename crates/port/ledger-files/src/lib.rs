@@ -7,11 +7,13 @@
 //! | file | what |
 //! | --- | --- |
 //! | `checkpoint` | the signed head |
+//! | `truncation` | which entries were let go, signed; there only if some were |
 //! | `tile/…` | hashes and entries, as tlog-tiles has them |
 //! | `tail/<first entry>` | entries in the order of their appends; what a crash leaves unsealed is read from there |
 //!
 //! *Invariants*
 //! - What is sealed never changes: no head is signed that does not continue the one before.
+//! - Nothing is removed that no durable truncation lets go; hashes never are.
 //! - A tail may end in the middle of a record, as a power cut leaves it; whatever else is damaged stops the opening, and the
 //!   files are left as they are.
 
@@ -19,5 +21,5 @@ mod files;
 mod tail;
 mod volume;
 
-pub use files::{LedgerFiles, OpenError, SealError, Signed, UNSEALED_ENTRIES_MAX};
+pub use files::{LedgerFiles, OpenError, REMOVED_BUNDLES_MAX, SealError, Signed, UNSEALED_ENTRIES_MAX};
 pub use volume::{Folder, Volume};
