@@ -11,7 +11,10 @@ pub(crate) struct Generated {
 
 /// Every generated file.
 pub(crate) fn all() -> Vec<Generated> {
-    vec![Generated { path: "docs/CONFIGURATION.md", text: portreeve_config::reference_markdown() }]
+    vec![
+        Generated { path: "docs/CONFIGURATION.md", text: portreeve_config::reference_markdown() },
+        Generated { path: "docs/EVENTS.md", text: portreeve_events::reference_markdown() },
+    ]
 }
 
 /// Writes those that are not in step.
