@@ -17,7 +17,7 @@ pub struct Reader<'a, R> {
     head: &'a Checkpoint,
     /// The partial tiles: together they are the root.
     edge: RightEdge,
-    /// Full tiles above the leaves that were proved: one for at least 65,536 entries.
+    /// Full tiles that were proved: above the leaves, one for at least 65,536 entries, and the last one of leaves.
     proved: RefCell<BTreeMap<TileId, Vec<Hash>>>,
 }
 
@@ -92,9 +92,11 @@ impl<'a, R: Resources> Reader<'a, R> {
         if self.tile(above)?.get(place).copied() != fold(&hashes) {
             return Err(AuditError::Tile(tile.to_string()));
         }
-        if tile.level() > 0 {
-            self.proved.borrow_mut().insert(tile, hashes.clone());
+        let mut proved = self.proved.borrow_mut();
+        if tile.level() == 0 {
+            proved.retain(|id, _| id.level() > 0);
         }
+        proved.insert(tile, hashes.clone());
         Ok(hashes)
     }
 }

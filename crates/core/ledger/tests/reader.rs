@@ -4,11 +4,9 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-
 use common::{Ledger, ORIGIN, Signer, ledger_key, naive_root};
 use portreeve_ledger::{
-    AuditError, BundleId, Checkpoint, Hash, NoteError, Reader, Resources, SignatureKind, TileId, Truncation,
+    AuditError, BundleId, Checkpoint, Hash, NoteError, Reader, Recorded, Resources, SignatureKind, TileId, Truncation,
     TruncationError, audit, consistency_proof, inclusion_proof, is_consistent, is_included,
 };
 use proptest::prelude::*;
@@ -36,22 +34,16 @@ fn let_go(ledger: &Ledger, first: u64) -> (Ledger, Truncation) {
 
 #[test]
 fn a_part_is_read_with_few_files() {
-    struct Counted<'a>(&'a Ledger, std::cell::RefCell<BTreeSet<String>>);
-    impl Resources for Counted<'_> {
-        type Error = std::convert::Infallible;
-        fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Self::Error> {
-            self.1.borrow_mut().insert(path.to_owned());
-            self.0.read(path)
-        }
-    }
     for size in [1, 255, 256, 257, 512, 65_535, 65_536, 65_537, 70_000] {
         let (ledger, head) = (Ledger::numbered(size), Ledger::numbered(size).head());
         for number in [0, size / 2, size - 1] {
-            let counted = Counted(&ledger, Default::default());
+            let recorded = Recorded::new(&ledger);
             let start = number / 256 * 256;
             let expected = &ledger.entries[at(start)..at((start + 256).min(size))];
-            assert_eq!(read(&counted, &head, &[number / 256]).as_deref(), Some(expected));
-            assert!(counted.1.borrow().len() <= 6, "{:?}", counted.1);
+            assert_eq!(read(&recorded, &head, &[number / 256]).as_deref(), Some(expected));
+            let files = recorded.into_files();
+            assert!(files.len() <= 6, "{:?}", files.keys());
+            assert_eq!(read(&files, &head, &[number / 256]).as_deref(), Some(expected), "these files are enough");
             let reader = Reader::open(&ledger, &head).unwrap();
             assert!(reader.is_entry(number, &ledger.entries[at(number)]).unwrap());
             assert!(!reader.is_entry(number, b"forged").unwrap());

@@ -8,7 +8,7 @@ use portreeve_ledger::{
 };
 
 use crate::{
-    Volume,
+    CHECKPOINT, TRUNCATION, Volume,
     tail::{self, Record},
 };
 
@@ -20,8 +20,6 @@ const TAIL_BYTES_MAX: u64 = 4 << 20;
 /// Most files of entries that one call of [`LedgerFiles::truncate`] removes: whoever waits to append does not wait long.
 pub const REMOVED_BUNDLES_MAX: u64 = 64;
 
-const CHECKPOINT: &str = "checkpoint";
-const TRUNCATION: &str = "truncation";
 const TAILS: &str = "tail";
 
 /// Why a ledger cannot be opened. Nothing was changed.

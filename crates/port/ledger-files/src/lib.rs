@@ -2,7 +2,8 @@
 //!
 //! [`LedgerFiles`] appends entries and seals them. An entry is durable when [`LedgerFiles::append`] returns, at the cost of one
 //! sync however many come together; it is covered by the signed head after [`LedgerFiles::seal`], which writes the files that
-//! auditors read. A [`Volume`] is where all of that is.
+//! auditors read. A [`Volume`] is where all of that is. A [`Copied`] ledger is one to be read only, a [`Snapshot`] what is read of
+//! one that grows meanwhile, a [`Page`] some of its entries with what proves them.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -17,9 +18,13 @@
 //! - A tail may end in the middle of a record, as a power cut leaves it; whatever else is damaged stops the opening, and the
 //!   files are left as they are.
 
+mod copy;
 mod files;
+mod page;
 mod tail;
 mod volume;
 
+pub use copy::{CHECKPOINT, Copied, FILE_BYTES_MAX, TRUNCATION, VERIFIER_KEY};
 pub use files::{LedgerFiles, OpenError, REMOVED_BUNDLES_MAX, SealError, Signed, UNSEALED_ENTRIES_MAX};
+pub use page::{PAGE_BUNDLES_MAX, PAGE_BYTES_MAX, Page, PageError, Proved, Snapshot};
 pub use volume::{Folder, Volume};
