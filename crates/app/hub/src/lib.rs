@@ -25,6 +25,7 @@ mod enrol;
 mod guests;
 pub mod inventory;
 mod key_duties;
+pub mod ledger;
 mod limits;
 mod listener;
 mod policies;
@@ -274,7 +275,14 @@ impl Hub {
         source: Option<IpAddr>,
         detail: std::fmt::Arguments<'_>,
     ) {
-        self.events.emit(self.wall_clock().seconds(), &Event { kind, identity, client_id, source, detail });
+        self.events.emit(
+            self.wall_clock().seconds(),
+            &Event { kind, actor: None, identity, client_id, source, detail, data: &[] },
+        );
+    }
+
+    fn emit_event(&self, event: &Event<'_>) {
+        self.events.emit(self.wall_clock().seconds(), event);
     }
 
     fn emit_for(&self, session: &Session, kind: EventKind, detail: std::fmt::Arguments<'_>) {

@@ -8,6 +8,7 @@ use portreeve_types::{IdentityName, Kind};
 use crate::{
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
+    ledger::LedgerCommand,
 };
 
 /// How most machines' TPM is reached: by the kernel's resource manager.
@@ -109,6 +110,11 @@ pub(crate) enum Command {
     Ca {
         #[command(subcommand)]
         command: CaCommand,
+    },
+    /// The audit ledger: what happened, provably
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
     },
     /// A small MQTT client
     Client {
@@ -840,7 +846,10 @@ mod tests {
             ("client pub --bundle b -t t -m x --stdin", ErrorKind::ArgumentConflict),
             ("client pub --bundle b -t t -m x -q 3", ErrorKind::ValueValidation),
             ("client sub --bundle b -t t --keep-session 1h", ErrorKind::MissingRequiredArgument),
-            ("ledger verify", ErrorKind::InvalidSubcommand),
+            ("ledger prove", ErrorKind::MissingRequiredArgument),
+            ("ledger show --kind nothing", ErrorKind::ValueValidation),
+            ("ledger show --from 1 --since 1h", ErrorKind::ArgumentConflict),
+            ("ledger export", ErrorKind::MissingRequiredArgument),
             ("ca custody", ErrorKind::MissingRequiredArgument),
             ("ca custody --to tpm", ErrorKind::InvalidValue),
             ("ca root export", ErrorKind::MissingRequiredArgument),

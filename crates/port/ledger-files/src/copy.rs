@@ -14,6 +14,8 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const TRUNCATION: &str = "truncation";
 /// The key that the head is signed with.
 pub const VERIFIER_KEY: &str = "verifier.key";
+/// The last head that witnesses have cosigned, with their signatures; there only if some have.
+pub const WITNESSED: &str = "witnessed";
 /// Most bytes of any of its files: a bundle of the longest entries.
 pub const FILE_BYTES_MAX: u64 = TILE_WIDTH * (ENTRY_BYTES_MAX as u64 + 2);
 
@@ -48,7 +50,10 @@ impl Resources for Copied {
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {FILE_BYTES_MAX} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {FILE_BYTES_MAX} bytes"),
+            ));
         }
         Ok(Some(bytes))
     }

@@ -24,7 +24,7 @@ mod page;
 mod tail;
 mod volume;
 
-pub use copy::{CHECKPOINT, Copied, FILE_BYTES_MAX, TRUNCATION, VERIFIER_KEY};
+pub use copy::{CHECKPOINT, Copied, FILE_BYTES_MAX, TRUNCATION, VERIFIER_KEY, WITNESSED};
 pub use files::{LedgerFiles, OpenError, REMOVED_BUNDLES_MAX, SealError, Signed, UNSEALED_ENTRIES_MAX};
 pub use page::{PAGE_BUNDLES_MAX, PAGE_BYTES_MAX, Page, PageError, Proved, Snapshot};
 pub use volume::{Folder, Volume};

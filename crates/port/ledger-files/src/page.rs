@@ -182,11 +182,11 @@ impl Page {
     ///
     /// # Errors
     /// [`PageError`].
-    pub fn prove(self, key: &VerifierKey) -> Result<Proved, PageError> {
+    pub fn prove(&self, key: &VerifierKey) -> Result<Proved, PageError> {
         let head = Checkpoint::open(self.checkpoint.as_bytes(), key)?;
-        let truncation = self.truncation.map(|signed| Truncation::open(signed.as_bytes(), key)).transpose()?;
-        let decode = |(path, text): (String, String)| STANDARD.decode(text).ok().map(|bytes| (path, bytes));
-        let files: Option<BTreeMap<_, _>> = self.files.into_iter().map(decode).collect();
+        let truncation = self.truncation.as_ref().map(|signed| Truncation::open(signed.as_bytes(), key)).transpose()?;
+        let decode = |(path, text): (&String, _)| Some((path.clone(), STANDARD.decode(text).ok()?));
+        let files: Option<BTreeMap<_, _>> = self.files.iter().map(decode).collect();
         let files = files.ok_or_else(|| PageError::Damaged("a file is not base64".into()))?;
         let mut entries = Vec::new();
         let reader = Reader::open(&files, &head)?;
@@ -195,7 +195,7 @@ impl Page {
             entries.extend(reader.entries(bundle.ok_or(AuditError::<io::Error>::Beyond { size: head.size })?)?);
         }
         let first = self.start.saturating_mul(TILE_WIDTH);
-        Ok(Proved { head, signed: self.checkpoint, truncation, first, entries, files })
+        Ok(Proved { head, signed: self.checkpoint.clone(), truncation, first, entries, files })
     }
 }
 

@@ -30,9 +30,12 @@ fn a_page_has_all_that_proves_it() {
     append(&mut ledger, &numbered(0, 5000)).unwrap();
     seal(&mut ledger).unwrap();
     let page = |from, bundles| Page::read(&files, &key, from, bundles).unwrap();
-    for (from, bundles, first, last) in
-        [(Some(0), 1, 0, 256), (Some(300), 2, 256, 768), (None, 1, 4864, 5000), (Some(0), 99, 0, PAGE_BUNDLES_MAX * 256)]
-    {
+    for (from, bundles, first, last) in [
+        (Some(0), 1, 0, 256),
+        (Some(300), 2, 256, 768),
+        (None, 1, 4864, 5000),
+        (Some(0), 99, 0, PAGE_BUNDLES_MAX * 256),
+    ] {
         // As it goes over the socket.
         let json = serde_json::to_string(&page(from, bundles)).unwrap();
         let proved = serde_json::from_str::<Page>(&json).unwrap().prove(&key).unwrap();

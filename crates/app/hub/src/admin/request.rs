@@ -274,6 +274,21 @@ pub enum AdminRequest {
     },
     /// Reads configuration, certificates and policy again.
     Reload,
+    /// The key that the audit ledger is signed with.
+    LedgerKey,
+    /// Entries of the audit ledger with what proves them, as far as whole files go.
+    LedgerRead {
+        /// A number of the first file; without it, the last entries.
+        #[serde(default)]
+        from: Option<u64>,
+        /// Most files of 256 entries.
+        bundles: u64,
+    },
+    /// Checks a part of the audit ledger.
+    LedgerCheck {
+        /// The entry to begin with.
+        from: u64,
+    },
 }
 
 /// A policy file, by value.
@@ -302,6 +317,8 @@ pub(super) enum Need {
     Keys,
     /// Decides who may do what.
     Govern,
+    /// Reads what everybody did.
+    Audit,
 }
 
 impl AdminRequest {
@@ -326,6 +343,8 @@ impl AdminRequest {
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
             Self::DeviceAdd { .. } | Self::DeviceEdit { .. } | Self::DeviceState { .. } => Need::Operate,
             Self::PolicyApply { .. } | Self::Reload => Need::Govern,
+            Self::LedgerKey | Self::LedgerCheck { .. } => Need::Read,
+            Self::LedgerRead { .. } => Need::Audit,
         }
     }
 }
@@ -394,9 +413,10 @@ impl AdminRequest {
 }
 
 /// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
-/// (CSA-CRD-03).
+/// (CSA-CRD-03). What everybody did is for auditors, who do nothing themselves (CSA-SCN-09).
 pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
     match role {
+        _ if need == Need::Audit => role == Role::Auditor,
         Role::Administrator => need != Need::Keys || !keys_apart,
         Role::Operator => matches!(need, Need::Read | Need::Operate),
         Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys),
@@ -412,23 +432,23 @@ mod tests {
     #[test]
     fn role_by_need() {
         let row = |role: Role, keys_apart| {
-            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
+            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern, Need::Audit];
             let cells = cells.map(|need| if permits(role, need, keys_apart) { '✔' } else { '✘' });
             format!("{role} {}", cells.iter().collect::<String>())
         };
         let table = |keys_apart| Role::ALL.iter().map(|&role| row(role, keys_apart)).collect::<Vec<_>>();
         let expected = [
-            "administrator ✔✔✔✔",
-            "operator ✔✔✘✘",
-            "key-manager ✔✔✔✘",
-            "release-signer ✔✘✘✘",
-            "auditor ✔✘✘✘",
-            "viewer ✔✘✘✘",
+            "administrator ✔✔✔✔✘",
+            "operator ✔✔✘✘✘",
+            "key-manager ✔✔✔✘✘",
+            "release-signer ✔✘✘✘✘",
+            "auditor ✔✘✘✘✔",
+            "viewer ✔✘✘✘✘",
         ];
         assert_eq!(table(false), expected);
         // CSA-CRD-03.
         let apart = table(true);
-        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔", &expected.map(String::from)[1..]));
+        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘", &expected.map(String::from)[1..]));
     }
 
     /// CSA-CRD-03: what extends trust is for two, what ends it for whoever sees the need, and a look is for anybody.

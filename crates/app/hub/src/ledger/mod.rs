@@ -1,0 +1,4 @@
+//! The audit ledger of the hub.
+
+mod read;
+pub use read::*;
