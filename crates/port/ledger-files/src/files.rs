@@ -17,7 +17,7 @@ pub const UNSEALED_ENTRIES_MAX: u64 = 65_536;
 /// Bytes of a tail beyond which the next seal begins another.
 const TAIL_BYTES_MAX: u64 = 4 << 20;
 
-/// Most files of entries that one call of [`LedgerFiles::truncate`] removes: whoever waits to append does not wait long.
+/// Most files of entries that one call of [`LedgerFiles::remove`] removes: whoever waits to append does not wait long.
 pub const REMOVED_BUNDLES_MAX: u64 = 64;
 
 const TAILS: &str = "tail";
@@ -83,11 +83,58 @@ pub struct LedgerFiles<V> {
     /// Files that the present head needs and the next one replaces.
     partial: Vec<String>,
     tail: Tail,
-    /// Tails of before, which the present head covers.
-    old_tails: Vec<String>,
+    /// Files of before, which go when a head covers what is in them.
+    old_tails: Vec<OldTail>,
     /// Bundles whose entries were let go, and how many of them are removed.
     let_go: u64,
     removed: u64,
+}
+
+/// A file that is not written any more.
+#[derive(Debug)]
+struct OldTail {
+    path: String,
+    /// As many entries as a head has that covers it.
+    until: u64,
+}
+
+/// A head that is to be signed, and the files that go with it.
+#[derive(Debug)]
+pub struct Head {
+    text: String,
+    size: u64,
+    /// How many of the complete files it needs.
+    complete: usize,
+    partial: Vec<(String, Vec<u8>)>,
+}
+
+impl Head {
+    /// What the ledger's key signs, with Ed25519.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
+    /// Entries that it covers.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// What says that entries are let go, to be signed.
+#[derive(Debug)]
+pub struct Cut {
+    text: String,
+    first: u64,
+}
+
+impl Cut {
+    /// What the ledger's key signs, with Ed25519.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
 }
 
 /// The file that is appended to.
@@ -113,7 +160,9 @@ impl<V: Volume> LedgerFiles<V> {
     /// # Errors
     /// [`SealError`].
     pub fn create(mut volume: V, key: &VerifierKey, sign: impl FnOnce(&[u8]) -> Signed) -> Result<(), SealError> {
-        let signed = signed_head(&RightEdge::default(), key, sign)?;
+        let text = head_text(&RightEdge::default(), key);
+        let signature = sign(&key.message(&text, 0)).map_err(SealError::Signer)?;
+        let signed = signed_note(&text, key, &signature)?;
         Ok(volume.write(CHECKPOINT, signed.as_bytes())?)
     }
 
@@ -221,46 +270,93 @@ impl<V: Volume> LedgerFiles<V> {
         Ok(())
     }
 
-    /// Has the head of all entries signed, and writes what auditors read. `sign` makes the Ed25519 signature of a message.
-    /// Does nothing when nothing came since the last time.
+    /// The head of all entries so far, to be signed; nothing when nothing came since the last one. Signing may take its time:
+    /// what is appended meanwhile is for the next head.
+    #[must_use]
+    pub fn next_head(&self) -> Option<Head> {
+        let size = self.edge.size();
+        if size == self.sealed {
+            return None;
+        }
+        let tiles = self.edge.partial_tiles().map(|(tile, hashes)| (tile.to_string(), bytes_of(hashes)));
+        let bundle = partial_bundle(size).map(|id| (id.to_string(), self.bundle.clone()));
+        Some(Head {
+            text: head_text(&self.edge, &self.key),
+            size,
+            complete: self.complete.len(),
+            partial: tiles.chain(bundle).collect(),
+        })
+    }
+
+    /// Writes what auditors read, and the head with its signature. Nothing is done for a head that is not newer than the present.
+    ///
+    /// # Errors
+    /// [`SealError`]; what was sealed before stays, and the head may be tried again.
+    pub fn seal_as(&mut self, head: Head, signature: &[u8; 64]) -> Result<(), SealError> {
+        if head.size <= self.sealed {
+            return Ok(());
+        }
+        let signed = signed_note(&head.text, &self.key, signature)?;
+        let complete = &self.complete[..head.complete.min(self.complete.len())];
+        for (path, bytes) in complete.iter().chain(&head.partial) {
+            self.volume.write(path, bytes)?;
+        }
+        self.volume.write(CHECKPOINT, signed.as_bytes())?;
+        self.sealed = head.size;
+        self.complete.drain(..head.complete.min(self.complete.len()));
+        self.tidy(head.partial.into_iter().map(|(path, _)| path).collect());
+        Ok(())
+    }
+
+    /// Has the head of all entries signed and written. `sign` makes the Ed25519 signature of a message.
     ///
     /// # Errors
     /// [`SealError`]; what was sealed before stays, and the next call begins anew.
     pub fn seal(&mut self, sign: impl FnOnce(&[u8]) -> Signed) -> Result<(), SealError> {
-        let size = self.edge.size();
-        if size == self.sealed {
-            return Ok(());
+        let Some(head) = self.next_head() else { return Ok(()) };
+        let signature = sign(head.message()).map_err(SealError::Signer)?;
+        self.seal_as(head, &signature)
+    }
+
+    /// What lets go of sealed entries before `first`, as far as whole bundles go, to be signed; nothing if they are gone already.
+    /// `at_ms` is of the Unix epoch.
+    ///
+    /// # Errors
+    /// [`SealError::Io`], [`SealError::Damaged`].
+    pub fn next_cut(&self, first: u64, at_ms: u64) -> Result<Option<Cut>, SealError> {
+        let first = first.min(self.sealed) / TILE_WIDTH * TILE_WIDTH;
+        if first <= self.first() {
+            return Ok(None);
         }
-        let signed = signed_head(&self.edge, &self.key, sign)?;
-        for (path, bytes) in &self.complete {
-            self.volume.write(path, bytes)?;
+        let damaged = |error: &dyn std::fmt::Display| SealError::Damaged(error.to_string());
+        let signed = self.volume.read(CHECKPOINT)?.unwrap_or_default();
+        let head = Checkpoint::open(&signed, &self.key).map_err(|error| damaged(&error))?;
+        let root = Reader::open(self, &head).and_then(|reader| reader.root_of(first));
+        let root = root.map_err(|error| damaged(&error))?;
+        let text = Truncation { origin: self.key.name().to_owned(), first, root, at_ms }.to_string();
+        Ok(Some(Cut { text, first }))
+    }
+
+    /// Lets entries go: what says so is durable when this returns. [`Self::remove`] then removes them.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing was let go.
+    pub fn cut_as(&mut self, cut: &Cut, signature: &[u8; 64]) -> Result<(), SealError> {
+        let signed = format!("{}\n{}", cut.text, self.key.line(0, signature));
+        // What nobody could verify is not given out.
+        Truncation::open(signed.as_bytes(), &self.key).map_err(|error| SealError::Signer(error.to_string()))?;
+        if cut.first > self.first() {
+            self.volume.write(TRUNCATION, signed.as_bytes())?;
+            self.let_go = cut.first / TILE_WIDTH;
         }
-        for (tile, hashes) in self.edge.partial_tiles() {
-            self.volume.write(&tile.to_string(), &bytes_of(hashes))?;
-        }
-        if let Some(id) = partial_bundle(size) {
-            self.volume.write(&id.to_string(), &self.bundle)?;
-        }
-        self.volume.write(CHECKPOINT, signed.as_bytes())?;
-        self.sealed = size;
-        self.complete.clear();
-        self.tidy();
         Ok(())
     }
 
-    /// Lets go of sealed entries before `first`, as far as whole bundles go; `sign` and `at_ms`, of the Unix epoch, are for the
-    /// text that says so, which is durable before anything is removed. Returns whether everything is removed that was ever let go:
-    /// as long as it is not, it is to be called again, with the same or any other number.
+    /// Removes some of what was ever let go, at most [`REMOVED_BUNDLES_MAX`] files; whether that was all.
     ///
     /// # Errors
-    /// [`SealError`]; the next call goes on from there.
-    pub fn truncate(&mut self, first: u64, at_ms: u64, sign: impl FnOnce(&[u8]) -> Signed) -> Result<bool, SealError> {
-        let let_go = first.min(self.sealed) / TILE_WIDTH;
-        if let_go > self.let_go {
-            let signed = self.signed_truncation(let_go * TILE_WIDTH, at_ms, sign)?;
-            self.volume.write(TRUNCATION, signed.as_bytes())?;
-            self.let_go = let_go;
-        }
+    /// The disk refused; the next call goes on from there.
+    pub fn remove(&mut self) -> io::Result<bool> {
         // In order, so that after a crash it is found how far this came.
         let until = self.let_go.min(self.removed + REMOVED_BUNDLES_MAX);
         while self.removed < until {
@@ -270,39 +366,19 @@ impl<V: Volume> LedgerFiles<V> {
         Ok(self.removed == self.let_go)
     }
 
-    /// What says that entries were let go. What nobody could verify is not given out.
-    fn signed_truncation(
-        &self,
-        first: u64,
-        at_ms: u64,
-        sign: impl FnOnce(&[u8]) -> Signed,
-    ) -> Result<String, SealError> {
-        let damaged = |error: &dyn std::fmt::Display| SealError::Damaged(error.to_string());
-        let signed = self.volume.read(CHECKPOINT)?.unwrap_or_default();
-        let head = Checkpoint::open(&signed, &self.key).map_err(|error| damaged(&error))?;
-        let root = Reader::open(self, &head).and_then(|reader| reader.root_of(first));
-        let root = root.map_err(|error| damaged(&error))?;
-        let text = Truncation { origin: self.key.name().to_owned(), first, root, at_ms }.to_string();
-        let signature = sign(&self.key.message(&text, 0)).map_err(SealError::Signer)?;
-        let signed = format!("{text}\n{}", self.key.line(0, &signature));
-        match Truncation::open(signed.as_bytes(), &self.key) {
-            Ok(_) => Ok(signed),
-            Err(error) => Err(SealError::Signer(error.to_string())),
-        }
-    }
-
     /// Removes what the head does not need. Whatever of it fails is left for the next time: it is in nobody's way.
-    fn tidy(&mut self) {
-        if self.tail.bytes > TAIL_BYTES_MAX {
-            let full = std::mem::replace(&mut self.tail, Tail::new(self.sealed));
-            self.old_tails.push(full.path);
+    fn tidy(&mut self, needed: Vec<String>) {
+        if self.tail.bytes > TAIL_BYTES_MAX && !self.tail.is_torn {
+            let next = Tail::new(self.edge.size());
+            let full = std::mem::replace(&mut self.tail, next);
+            self.old_tails.push(OldTail { path: full.path, until: self.edge.size() });
         }
-        let needed = partial_files(&self.edge);
         let stale = std::mem::replace(&mut self.partial, needed);
-        let stale: Vec<_> = stale.into_iter().filter(|path| !self.partial.contains(path)).collect();
-        for path in stale.into_iter().chain(std::mem::take(&mut self.old_tails)) {
-            if self.volume.remove(&path).is_err() {
-                self.old_tails.push(path);
+        let stale = stale.into_iter().filter(|path| !self.partial.contains(path));
+        let stale: Vec<_> = stale.map(|path| OldTail { path, until: 0 }).collect();
+        for old in stale.into_iter().chain(std::mem::take(&mut self.old_tails)) {
+            if old.until > self.sealed || self.volume.remove(&old.path).is_err() {
+                self.old_tails.push(old);
             }
         }
     }
@@ -323,7 +399,7 @@ impl<V: Volume> LedgerFiles<V> {
             if is_last {
                 self.tail = Tail { path, bytes: read.whole_bytes as u64, is_torn };
             } else {
-                self.old_tails.push(path);
+                self.old_tails.push(OldTail { path, until: self.edge.size() });
             }
         }
         Ok(())
@@ -343,13 +419,14 @@ impl<V: Volume> LedgerFiles<V> {
     }
 }
 
-/// The head of a tree. What nobody could verify is not given out.
-fn signed_head(edge: &RightEdge, key: &VerifierKey, sign: impl FnOnce(&[u8]) -> Signed) -> Result<String, SealError> {
+fn head_text(edge: &RightEdge, key: &VerifierKey) -> String {
     let origin = key.name().to_owned();
-    let head = Checkpoint { origin, size: edge.size(), root: edge.root(), extensions: Vec::new() };
-    let text = head.to_string();
-    let signature = sign(&key.message(&text, 0)).map_err(SealError::Signer)?;
-    let signed = format!("{text}\n{}", key.line(0, &signature));
+    Checkpoint { origin, size: edge.size(), root: edge.root(), extensions: Vec::new() }.to_string()
+}
+
+/// A signed head. What nobody could verify is not given out.
+fn signed_note(text: &str, key: &VerifierKey, signature: &[u8; 64]) -> Result<String, SealError> {
+    let signed = format!("{text}\n{}", key.line(0, signature));
     match Checkpoint::open(signed.as_bytes(), key) {
         Ok(_) => Ok(signed),
         Err(error) => Err(SealError::Signer(error.to_string())),

@@ -138,6 +138,47 @@ fn a_disk_that_refuses_and_takes_again_is_gone_on_with() {
     assert_eq!(audited(&disk.restart()), numbered(0, 305));
 }
 
+/// Signing takes as long as a token likes; what is appended meanwhile is for the next head, and no tail goes before one covers it.
+#[test]
+fn entries_may_come_while_a_head_is_signed() {
+    let disk = Disk::with_ledger();
+    let mut ledger = open(disk.clone()).unwrap();
+    let mut size = 0;
+    for count in [3, 300, 256, 1, 2000] {
+        append(&mut ledger, &numbered(size, count)).unwrap();
+        size += count;
+        let head = ledger.next_head().unwrap();
+        assert_eq!(head.size(), size);
+        // Larger than a tail may be.
+        let long = vec![b'x'; 60_000];
+        for _ in 0..100 {
+            ledger.append(&[&long]).unwrap();
+        }
+        let signature = Signer::new(7).sign(head.message()).unwrap();
+        ledger.seal_as(head, &signature).unwrap();
+        assert_eq!(ledger.sealed(), size);
+        size += 100;
+        assert_eq!(open(disk.restart()).unwrap().size(), size, "nothing goes that no head covers");
+        assert_eq!(audited(&disk).len() as u64, size - 100);
+    }
+    seal(&mut ledger).unwrap();
+    seal(&mut ledger).unwrap();
+    assert!(ledger.next_head().is_none());
+    assert_eq!(audited(&disk).len() as u64, size);
+    let tails = disk.paths().into_iter().filter(|path| path.starts_with("tail/")).count();
+    assert!(tails <= 1, "{tails}");
+    let stale = ledger.seal_as(
+        open(Disk::with_ledger())
+            .map(|mut other| {
+                append(&mut other, &numbered(0, 1)).unwrap();
+                other.next_head().unwrap()
+            })
+            .unwrap(),
+        &[0; 64],
+    );
+    assert!(stale.is_ok() && ledger.sealed() == size, "an older head is no head");
+}
+
 /// Whatever is changed in a ledger at rest stops its opening or is found by an audit; the tail's sealed part is nobody's.
 #[test]
 fn a_damaged_ledger_is_not_gone_on_with() {

@@ -92,9 +92,10 @@ fn much_is_let_go_in_parts() {
 fn nobody_else_lets_anything_go() {
     let disk = ledger(600);
     let mut files = open(disk.clone()).unwrap();
-    let stranger = files.truncate(512, 0, |message| Signer::new(8).sign(message));
-    assert!(matches!(stranger, Err(SealError::Signer(_))));
-    assert!(matches!(files.truncate(512, 0, |_| Err("no".into())), Err(SealError::Signer(_))));
+    let cut = files.next_cut(512, 0).unwrap().unwrap();
+    let stranger = Signer::new(8).sign(cut.message()).unwrap();
+    assert!(matches!(files.cut_as(&cut, &stranger), Err(SealError::Signer(_))));
+    assert!(files.remove().unwrap(), "nothing was let go");
     assert_eq!((files.first(), bundles(&disk)), (0, 3));
     drop(files);
     // A bundle that is missing without it is damage.

@@ -164,7 +164,11 @@ pub fn seal<V: Volume>(ledger: &mut LedgerFiles<V>) -> Result<(), SealError> {
 }
 
 pub fn truncate<V: Volume>(ledger: &mut LedgerFiles<V>, first: u64) -> Result<bool, SealError> {
-    ledger.truncate(first, 1_893_456_000_000, |message| Signer::new(7).sign(message))
+    if let Some(cut) = ledger.next_cut(first, 1_893_456_000_000)? {
+        let signature = Signer::new(7).sign(cut.message()).map_err(SealError::Signer)?;
+        ledger.cut_as(&cut, &signature)?;
+    }
+    Ok(ledger.remove()?)
 }
 
 pub fn append<V: Volume>(ledger: &mut LedgerFiles<V>, entries: &[Vec<u8>]) -> Result<u64, SealError> {
