@@ -10,7 +10,8 @@
 //!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list,
 //!   but one: [`ClientKeys`] lets clients prove that they hold RSA keys.
 //! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
-//!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet.
+//!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet; and no device ever comes to a
+//!   [witness](witness_server_config).
 //! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
 //! - A refused client learns that its certificate was not accepted and nothing else; the caller learns why from
 //!   [`Refusal`].
@@ -35,5 +36,5 @@ pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem
 pub use policy::provider;
 pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};
 pub use refusal::{GateRefusal, Refusal};
-pub use server::ServerTls;
+pub use server::{ServerTls, witness_server_config};
 pub use verifier::{ClientKeys, LeafGate};

@@ -20,6 +20,7 @@ mod peer;
 mod pulse;
 mod revocation;
 mod tpm;
+mod witness;
 
 use std::{
     io,
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_PATH, Denial, socket_path};
 pub use pulse::Pulse;
+pub use witness::WitnessServer;
 
 use admin::AdminSocket;
 use device::DeviceDoor;

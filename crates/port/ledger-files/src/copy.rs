@@ -1,12 +1,12 @@
 //! A ledger that is only read: this hub's, or files that came from anywhere.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use portreeve_ledger::{ENTRY_BYTES_MAX, Resources, TILE_WIDTH};
+use portreeve_ledger::{ENTRY_BYTES_MAX, Resources, TILE_WIDTH, VerifierKey};
 
 /// The signed head.
 pub const CHECKPOINT: &str = "checkpoint";
@@ -14,8 +14,10 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const TRUNCATION: &str = "truncation";
 /// The key that the head is signed with.
 pub const VERIFIER_KEY: &str = "verifier.key";
-/// The last head that witnesses have cosigned, with their signatures; there only if some have.
+/// The folder with the last head that each witness has cosigned.
 pub const WITNESSED: &str = "witnessed";
+/// Most witnesses of a ledger.
+pub const WITNESSES_MAX: usize = 16;
 /// Most bytes of any of its files: a bundle of the longest entries.
 pub const FILE_BYTES_MAX: u64 = TILE_WIDTH * (ENTRY_BYTES_MAX as u64 + 2);
 
@@ -28,6 +30,30 @@ impl Copied {
     #[must_use]
     pub fn at(folder: &Path) -> Self {
         Self(folder.to_owned())
+    }
+
+    /// The heads that witnesses have cosigned, by path.
+    ///
+    /// # Errors
+    /// They cannot be read, or are more than [`WITNESSES_MAX`].
+    pub fn witnessed(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let entries = match fs::read_dir(self.0.join(WITNESSED)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = format!("{WITNESSED}/{}", entry?.file_name().to_string_lossy());
+            // One that is being replaced is not there yet, or no more.
+            if let Some(bytes) = self.read(&path)?.filter(|_| !path.contains("/.")) {
+                found.push((path, bytes));
+            }
+            if found.len() > WITNESSES_MAX {
+                return Err(io::Error::other(format!("{WITNESSED} has more than {WITNESSES_MAX} files")));
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// Where it is.
@@ -57,4 +83,10 @@ impl Resources for Copied {
         }
         Ok(Some(bytes))
     }
+}
+
+/// The file with the last head that this witness has cosigned, below its signature and the ledger's.
+#[must_use]
+pub fn witnessed_by(witness: &VerifierKey) -> String {
+    format!("{WITNESSED}/{:08x}", u32::from_be_bytes(witness.id()))
 }

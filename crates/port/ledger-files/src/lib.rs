@@ -3,7 +3,8 @@
 //! [`LedgerFiles`] appends entries and seals them. An entry is durable when [`LedgerFiles::append`] returns, at the cost of one
 //! sync however many come together; it is covered by the signed head after [`LedgerFiles::seal`], which writes the files that
 //! auditors read. A [`Volume`] is where all of that is. A [`Copied`] ledger is one to be read only, a [`Snapshot`] what is read of
-//! one that grows meanwhile, a [`Page`] some of its entries with what proves them.
+//! one that grows meanwhile, a [`Page`] some of its entries with what proves them. A
+//! [`Witness`] watches ledgers of others.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -20,11 +21,13 @@
 
 mod copy;
 mod files;
+mod memory;
 mod page;
 mod tail;
 mod volume;
 
-pub use copy::{CHECKPOINT, Copied, FILE_BYTES_MAX, TRUNCATION, VERIFIER_KEY, WITNESSED};
+pub use copy::{CHECKPOINT, Copied, FILE_BYTES_MAX, TRUNCATION, VERIFIER_KEY, WITNESSED, WITNESSES_MAX, witnessed_by};
 pub use files::{Cut, Head, LedgerFiles, OpenError, REMOVED_BUNDLES_MAX, SealError, Signed, UNSEALED_ENTRIES_MAX};
+pub use memory::{MemoryError, Witness, WitnessError};
 pub use page::{PAGE_BUNDLES_MAX, PAGE_BYTES_MAX, Page, PageError, Proved, Snapshot};
 pub use volume::{Folder, Volume};

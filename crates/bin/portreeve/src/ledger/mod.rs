@@ -5,6 +5,7 @@ mod key;
 mod show;
 mod source;
 mod verify;
+mod witness;
 
 use std::{
     fs::OpenOptions,
@@ -53,6 +54,14 @@ pub(crate) enum LedgerCommand {
     Prove(Prove),
     /// Print the key that the ledger is signed with: note it somewhere else than on this machine
     Key,
+    /// Watch other hubs' ledgers: remember the last head of each, and sign none that does not continue it
+    ///
+    /// On another machine than the hub's, and somebody else's if possible. Speaks C2SP tlog-witness over HTTPS. Its first start makes
+    /// its key and prints it, for `ledger.witnesses` of the hub.
+    #[command(
+        after_help = "Example:\n  portreeve ledger witness --state /var/lib/witness --name witness.example.org --log hub.vkey --cert cert.pem --key key.pem"
+    )]
+    Witness(witness::Witness),
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +79,7 @@ pub(crate) fn run(global: &Global, command: LedgerCommand) -> Result<(), Failure
         LedgerCommand::Show(args) => show::run(global, &args),
         LedgerCommand::Export(args) => export::run(global, &args),
         LedgerCommand::Prove(args) => prove(global, &args),
+        LedgerCommand::Witness(args) => witness::run(global, &args),
         LedgerCommand::Key => {
             let key = Source::open(global)?.key().to_string();
             show_result(global, &json!({ "key": key }), |_| key.clone())

@@ -49,11 +49,12 @@ impl Source {
                 let outcome = hub.live(&AdminRequest::LedgerRead { from, bundles })?;
                 let broken = |error| Failure::Unreachable(format!("the hub's answer is not understood: {error}"));
                 let Extract { page, personal } = serde_json::from_value(outcome.result).map_err(broken)?;
-                let proved = page.prove(&self.key).map_err(damaged)?;
+                let proved = page.prove(&self.key).map_err(|error| damaged(&error))?;
                 Ok((proved, personal.into_iter().filter(Opening::is_true).collect()))
             }
             Way::Files(place) => {
-                let (Extract { personal, .. }, proved) = place.read(&self.key, from, bundles).map_err(damaged)?;
+                let (Extract { personal, .. }, proved) =
+                    place.read(&self.key, from, bundles).map_err(|error| damaged(&error))?;
                 Ok((proved, personal))
             }
         }
@@ -93,6 +94,6 @@ impl Source {
     }
 }
 
-fn damaged(error: PageError) -> Failure {
+fn damaged(error: &PageError) -> Failure {
     Failure::CheckFailed(format!("the ledger is not to be believed: {error}"))
 }

@@ -1,6 +1,7 @@
 //! `portreeve ledger verify`.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use clap::Args;
 use portreeve_events::Entry;
 use portreeve_hub::{AdminRequest, ledger::LedgerPlace};
 use portreeve_ledger::{Checkpoint, EntryProof, Note, Reader, Resources, VerifierKey, audit};
-use portreeve_ledger_files::{CHECKPOINT, Copied, PageError, Snapshot, VERIFIER_KEY, WITNESSED};
+use portreeve_ledger_files::{CHECKPOINT, Copied, Snapshot, VERIFIER_KEY, witnessed_by};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -149,9 +150,9 @@ fn verify_ledger(files: &Copied, key: &VerifierKey, witnesses: &[VerifierKey]) -
     let mut attempt = 1;
     loop {
         // Before the head: what witnesses saw was there earlier.
-        let witnessed = files.read(WITNESSED).map_err(|error| format!("{WITNESSED}: {error}"))?;
+        let witnessed = files.witnessed().map_err(|error| error.to_string())?;
         let ledger = Snapshot::take(files, key).map_err(|error| error.to_string())?;
-        let verified = verify_snapshot(&ledger, key, witnessed.as_deref(), witnesses);
+        let verified = verify_snapshot(&ledger, key, &witnessed, witnesses);
         let is_older = || Snapshot::take(files, key).is_ok_and(|now| now.first() > ledger.first());
         if verified.is_ok() || attempt == ATTEMPTS || !is_older() {
             return verified;
@@ -163,7 +164,7 @@ fn verify_ledger(files: &Copied, key: &VerifierKey, witnesses: &[VerifierKey]) -
 fn verify_snapshot(
     ledger: &Snapshot,
     key: &VerifierKey,
-    witnessed: Option<&[u8]>,
+    witnessed: &[(String, Vec<u8>)],
     witnesses: &[VerifierKey],
 ) -> Result<Verified, Damage> {
     let (head, mut last) = (ledger.head(), Vec::new());
@@ -184,34 +185,35 @@ fn verify_snapshot(
     Ok(verified)
 }
 
-/// Who saw this ledger when. What was cosigned has to be a beginning of what there is.
+/// Who saw this ledger when. Whatever was cosigned has to be a beginning of what there is.
 fn cosigned(
     ledger: &Snapshot,
     key: &VerifierKey,
-    witnessed: Option<&[u8]>,
+    witnessed: &[(String, Vec<u8>)],
     witnesses: &[VerifierKey],
 ) -> Result<Vec<Cosigned>, Damage> {
-    let Some(signed) = witnessed else {
-        return match witnesses.first() {
-            Some(witness) => Err(format!("{WITNESSED} is missing: {} has not cosigned", witness.name())),
-            None => Ok(Vec::new()),
-        };
-    };
-    let wrong = |error: &dyn std::fmt::Display| format!("{WITNESSED}: {error}");
-    let seen = Checkpoint::open(signed, key).map_err(|error| wrong(&error))?;
-    let reader = Reader::open(ledger, ledger.head()).map_err(|error| error.to_string())?;
-    if seen.size > ledger.head().size {
-        return Err(wrong(&format!("{} entries were cosigned, and there are only {}", seen.size, ledger.head().size)));
+    let (head, damaged) = (ledger.head(), |error: &dyn std::fmt::Display| error.to_string());
+    let reader = Reader::open(ledger, head).map_err(|error| damaged(&error))?;
+    let mut seen = BTreeMap::new();
+    for (path, signed) in witnessed {
+        let cosigned = Checkpoint::open(signed, key).map_err(|error| format!("{path}: {error}"))?;
+        if cosigned.size > head.size {
+            return Err(format!("{path}: {} entries were cosigned, and there are only {}", cosigned.size, head.size));
+        }
+        if reader.root_of(cosigned.size).map_err(|error| damaged(&error))? != cosigned.root {
+            return Err(format!("{path}: the entries are not those that were cosigned: this is another history"));
+        }
+        seen.insert(path.as_str(), (signed, cosigned.size));
     }
-    if reader.root_of(seen.size).map_err(|error| error.to_string())? != seen.root {
-        return Err(wrong(&"the entries are not those that were cosigned: this is another history"));
-    }
-    let note = Note::parse(signed).map_err(|error| wrong(&error))?;
-    let time_of = |witness: &VerifierKey| {
-        let (_, seconds) = note.signed_by(witness).map_err(|error| wrong(&error))?;
-        Ok(Cosigned { name: witness.name().to_owned(), size: seen.size, at_ms: seconds.saturating_mul(1000) })
+    let by = |witness: &VerifierKey| {
+        let path = witnessed_by(witness);
+        let (signed, size) =
+            seen.get(path.as_str()).ok_or_else(|| format!("{} has not cosigned it", witness.name()))?;
+        let signature = Note::parse(signed).and_then(|note| note.signed_by(witness).map(|(_, seconds)| seconds));
+        let seconds = signature.map_err(|error| format!("{path}: {error}"))?;
+        Ok(Cosigned { name: witness.name().to_owned(), size: *size, at_ms: seconds.saturating_mul(1000) })
     };
-    witnesses.iter().map(time_of).collect()
+    witnesses.iter().map(by).collect()
 }
 
 fn verify_proof(path: &Path, key: &VerifierKey) -> Result<Result<Verified, Damage>, Failure> {
@@ -369,11 +371,5 @@ pub(super) fn each_line(
         }
         let text = line.strip_suffix(b"\n").ok_or_else(|| format!("{shown}: a line is too long, or not ended"))?;
         take(text)?;
-    }
-}
-
-impl From<PageError> for Failure {
-    fn from(error: PageError) -> Self {
-        Self::CheckFailed(error.to_string())
     }
 }

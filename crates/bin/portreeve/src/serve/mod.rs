@@ -5,7 +5,7 @@
 //! before the hub says that it is ready.
 
 mod confine;
-mod logging;
+pub(crate) mod logging;
 mod reloader;
 mod systemd;
 
