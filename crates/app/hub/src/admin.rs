@@ -9,7 +9,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_config::Role;
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_mqtt::Reason;
 use portreeve_pki::{DEVICE_LIFETIME_DEFAULT, Generation, Issued, PkiError, Profile, Role as CertificateRole};
 use portreeve_policy::{Action, Context, PolicySource, PolicyTests, Subject};
@@ -18,6 +18,7 @@ use portreeve_types::{IdentityId, IdentityName, Kind, LifecycleState, UnixMillis
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(crate) use request::RequestNote;
 pub use request::{AdminRequest, Source};
 
 use request::{Need, permits};
@@ -153,6 +154,11 @@ impl Hub {
     /// [`AdminError`], whose text is for the operator.
     pub fn administer(&self, actor: &Actor, request: AdminRequest) -> Result<Outcome, AdminError> {
         self.authorize(actor, request.need())?;
+        let note = request.note();
+        self.recorded(actor, &note, || self.administer_recorded(actor, request))
+    }
+
+    fn administer_recorded(&self, actor: &Actor, request: AdminRequest) -> Result<Outcome, AdminError> {
         let now = self.wall_clock();
         if let AdminRequest::DeviceDispose { name, statement } = &request {
             self.expect_disposable(name, statement)?;
@@ -162,6 +168,53 @@ impl Hub {
             return self.ask_for_second(actor, request, now);
         }
         self.perform(actor, request, now)
+    }
+
+    /// Does something that is in the ledger before it begins (CSA-CLS-13, CSA-SCN-05), and says there what came of it before
+    /// anybody is told. A look is only counted.
+    pub(crate) fn recorded(
+        &self,
+        actor: &Actor,
+        note: &RequestNote,
+        work: impl FnOnce() -> Result<Outcome, AdminError>,
+    ) -> Result<Outcome, AdminError> {
+        let RequestNote { request, identity, subject, reason, sha256, changes } = note;
+        let of = |event: Event<'_>| match identity {
+            Some(name) => self.record(&event.by(&actor.name).about(name.as_str())),
+            None => self.record(&event.by(&actor.name)),
+        };
+        if !changes {
+            let data = [("request", Datum::Plain(request))];
+            self.tell(&Event::new(EventKind::AdminRead, format_args!("")).by(&actor.name).with(&data));
+            return work();
+        }
+        let data = [
+            ("request", Datum::Plain(request)),
+            ("subject", Datum::Plain(subject)),
+            ("reason", Datum::Plain(reason)),
+            ("request_sha256", Datum::Plain(sha256)),
+        ];
+        let number = of(Event::new(EventKind::AdminRequested, format_args!("")).with(&data))
+            .map_err(|error| AdminError::Refused(error.to_string()))?;
+        let outcome = work();
+        let data = [
+            ("request", Datum::Plain(request)),
+            ("subject", Datum::Plain(subject)),
+            ("requested_as", Datum::Plain(&number)),
+        ];
+        let said = match &outcome {
+            Ok(_) => of(Event::new(EventKind::AdminDone, format_args!("")).with(&data)),
+            // What is wrong with a request may quote personal values; that it failed is what matters here.
+            Err(error) => {
+                let status = error.exit_status();
+                of(Event::new(EventKind::AdminFailed, format_args!("status {status}")).with(&data))
+            }
+        };
+        if let Err(error) = said {
+            // It is done, and that it was asked for is on the disk: what came of it is in the log alone.
+            tracing::error!(%error, request, number, "what came of a request is not in the ledger");
+        }
+        outcome
     }
 
     /// Whether somebody's role permits a request.
@@ -294,7 +347,7 @@ impl Hub {
         if permits(actor.role, need, self.config().admin.keys_apart) || self.audits_alone(actor, need) {
             return Ok(());
         }
-        self.emit(EventKind::AdminDenied, Some(&actor.name), None, None, format_args!("{need:?}"));
+        self.tell(&Event::new(EventKind::AdminDenied, format_args!("{need:?}")).by(&actor.name));
         Err(AdminError::Role { actor: actor.name.clone(), role: actor.role.as_str() })
     }
 
@@ -312,17 +365,12 @@ impl Hub {
         };
         match reloader(self) {
             Ok(notes) => {
-                self.emit(
-                    EventKind::Reloaded,
-                    None,
-                    None,
-                    None,
-                    format_args!("by {}: {}", actor.name, notes.join("; ")),
-                );
+                let detail = notes.join("; ");
+                self.tell(&Event::new(EventKind::Reloaded, format_args!("{detail}")).by(&actor.name));
                 Ok(Outcome::ok(json!({ "reloaded": true, "notes": notes })))
             }
             Err(error) => {
-                self.emit(EventKind::ReloadFailed, None, None, None, format_args!("by {}: {error}", actor.name));
+                self.tell(&Event::new(EventKind::ReloadFailed, format_args!("{error}")).by(&actor.name));
                 Err(AdminError::Invalid(error))
             }
         }
@@ -342,8 +390,10 @@ impl Hub {
     }
 
     pub(crate) fn tell_change(&self, actor: &str, row: &IdentityRow, what: &str) {
-        let detail = format_args!("{what}, by {actor}");
-        self.emit(EventKind::IdentityChanged, Some(row.name.as_str()), None, None, detail);
+        let detail = format_args!("{what}");
+        let event = Event::new(EventKind::IdentityChanged, detail);
+        let data = [("after_sha256", Datum::Plain(&hash_of(row)))];
+        self.tell(&event.by(actor).about(row.name.as_str()).with(&data));
     }
 
     /// `bundle` is `Some(days)` where a key and certificate are to be made.
@@ -369,14 +419,18 @@ impl Hub {
         });
         let row = row.inspect_err(|error| {
             if matches!(error, AdminError::KeyKnown) {
-                let detail = format_args!("by {}", actor.name);
-                self.emit(EventKind::KeyReuseRefused, Some(name.as_str()), None, None, detail);
+                let detail = format_args!("asked for by an operator");
+                let event = Event::new(EventKind::KeyReuseRefused, detail);
+                self.tell(&event.by(&actor.name).about(name.as_str()));
             }
         })?;
         self.identity_changed(&actor.name, &row, "registered");
         // Told once it is registered: before that nobody could connect with it.
         let bundle = made.map(|(serial, bundle)| {
-            self.emit(EventKind::CertificateIssued, Some(name.as_str()), None, None, format_args!("serial {serial}"));
+            let data = [("serial", Datum::Plain(&serial))];
+            let detail = format_args!("in a bundle");
+            let event = Event::new(EventKind::CertificateIssued, detail).about(name.as_str());
+            self.tell(&event.by(&actor.name).with(&data));
             bundle
         });
         let mut result = identity_json(self, &row);
@@ -579,6 +633,7 @@ impl Hub {
             "clients_connected": self.gauges.online.load(Relaxed),
             "identities": self.registry.len(),
             "policies": self.policy().len(),
+            "ledger": self.ledger().to_json(),
             "store": { "health": self.store_health(), "commits": journal.commits, "last_commit_us": journal.last_commit_us },
             "limits": self.limits_table(),
         })
@@ -592,6 +647,13 @@ fn into_sources(sources: Vec<Source>) -> Vec<PolicySource> {
 fn policy_summary(set: &portreeve_policy::PolicySet) -> Value {
     let warnings: Vec<_> = set.warnings().iter().map(ToString::to_string).collect();
     json!({ "policies": set.len(), "files": set.sources().iter().map(|s| &s.file).collect::<Vec<_>>(), "warnings": warnings })
+}
+
+/// The hash of what operators decide about an identity: two entries with the same one say that it is as it was.
+fn hash_of(row: &IdentityRow) -> String {
+    let IdentityRow { id, name, kind, group, owner, location, model, firmware, notes, state, .. } = row;
+    let decided = json!([id, name, kind.as_str(), group, owner, location, model, firmware, notes, state.as_str()]);
+    hex::encode(digest(&SHA256, decided.to_string().as_bytes()))
 }
 
 pub(crate) fn identity_json(hub: &Hub, row: &IdentityRow) -> Value {

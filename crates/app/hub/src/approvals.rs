@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_store::{RegistryOp, StoreError};
 use portreeve_types::{IdentityId, IdentityName, KeyHash, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -321,8 +321,9 @@ impl Hub {
             self.emit(EventKind::LimitReached, None, None, None, detail);
             return Ok(None);
         }
-        let detail = format_args!("{number}: {}, by {asked_by}", told["what"].as_str().unwrap_or_default());
-        self.emit(EventKind::ApprovalAsked, told["subject"].as_str(), None, None, detail);
+        let detail = format_args!("{number}: {}", told["what"].as_str().unwrap_or_default());
+        let event = Event::new(EventKind::ApprovalAsked, detail).by(asked_by);
+        self.tell(&Event { identity: told["subject"].as_str(), ..event });
         Ok(Some(number))
     }
 
@@ -361,8 +362,9 @@ impl Hub {
             );
         }
         let verdict = if granted { "granted" } else { "refused" };
-        let detail = format_args!("{number}: {verdict} by {}", actor.name);
-        self.emit(EventKind::ApprovalAnswered, told["subject"].as_str(), None, None, detail);
+        let detail = format_args!("{number}: {verdict}");
+        let event = Event::new(EventKind::ApprovalAnswered, detail).by(&actor.name);
+        self.tell(&Event { identity: told["subject"].as_str(), ..event });
         Ok(outcome)
     }
 
@@ -376,7 +378,7 @@ impl Hub {
     ) -> Result<Outcome, AdminError> {
         self.expect_still_permitted(asked_by, request)?;
         let both = Actor { name: format!("{asked_by} and {}", actor.name), role: actor.role };
-        self.perform(&both, request.clone(), now)
+        self.recorded(&both, &request.note(), || self.perform(&both, request.clone(), now))
     }
 
     /// Notes an answer in memory, so that nobody gives another meanwhile.

@@ -3,6 +3,8 @@
 //! ```text
 //! DIR/            0700
 //!   pki/          root, issuing CAs, the hub's own certificate; keys 0600, or in the custody that `keys.custody` names
+//!   ledger/       what happened, signed; verifier.key is what to verify it with
+//!   ledger-personal/  what opens the personal values of its entries
 //!   registry.redb identities, credentials, policy
 //!   sessions.redb sessions, queues, retained messages
 //!   sessions.log.0, sessions.log.1  the newest of them, not yet in sessions.redb
@@ -20,9 +22,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::{Config, DeviceKey, Enrolment};
-use portreeve_events::Events;
+use portreeve_events::{Datum, Event, Events, Kind};
+use portreeve_ledger_files::Folder;
 use portreeve_pki::{Authority, CaName, CaRole, CaSigner, IssuingRefusal, PkiError};
 use portreeve_policy::{Epoch, PolicySet};
 use portreeve_store::{Health, Journal, JournalLimits, Progress, RedbStore, RegistryStore, SessionStore, StoreError};
@@ -34,6 +38,7 @@ use crate::{
     custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
     gate_of,
     key_duties::KeyDuties,
+    ledger::{self, Recorder},
     limits, listener, policies, succession,
     withdrawal::write_root_list,
 };
@@ -118,6 +123,14 @@ pub enum OpenError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The ledger cannot be gone on with.
+    #[error("{}: {source}; a hub without its ledger does not start: restore it from a backup, or see what was done to it", path.display())]
+    Ledger {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: portreeve_ledger_files::OpenError,
+    },
     /// The applied policy no longer compiles.
     #[error("the applied policy does not compile with this version:\n{0}")]
     Policy(String),
@@ -193,6 +206,11 @@ impl Hub {
         let session_contents = session_store.load()?;
         let sources = policies::stored_sources(&registry_contents.blobs).map_err(OpenError::Policy)?;
         let policy = PolicySet::compile(&sources, Epoch(1)).map_err(|d| OpenError::Policy(policies::join(&d)))?;
+        let ledger_key = keys.ledger_key()?;
+        let ledger = ledger::open(data, &*ledger_key)
+            .map_err(|source| OpenError::Ledger { path: data.join(ledger::FOLDER), source })?;
+        let (entries, unsealed) = (ledger.size(), ledger.size() - ledger.sealed());
+        let openings = ledger::Openings::new(Folder::new(&data.join(ledger::OPENINGS_FOLDER)));
         let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
@@ -212,12 +230,14 @@ impl Hub {
         let commits = Arc::new(CommitWatch::default());
         let journal =
             start_journal(session_store, &config, &commits).map_err(io_error("start the journal of", data))?;
+        let recorder = Recorder::start(ledger, openings, ledger_key).map_err(io_error("start the ledger of", data))?;
 
         let hub = Arc::new(Self {
             data: data.clone(),
             started: now,
             config: ArcSwap::from_pointee(config),
             events: Events::default(),
+            recorder,
             registry,
             authority: ArcSwap::from_pointee(authority),
             keys,
@@ -261,6 +281,8 @@ impl Hub {
             disk_low: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
+        let opened = [("entries", Datum::Plain(&entries)), ("unsealed", Datum::Plain(&unsealed))];
+        hub.tell(&Event::new(Kind::LedgerOpened, format_args!("")).with(&opened));
         hub.watch_disk();
         hub.continue_ids(&session_contents);
         hub.recover(session_contents, now);
@@ -355,7 +377,9 @@ fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<New
     private.mode(0o700);
     private.create(draft).map_err(io_error("create", draft))?;
     private.create(&pki).map_err(io_error("create", &pki))?;
-    let (new_keys, root, issuing) = keys.ring(&pki)?.create()?;
+    let ring = keys.ring(&pki)?;
+    let (mut new_keys, root, issuing) = ring.create()?;
+    let ledger_key = ring.create_ledger_key(&mut new_keys)?;
     let failed = |source| OpenError::Pki { path: pki.clone(), source };
     let authority = Authority::establish(now, &*root, issuing).map_err(failed)?;
     let root = CaSigner::new(authority.root_certificate().clone(), &*root).map_err(failed)?;
@@ -363,6 +387,10 @@ fn fill_directory(draft: &Path, keys: &KeyAccess, now: UnixMillis) -> Result<New
     for (name, certificate) in authority.certificates() {
         write_file(&pki.join(name.certificate_file()), portreeve_pki::to_pem(certificate).as_bytes())?;
     }
+    // Named after the root, so that no two hubs' ledgers have one name.
+    let root = digest(&SHA256, authority.root_certificate());
+    let origin = format!("portreeve/{}/ledger", hex::encode(&root.as_ref()[..8]));
+    ledger::create(draft, &origin, &*ledger_key).map_err(io_error("begin the ledger in", draft))?;
     // All store files, so that a later start can tell a missing one from a first start.
     RedbStore::open(draft, 1 << 20).map(drop)?;
     Ok(new_keys)

@@ -25,7 +25,7 @@ mod enrol;
 mod guests;
 pub mod inventory;
 mod key_duties;
-pub mod ledger;
+mod ledger;
 mod limits;
 mod listener;
 mod policies;
@@ -72,6 +72,7 @@ pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Pe
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
 pub use guests::Guest;
+pub use ledger::{Extract as LedgerExtract, LedgerPlace, LedgerState, commitments};
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
@@ -86,6 +87,7 @@ pub struct Hub {
     started: UnixMillis,
     config: ArcSwap<Config>,
     events: Events,
+    recorder: ledger::Recorder,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
     keys: custody::KeyRing,
@@ -150,6 +152,8 @@ struct CommitWatch {
 
 /// How often who did not come when told is forgotten.
 const ARRIVALS_EVERY_MS: u64 = 10_000;
+/// How often personal values are looked at for those that are too old.
+const OPENINGS_EVERY_MS: u64 = 3_600_000;
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
@@ -172,6 +176,8 @@ struct Upkeep {
     sweep_ms: u64,
     sweep_after: Option<portreeve_types::TopicName>,
     told_trouble: Option<String>,
+    told_ledger_trouble: bool,
+    openings_ms: u64,
     keys_were_stuck: bool,
 }
 
@@ -266,7 +272,30 @@ impl Hub {
         self.registry.row(id).map(|row| row.name.clone())
     }
 
-    /// Counts and logs an event.
+    /// Counts and logs an event, and makes it an entry of the ledger, soon.
+    pub fn tell(&self, event: &Event<'_>) {
+        let now = self.wall_clock();
+        self.events.emit(now.seconds(), event);
+        self.recorder.note(event, now);
+    }
+
+    /// The same, and it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// It is not: what it says is not to be done.
+    fn record(&self, event: &Event<'_>) -> Result<u64, ledger::Unrecorded> {
+        let now = self.wall_clock();
+        self.events.emit(now.seconds(), event);
+        self.recorder.record(event, now)
+    }
+
+    /// Where the ledger stands.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerState {
+        self.recorder.state()
+    }
+
+    /// Tells of an event that no operator's request caused.
     pub fn emit(
         &self,
         kind: EventKind,
@@ -275,14 +304,7 @@ impl Hub {
         source: Option<IpAddr>,
         detail: std::fmt::Arguments<'_>,
     ) {
-        self.events.emit(
-            self.wall_clock().seconds(),
-            &Event { kind, actor: None, identity, client_id, source, detail, data: &[] },
-        );
-    }
-
-    fn emit_event(&self, event: &Event<'_>) {
-        self.events.emit(self.wall_clock().seconds(), event);
+        self.tell(&Event { identity, client_id, source, ..Event::new(kind, detail) });
     }
 
     fn emit_for(&self, session: &Session, kind: EventKind, detail: std::fmt::Arguments<'_>) {
@@ -439,6 +461,10 @@ impl Hub {
         }
         self.watch_keys(&mut upkeep.keys_were_stuck, now);
         self.tell_trouble(&mut upkeep);
+        self.tell_ledger_trouble(&mut upkeep);
+        if due(&mut upkeep.openings_ms, OPENINGS_EVERY_MS) {
+            self.forget_openings(now.wall);
+        }
     }
 
     fn sweep_retained(
@@ -475,6 +501,24 @@ impl Hub {
         upkeep.told_trouble = trouble;
     }
 
+    /// Says once that the ledger cannot be written or signed. That it can again is an entry of its own.
+    fn tell_ledger_trouble(&self, upkeep: &mut Upkeep) {
+        let trouble = self.recorder.state().trouble;
+        if let Some(trouble) = trouble.as_ref().filter(|_| !upkeep.told_ledger_trouble) {
+            self.tell(&Event::new(EventKind::LedgerFailed, format_args!("{trouble}")));
+        }
+        upkeep.told_ledger_trouble = trouble.is_some();
+    }
+
+    /// Personal values are kept for as long as the configuration says.
+    fn forget_openings(&self, now: UnixMillis) {
+        let days = self.config().ledger.personal_days;
+        let before = UnixMillis(now.0.saturating_sub(days * 86_400_000));
+        if let Err(error) = self.recorder.with_openings(|openings| openings.forget_before(before)) {
+            tracing::warn!(%error, "old personal values of the ledger could not be deleted; it is tried again");
+        }
+    }
+
     /// Whether new work that must be stored is accepted: the store commits, keeps up, and has its reserve.
     #[must_use]
     pub fn accepts_work(&self) -> bool {
@@ -487,6 +531,7 @@ impl Hub {
         let Ok(disk) = rustix::fs::statvfs(&self.data) else { return };
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         let low = free_bytes < reserve;
+        self.recorder.set_frugal(low);
         if self.disk_low.swap(low, Relaxed) != low {
             let kind = if low { EventKind::StoreFull } else { EventKind::StoreRecovered };
             self.emit(kind, None, None, None, format_args!("{free_bytes} bytes free, {reserve} kept in reserve"));
@@ -530,6 +575,7 @@ impl Hub {
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
         let now = self.wall_clock();
         self.write_reports(now);
+        self.recorder.close();
         let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
         self.journal.flush(timeout) && seen
     }

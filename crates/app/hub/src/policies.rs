@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portreeve_events::Kind as EventKind;
+use aws_lc_rs::digest::{SHA256, digest};
+use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_policy::{Diagnostic, Epoch, PolicySet, PolicySource};
 use portreeve_store::RegistryOp;
 
@@ -20,6 +21,12 @@ pub(crate) fn stored_sources(blobs: &[(String, Vec<u8>)]) -> Result<Vec<PolicySo
         sources.insert(file.to_owned(), text);
     }
     Ok(sources.into_iter().map(|(file, text)| PolicySource { file, text }).collect())
+}
+
+fn hash_of(sources: &[PolicySource]) -> String {
+    let texts: Vec<_> = sources.iter().map(|source| (&source.file, &source.text)).collect();
+    // Plain texts always have a JSON form.
+    hex::encode(digest(&SHA256, &serde_json::to_vec(&texts).unwrap_or_default()))
 }
 
 pub(crate) fn join(diagnostics: &[Diagnostic]) -> String {
@@ -59,17 +66,10 @@ impl Hub {
         self.raise_generation();
         let sessions: Vec<_> = self.sessions.lock().by_id.values().cloned().collect();
         let withdrawn = self.reauthorize(&sessions, self.wall_clock());
-        self.emit(
-            EventKind::PolicyApplied,
-            None,
-            None,
-            None,
-            format_args!(
-                "by {actor}: {} files, {} policies, {withdrawn} subscriptions ended",
-                sources.len(),
-                self.policy.load().len(),
-            ),
-        );
+        let (files, policies) = (sources.len(), self.policy.load().len());
+        let detail = format_args!("{files} files, {policies} policies, {withdrawn} subscriptions ended");
+        let data = [("after_sha256", Datum::Plain(&hash_of(sources)))];
+        self.tell(&Event::new(EventKind::PolicyApplied, detail).by(actor).with(&data));
         Ok(withdrawn)
     }
 }

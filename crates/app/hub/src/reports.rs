@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_store::IdentityRow;
 use portreeve_types::{Bucket, IdentityId, IdentityName, UnixMillis};
 use serde::Deserialize;
@@ -179,7 +179,11 @@ impl Hub {
         match self.registry.report(&words, now) {
             Ok(outcomes) => outcomes.into_iter().for_each(|outcome| match outcome {
                 Ok(row) => {
-                    self.identity_changed(row.name.as_str(), &row, "reported");
+                    let sessions = self.renew_decisions(row.id);
+                    self.reauthorize(&sessions, self.wall_clock());
+                    let detail = format_args!("firmware {}", row.firmware);
+                    let event = Event::new(EventKind::IdentityReported, detail);
+                    self.tell(&event.about(row.name.as_str()));
                     self.doubt(&row);
                 }
                 Err((name, error)) => {

@@ -11,7 +11,7 @@
 
 use std::fs;
 
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_pki::{
     CaName, CaRole, CaSigner, IssuingRefusal, certifying_root, import_cross, import_root, leaf_facts, make_root,
     newest_ca, to_pem, used_from,
@@ -154,8 +154,8 @@ impl Hub {
         write_file(&pki.join(name.certificate_file()), to_pem(&root.certificate).as_bytes())?;
         self.adopt(now)?;
         let days = from.since(now).as_secs() / 86_400;
-        let detail = format_args!("{name} certifies in {days} days, by {}", actor.name);
-        self.emit(EventKind::RootAnnounced, None, None, None, detail);
+        let detail = format_args!("{name} certifies in {days} days");
+        self.tell(&Event::new(EventKind::RootAnnounced, detail).by(&actor.name));
         Ok(json!({
             "root": name.to_string(),
             "from_ms": from.0,

@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_pki::{
     Authority, CaKey, CaName, CaRole, CaSigner, ISSUING_LIFETIME_MAX, IssuingRefusal, PkiError, Purpose, RotationStep,
     SubjectPublicKey, certifying_root, import_issuing_ca, leaf_facts, newest_ca, request_issuing_ca, to_pem,
@@ -265,7 +265,7 @@ impl Hub {
     }
 
     fn tell_rotation(&self, name: CaName, actor: &str) {
-        self.emit(EventKind::CaRotated, None, None, None, format_args!("{name} issues from now on, by {actor}"));
+        self.tell(&Event::new(EventKind::CaRotated, format_args!("{name} issues from now on")).by(actor));
     }
 
     /// Takes the CAs on disk into use. The new one is trusted before it issues; what was issued before stays good.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_pki::{CaKey, PkiError, SubjectPublicKey, TRUST_LINKS_MAX, TrustBundle, leaf_facts};
 use portreeve_store::RegistryOp;
 use portreeve_types::{KeyHash, UnixMillis};
@@ -121,8 +121,8 @@ impl Hub {
         if let Err(error) = self.trust_key(&mut state) {
             tracing::warn!(%error, "the key that signed trust bundles before was not ended; it is tried again");
         }
-        let detail = format_args!("the {number}. key signs trust bundles from now on, by {}", actor.name);
-        self.emit(EventKind::TrustKeyChanged, None, None, None, detail);
+        let detail = format_args!("the {number}. key signs trust bundles from now on");
+        self.tell(&Event::new(EventKind::TrustKeyChanged, detail).by(&actor.name));
         Ok(json!({ "trust": number, "dry_run": false }))
     }
 

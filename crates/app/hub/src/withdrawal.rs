@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_mqtt::Reason;
 use portreeve_pki::{
     CaName, CaRole, CaSigner, CrlDraft, PkiError, ROOT_CRL_LIFETIME, RevocationReason, Revoked, RootCrl, Withdrawal,
@@ -108,8 +108,8 @@ impl Hub {
             }
             self.adopt(now)?;
         }
-        let detail = format_args!("{name}, by {}: {}; {cut} connections closed", actor.name, wanted.reason);
-        self.emit(EventKind::CaWithdrawn, None, None, None, detail);
+        let detail = format_args!("{name}: {}; {cut} connections closed", wanted.reason);
+        self.tell(&Event::new(EventKind::CaWithdrawn, detail).by(&actor.name));
         Ok(cut)
     }
 

@@ -27,7 +27,8 @@ pub use naming::{BadPattern, NamePattern};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{explain, keys, reference_markdown};
 pub use schema::{
-    Admin, DeviceHttps, Enrolment, Hub, Inventory, Keys, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation, Store,
+    Admin, DeviceHttps, Enrolment, Hub, Inventory, Keys, Ledger, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation,
+    Store,
 };
 pub use section::KeyDoc;
 pub use words::{
@@ -93,7 +94,7 @@ macro_rules! define_config {
 
 // The one list of sections, in the order of the reference.
 define_config! {
-    hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, inventory: Inventory, enrolment: Enrolment, lifecycle: Lifecycle,
+    hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, ledger: Ledger, inventory: Inventory, enrolment: Enrolment, lifecycle: Lifecycle,
     revocation: Revocation, keys: Keys, metrics: Metrics, admin: Admin, limits: Limits, store: Store, log: Log,
 }
 

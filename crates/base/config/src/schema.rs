@@ -95,6 +95,15 @@ section! {
 }
 
 section! {
+    /// The audit ledger: what happened, signed, in files that others can verify.
+    Ledger as "ledger" {
+        /// How long operators' names, addresses, and client identifiers of applications can be read in the ledger. They stand in
+        /// files beside it, a file a day, which then are deleted; the entries stay, and still prove.
+        personal_days: u64 = 365, in 1..=3650, "days", reload;
+    }
+}
+
+section! {
     /// How identities are named, however they come into the registry: one by one, by import, or by enrolling. Names that are
     /// there already stay as they are.
     Inventory as "inventory" {

@@ -10,6 +10,8 @@ use crate::{Commitment, Datum, Event, Named, Party, Severity};
 /// Longest detail of an entry, and longest value of its data; more is cut off.
 pub const DETAIL_CHARS_MAX: usize = 1024;
 const VERSION: u8 = 1;
+/// What the hub calls itself where an operator's name would stand.
+pub const THE_HUB: &str = "the hub";
 
 /// Whose doing it was, or whom it befell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +68,10 @@ impl Entry {
             Party::Identity => event.identity.map(|name| Named::Plain(name.to_owned())),
             Party::Stranger | Party::Hub => None,
         };
-        let mut participant = |role| Participant { role, name: name_of(role, &mut personal) };
+        let mut participant = |role| match event.actor.filter(|actor| role == Party::Operator && is_hub(actor)) {
+            Some(part) => Participant { role: Party::Hub, name: Some(Named::Plain(part.to_owned())) },
+            None => Participant { role, name: name_of(role, &mut personal) },
+        };
         let (initiator, receiver) = (participant(event.kind.initiator()), participant(event.kind.receiver()));
         let mut data: BTreeMap<_, _> =
             event.data.iter().map(|(name, datum)| ((*name).to_owned(), value_of(datum, &mut personal))).collect();
@@ -121,6 +126,11 @@ impl Entry {
     pub fn from_bytes(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
     }
+}
+
+/// Whether an actor is the hub itself, or a part of it. No user is called that: user names have no spaces.
+fn is_hub(actor: &str) -> bool {
+    actor == THE_HUB || actor.strip_prefix(THE_HUB).is_some_and(|part| part.starts_with(": "))
 }
 
 fn value_of(datum: &Datum<'_>, personal: &mut dyn FnMut(&str) -> Named) -> Named {
@@ -179,6 +189,16 @@ mod tests {
             assert!(values.contains(&"alice") && values.contains(&"192.0.2.1"), "{values:?}");
             assert_eq!(Entry::from_bytes(text.as_bytes()).unwrap(), made);
         }
+    }
+
+    #[test]
+    fn what_the_hub_does_by_itself_is_its_own() {
+        let by = |actor| entry(&Event::new(Kind::IdentityChanged, format_args!("")).by(actor)).0.initiator;
+        for actor in ["the hub", "the hub: enrolment"] {
+            let hub = Participant { role: Party::Hub, name: Some(Named::Plain(actor.into())) };
+            assert_eq!(by(actor), hub);
+        }
+        assert!(["hub", "the hubris"].map(by).iter().all(|initiator| initiator.role == Party::Operator));
     }
 
     #[test]

@@ -175,6 +175,8 @@ kinds! {
         "A client did not read its socket in time and was disconnected.";
     IdentityChanged = "identity_changed", Info, Operator => Identity, Each, ["CSA-CLS-13", "CSA-SCN-05", "IIITA-N4"], ["change", "after_sha256"],
         "An operator registered or changed an identity.";
+    IdentityReported = "identity_reported", Info, Identity => Hub, Repeats, ["CSA-SNT-10"], [],
+        "A device says which firmware it runs, or what it is made of.";
     IdentityUnused = "identity_unused", Warning, Hub => Identity, Each, ["IIITA-N8"], [],
         "An identity was not used for long; it is disabled if that goes on.";
     InventoryImported = "inventory_imported", Info, Operator => Hub, Each, ["CSA-CLS-13"], ["file_sha256"],

@@ -18,7 +18,7 @@ mod reference;
 
 use std::{fmt, net::IpAddr};
 
-pub use entry::{DETAIL_CHARS_MAX, Entry, Participant};
+pub use entry::{DETAIL_CHARS_MAX, Entry, Participant, THE_HUB};
 pub use kind::{Kind, Party, Recording, Severity};
 pub use log::{Events, LOG_LINES_PER_KIND_PER_S};
 pub use personal::{Commitment, Named, Opening, VALUE_BYTES_MAX};

@@ -125,6 +125,8 @@ impl Volume for Folder {
         let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(&folder)?;
         new.write_all(bytes)?;
         new.as_file().sync_all()?;
+        // What is appended to this path from now on is in this file.
+        self.open = None;
         new.persist(file).map_err(|error| error.error)?;
         sync_folder(&folder)
     }

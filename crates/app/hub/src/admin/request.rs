@@ -381,6 +381,72 @@ impl AdminRequest {
         )
     }
 
+    /// Whether it only says what would happen.
+    fn is_dry_run(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceState { dry_run: true, .. }
+                | Self::DeviceImport { dry_run: true, .. }
+                | Self::SbomAdd { dry_run: true, .. }
+                | Self::SbomRemove { dry_run: true, .. }
+                | Self::PolicyApply { dry_run: true, .. }
+                | Self::CaRotate { dry_run: true, .. }
+                | Self::RootRotate { dry_run: true, .. }
+                | Self::TrustRotate { dry_run: true }
+                | Self::CaRevoke { dry_run: true, .. }
+                | Self::CaImport { dry_run: true, .. }
+        )
+    }
+
+    /// The identity that it is about.
+    fn identity(&self) -> Option<&IdentityName> {
+        match self {
+            Self::DeviceAdd { name, .. }
+            | Self::DeviceCode { name, .. }
+            | Self::DeviceEdit { name, .. }
+            | Self::DeviceShow { name }
+            | Self::DeviceHistory { name }
+            | Self::DeviceState { name, .. }
+            | Self::DeviceWipe { name, .. }
+            | Self::DeviceDispose { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What the ledger says of it.
+    pub(crate) fn note(&self) -> RequestNote {
+        // A struct of plain values always has a JSON form.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let reason = match self {
+            Self::DeviceState { reason, .. }
+            | Self::DeviceWipe { reason, .. }
+            | Self::ApprovalAnswer { reason, .. }
+            | Self::CaRevoke { reason, .. } => reason.clone(),
+            Self::DeviceDispose { statement, .. } => statement.clone(),
+            _ => String::new(),
+        };
+        let subject = match self {
+            Self::DeviceState { to, .. } => to.as_str().to_owned(),
+            Self::ApprovalAnswer { number, granted, .. } => {
+                format!("{number} {}", if *granted { "granted" } else { "refused" })
+            }
+            Self::CaRevoke { name, .. } => name.clone(),
+            Self::EnrolmentGroupCrls { name, .. }
+            | Self::EnrolmentGroupList { name, .. }
+            | Self::EnrolmentGroupRemove { name } => name.to_string(),
+            Self::SbomAdd { release, .. } | Self::SbomRemove { release, .. } => release.to_string(),
+            _ => self.subject(),
+        };
+        RequestNote {
+            request: tag_of(&json),
+            identity: self.identity().cloned(),
+            subject,
+            reason,
+            sha256: hex::encode(digest(&SHA256, &json)),
+            changes: !matches!(self.need(), Need::Read | Need::Audit) && !self.is_dry_run(),
+        }
+    }
+
     /// What it is about, for whoever has to consent.
     pub(crate) fn subject(&self) -> String {
         match self {
@@ -410,6 +476,26 @@ impl AdminRequest {
             _ => String::new(),
         }
     }
+}
+
+/// What the ledger says of a request.
+#[derive(Debug)]
+pub(crate) struct RequestNote {
+    /// The word of its wire form.
+    pub(crate) request: String,
+    pub(crate) identity: Option<IdentityName>,
+    pub(crate) subject: String,
+    pub(crate) reason: String,
+    /// Of its wire form.
+    pub(crate) sha256: String,
+    /// Whether it changes anything.
+    pub(crate) changes: bool,
+}
+
+/// The word that a request's JSON form begins with.
+fn tag_of(json: &[u8]) -> String {
+    let word = json.strip_prefix(br#"{"do":""#).unwrap_or_default().split(|byte| *byte == b'"').next();
+    String::from_utf8_lossy(word.unwrap_or_default()).into_owned()
 }
 
 /// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
@@ -449,6 +535,27 @@ mod tests {
         // CSA-CRD-03.
         let apart = table(true);
         assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘", &expected.map(String::from)[1..]));
+    }
+
+    /// CSA-CLS-13: what changes something is told from what does not, and every request has its name.
+    #[test]
+    fn the_ledger_knows_what_a_request_is() {
+        let note = AdminRequest::Status.note();
+        assert!(note.request == "status" && !note.changes);
+        let revoke = |dry_run| AdminRequest::DeviceState {
+            name: "lamp-1".parse().unwrap(),
+            to: LifecycleState::Revoked,
+            reason: "stolen".into(),
+            dry_run,
+        };
+        let note = revoke(false).note();
+        assert_eq!(
+            (note.request.as_str(), note.subject.as_str(), note.reason.as_str()),
+            ("device-state", "revoked", "stolen")
+        );
+        assert!(note.changes && note.identity.is_some() && note.sha256.len() == 64);
+        assert!(!revoke(true).note().changes);
+        assert_ne!(note.sha256, revoke(true).note().sha256);
     }
 
     /// CSA-CRD-03: what extends trust is for two, what ends it for whoever sees the need, and a look is for anybody.

@@ -34,6 +34,9 @@ const CREDENTIAL: &str = "portreeve-keys";
 /// The first key of the listeners. Those that follow are numbered.
 pub(crate) const LISTENERS: &str = "server";
 
+/// The key that signs the heads of the audit ledger.
+pub(crate) const LEDGER: &str = "ledger";
+
 /// The key that signs the trust bundles of devices.
 const TRUST: &str = "trust";
 
@@ -217,6 +220,34 @@ impl KeyRing {
     /// The key that signs what devices are to trust, the how many-th from 1.
     pub(crate) fn trust_key(&self, number: u32) -> Result<CaKey, CustodyError> {
         self.open_or_create(&name_in_series(TRUST, number))
+    }
+
+    /// Makes the key of a new ledger: with those of the CAs, or where that place has no Ed25519 (TPMs have not), in a file.
+    pub(crate) fn create_ledger_key(&self, new: &mut NewKeys) -> Result<Arc<dyn SigningKey>, CustodyError> {
+        let mut create = || {
+            let name: KeyName = LEDGER.parse()?;
+            match self.cas.create(&name, KeyAlgorithm::Ed25519) {
+                Err(KeyError::Unsupported { .. }) => self.files.create(&name, KeyAlgorithm::Ed25519),
+                made => {
+                    let made = made?;
+                    new.names.push(name);
+                    Ok(made)
+                }
+            }
+        };
+        create().map_err(|error| self.explain(error))
+    }
+
+    /// The key of the ledger.
+    pub(crate) fn ledger_key(&self) -> Result<Arc<dyn SigningKey>, CustodyError> {
+        let open = || {
+            let name: KeyName = LEDGER.parse()?;
+            match self.cas.open(&name) {
+                Err(KeyError::Missing { .. }) => self.files.open(&name),
+                opened => opened,
+            }
+        };
+        open().map_err(|error| self.explain(error))
     }
 
     /// Ends the keys that signed what devices are to trust before the one of this number.

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Event, Kind as EventKind};
 use portreeve_pki::{
     ACTIVATION_KEY_BYTES, ACTIVATION_LIFETIME, Activation, ActivationKey, AllowList, Csr, EndorsementIdentity, KeyKind,
     MAKER_ANCHORS_MAX, Maker, MakerIdentity, NameFacts, NameTemplate, RevocationListFacts, ShownEndorsement,
@@ -551,7 +551,7 @@ impl Hub {
     }
 
     fn tell_of_group(&self, actor: &Actor, name: &IdentityName, what: &str) {
-        let detail = format_args!("{what}, by {}", actor.name);
-        self.emit(EventKind::EnrolmentGroupChanged, Some(name.as_str()), None, None, detail);
+        let detail = format_args!("{name}: {what}");
+        self.tell(&Event::new(EventKind::EnrolmentGroupChanged, detail).by(&actor.name));
     }
 }

@@ -14,7 +14,7 @@ mod tpm;
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use portreeve_config::{CloneResponse, DeviceKey};
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_keys::KeyError;
 use portreeve_pki::{
     AdmissionRefusal, CODE_CHARS, ChallengeRule, Csr, CsrPolicy, CsrRefusal, EnrolmentCode, EstRefusal, Generation,
@@ -106,6 +106,9 @@ pub enum EnrolRefusal {
         retry_after_s: u32,
     },
 }
+
+/// When somebody whose certificate could not be recorded is to come again.
+const UNRECORDED_RETRY_S: u32 = 60;
 
 /// A code that was made: shown to the operator, kept nowhere.
 pub(crate) struct MadeCode {
@@ -305,8 +308,7 @@ impl Hub {
         };
         match self.consider(request, &mut name, now) {
             Ok((issued, by)) => {
-                let detail = format_args!("serial {}, {}", hex::encode(&issued.serial), by.as_str());
-                self.tell_of(EventKind::CertificateIssued, name.as_ref(), request.source, detail);
+                self.record_issued(&issued, name.as_ref(), request.source, by)?;
                 // An issued certificate has its leaf first, and somebody whose it is.
                 let leaf = issued.chain_der.into_iter().next();
                 let whose = leaf.zip(name).ok_or(EnrolRefusal::Refused);
@@ -325,6 +327,25 @@ impl Hub {
                 Err(why.answer())
             }
         }
+    }
+
+    /// Whoever gets no answer because there is no entry asks again, and gets the same certificate.
+    fn record_issued(
+        &self,
+        issued: &Issued,
+        name: Option<&IdentityName>,
+        source: IpAddr,
+        by: Entitlement,
+    ) -> Result<(), EnrolRefusal> {
+        let serial = hex::encode(&issued.serial);
+        let data = [("serial", Datum::Plain(&serial))];
+        let detail = format_args!("{}", by.as_str());
+        let event = Event::new(EventKind::CertificateIssued, detail).from(source).with(&data);
+        let recorded = self.record(&Event { identity: name.map(IdentityName::as_str), ..event });
+        recorded.map(drop).map_err(|error| {
+            tracing::error!(%error, serial, "a certificate was issued and is not handed out");
+            EnrolRefusal::Busy { retry_after_s: UNRECORDED_RETRY_S }
+        })
     }
 
     fn tell_of(&self, kind: EventKind, name: Option<&IdentityName>, source: IpAddr, detail: fmt::Arguments<'_>) {
@@ -346,7 +367,7 @@ impl Hub {
         let applicant = self.applicant(request, now.wall)?;
         *name = Some(applicant.name.clone());
         let csr = read_request(request.csr.as_ref().map_err(Clone::clone)?, &applicant, &self.device_keys())?;
-        let by = By { actor: "enrolment", reason: applicant.by.as_str(), at: now.wall };
+        let by = By { actor: "the hub: enrolment", reason: applicant.by.as_str(), at: now.wall };
         let take_certificate =
             || self.enrolment.take_certificate(&config.limits, now.mono_ms).map_err(Why::TooManyCertificates);
         // Who is new becomes a row: no faster than certificates are issued, and not without a place among those of its group
@@ -608,8 +629,8 @@ impl Hub {
         let code = EnrolmentCode::new(&entropy);
         let expires = now.plus(Duration::from_secs(valid_s));
         self.registry.put_code(name, WaitingCode { hash: code.hash(id), expires, made_by: actor.name.clone() })?;
-        let detail = format_args!("by {}, valid for {valid_s} s", actor.name);
-        self.emit(EventKind::CodeIssued, Some(name.as_str()), None, None, detail);
+        let detail = format_args!("valid for {valid_s} s");
+        self.tell(&Event::new(EventKind::CodeIssued, detail).by(&actor.name).about(name.as_str()));
         Ok(MadeCode { text: code.to_text(), expires })
     }
 }

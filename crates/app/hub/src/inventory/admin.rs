@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_store::IdentityRow;
 use portreeve_types::{IdentityName, Kind, LifecycleState, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -151,28 +151,20 @@ impl Hub {
     /// One event for the list, with what the file can be recognised by, and one for each change, of a kind of their own: many
     /// of them do not keep the log from telling other changes.
     fn tell_import(&self, actor: &Actor, file: &ListFile, steps: &[Step], counts: std::fmt::Arguments<'_>) {
-        let (who, sha256) = (&actor.name, hex::encode(digest(&SHA256, file.text.as_bytes())));
+        let (who, sha256) = (actor.name.as_str(), hex::encode(digest(&SHA256, file.text.as_bytes())));
         let called: String = file.name.chars().take(NAME_CHARS_TOLD).collect();
-        let detail = format_args!("{counts}, by {who}, from {called:?} with SHA-256 {sha256}");
-        self.emit(EventKind::InventoryImported, None, None, None, detail);
+        let data = [("file_sha256", Datum::Plain(&sha256))];
+        let detail = format_args!("{counts}, from {called:?}");
+        self.tell(&Event::new(EventKind::InventoryImported, detail).by(who).with(&data));
         for step in steps {
-            let name = Some(step.name.as_str());
-            match &step.effect {
-                Effect::Added => {
-                    self.emit(EventKind::IdentityImported, name, None, None, format_args!("registered, by {who}"));
-                }
-                Effect::Updated(fields) => {
-                    let fields = fields.join(", ");
-                    self.emit(
-                        EventKind::IdentityImported,
-                        name,
-                        None,
-                        None,
-                        format_args!("{fields} changed, by {who}"),
-                    );
-                }
-                Effect::Unchanged => {}
-            }
+            let what = match &step.effect {
+                Effect::Added => "registered".to_owned(),
+                Effect::Updated(fields) => format!("{} changed", fields.join(", ")),
+                Effect::Unchanged => continue,
+            };
+            let detail = format_args!("{what}");
+            let event = Event::new(EventKind::IdentityImported, detail);
+            self.tell(&event.by(who).about(step.name.as_str()));
         }
     }
 

@@ -1,24 +1,23 @@
 //! What auditors read of the ledger, and what opens its personal values as long as it is there.
 
 use std::{
-    collections::{BTreeSet, HashSet},
-    fs::File,
-    io::{self, BufRead as _, BufReader, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use portreeve_events::{Commitment, Entry, Event, Kind as EventKind, Named, Opening};
 use portreeve_ledger::{BundleId, Reader, TILE_WIDTH, VerifierKey};
-use portreeve_ledger_files::{Copied, Page, PageError, Proved, Snapshot, VERIFIER_KEY};
+use portreeve_ledger_files::{Copied, Folder, Page, PageError, Proved, Snapshot, VERIFIER_KEY};
 use portreeve_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use time::OffsetDateTime;
 
 use crate::{Actor, AdminError, Hub, Outcome};
 
-/// Longest line of a file with openings; longer ones are none.
-const OPENING_BYTES_MAX: u64 = 4096;
+use super::{FOLDER, OPENINGS_FOLDER, Openings};
+
+/// So much later than an entry is made may its openings be kept, milliseconds.
+const KEPT_LATER_MS: u64 = 86_400_000;
 /// Files of entries that one request checks.
 const CHECKED_BUNDLES_MAX: u64 = 128;
 
@@ -43,7 +42,7 @@ impl LedgerPlace {
     /// That of the hub with this data directory.
     #[must_use]
     pub fn of_hub(data: &Path) -> Self {
-        Self { files: Copied::at(&data.join("ledger")), personal: data.join("ledger-personal") }
+        Self { files: Copied::at(&data.join(FOLDER)), personal: data.join(OPENINGS_FOLDER) }
     }
 
     /// The ledger's files.
@@ -74,43 +73,14 @@ impl LedgerPlace {
 
     /// What opens the commitments of these entries.
     fn openings(&self, entries: &[Vec<u8>]) -> io::Result<Vec<Opening>> {
-        let (mut wanted, mut days) = (HashSet::new(), BTreeSet::new());
-        for entry in entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
-            days.extend([entry.first_ms, Some(entry.at_ms)].into_iter().flatten().filter_map(day));
-            wanted.extend(commitments(&entry).cloned());
-        }
-        let mut found = Vec::new();
-        for day in days {
-            let file = match File::open(self.personal.join(format!("{day}.jsonl"))) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
-            };
-            each_opening(file, |opening| {
-                if wanted.remove(&opening.sha256) {
-                    found.push(opening);
-                }
-            })?;
-        }
-        Ok(found)
+        let entries: Vec<_> = entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
+        let times = || entries.iter().map(|entry| entry.at_ms);
+        let (Some(from), Some(until)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
+        let wanted = entries.iter().flat_map(commitments).cloned().collect();
+        // They are kept when the entry is written, which may be later.
+        let until = UnixMillis(until.0.saturating_add(KEPT_LATER_MS));
+        Openings::new(Folder::new(&self.personal)).open(&wanted, from, until)
     }
-}
-
-/// Calls `take` with each line that opens what it says.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn each_opening(file: impl io::Read, mut take: impl FnMut(Opening)) -> io::Result<()> {
-    let mut lines = BufReader::new(file);
-    let mut line = Vec::new();
-    while lines.by_ref().take(OPENING_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
-        if let Ok(opening) = serde_json::from_slice::<Opening>(&line)
-            && opening.is_true()
-        {
-            take(opening);
-        }
-        line.clear();
-    }
-    Ok(())
 }
 
 /// The personal values that an entry commits to.
@@ -122,11 +92,6 @@ pub fn commitments(entry: &Entry) -> impl Iterator<Item = &Commitment> {
         Named::Personal { sha256 } => Some(sha256),
         Named::Plain(_) => None,
     })
-}
-
-/// The day that a file of openings is named after.
-fn day(at: UnixMillis) -> Option<time::Date> {
-    Some(OffsetDateTime::from_unix_timestamp(i64::try_from(at.seconds()).ok()?).ok()?.date())
 }
 
 impl From<PageError> for AdminError {
@@ -154,7 +119,9 @@ impl Hub {
         let (extract, proved) = place.read(&key, from, bundles)?;
         let until = proved.first.saturating_add(proved.entries.len() as u64);
         let detail = format_args!("entries {} to {}", proved.first, until.saturating_sub(1));
-        self.emit_event(&Event::new(EventKind::LedgerRead, detail).by(&actor.name));
+        // On the disk before anybody sees anything.
+        let recorded = self.record(&Event::new(EventKind::LedgerRead, detail).by(&actor.name));
+        recorded.map_err(|error| AdminError::Refused(error.to_string()))?;
         let result = serde_json::to_value(extract).map_err(|error| AdminError::Refused(error.to_string()))?;
         Ok(Outcome::ok(result))
     }
@@ -178,7 +145,7 @@ impl Hub {
         match checked {
             Ok(result) => Ok(Outcome::ok(result)),
             Err(error) => {
-                self.emit_event(&Event::new(EventKind::LedgerTampered, format_args!("{error}")));
+                self.tell(&Event::new(EventKind::LedgerTampered, format_args!("{error}")));
                 Ok(Outcome { result: json!({ "damage": error.to_string() }), failed: true })
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use portreeve_events::Kind as EventKind;
+use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_types::UnixMillis;
 use serde_json::{Value, json};
 
@@ -155,8 +155,8 @@ impl Hub {
 
     fn tell_sbom(&self, actor: &Actor, entry: &Entry, what: &str) {
         let Entry { release, edition, .. } = entry;
-        let detail = format_args!("{release}: {what}, by {}, SHA-256 {}", actor.name, edition.sha256);
-        self.emit(EventKind::SbomChanged, None, None, None, detail);
+        let data = [("sha256", Datum::Plain(&edition.sha256))];
+        self.tell(&Event::new(EventKind::SbomChanged, format_args!("{release}: {what}")).by(&actor.name).with(&data));
     }
 }
 

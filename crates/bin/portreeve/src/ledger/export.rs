@@ -19,7 +19,7 @@ use std::{
 
 use clap::Args;
 use portreeve_events::{Commitment, Entry, Opening};
-use portreeve_hub::ledger::commitments;
+use portreeve_hub::commitments;
 use portreeve_ledger::{Checkpoint, ENTRY_BYTES_MAX, Reader, Resources as _, VerifierKey};
 use portreeve_ledger_files::{CHECKPOINT, Copied, Proved, VERIFIER_KEY};
 use serde_json::json;

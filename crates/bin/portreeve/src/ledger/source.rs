@@ -1,10 +1,7 @@
 //! Where entries come from: the running hub, or the files in its data directory while none runs.
 
 use portreeve_events::Opening;
-use portreeve_hub::{
-    AdminRequest,
-    ledger::{Extract, LedgerPlace},
-};
+use portreeve_hub::{AdminRequest, LedgerExtract, LedgerPlace};
 use portreeve_ledger::{TILE_WIDTH, VerifierKey};
 use portreeve_ledger_files::{PAGE_BUNDLES_MAX, PageError, Proved};
 
@@ -48,12 +45,12 @@ impl Source {
             Way::Hub(hub) => {
                 let outcome = hub.live(&AdminRequest::LedgerRead { from, bundles })?;
                 let broken = |error| Failure::Unreachable(format!("the hub's answer is not understood: {error}"));
-                let Extract { page, personal } = serde_json::from_value(outcome.result).map_err(broken)?;
+                let LedgerExtract { page, personal } = serde_json::from_value(outcome.result).map_err(broken)?;
                 let proved = page.prove(&self.key).map_err(|error| damaged(&error))?;
                 Ok((proved, personal.into_iter().filter(Opening::is_true).collect()))
             }
             Way::Files(place) => {
-                let (Extract { personal, .. }, proved) =
+                let (LedgerExtract { personal, .. }, proved) =
                     place.read(&self.key, from, bundles).map_err(|error| damaged(&error))?;
                 Ok((proved, personal))
             }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use portreeve_events::Entry;
-use portreeve_hub::{AdminRequest, ledger::LedgerPlace};
+use portreeve_hub::{AdminRequest, LedgerPlace};
 use portreeve_ledger::{Checkpoint, EntryProof, Note, Reader, Resources, VerifierKey, audit};
 use portreeve_ledger_files::{CHECKPOINT, Copied, Snapshot, VERIFIER_KEY, witnessed_by};
 use serde::Serialize;
