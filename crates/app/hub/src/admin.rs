@@ -332,6 +332,7 @@ impl Hub {
             AdminRequest::LedgerKey => self.ledger_key(),
             AdminRequest::LedgerRead { from, bundles } => self.ledger_read(actor, from, bundles),
             AdminRequest::LedgerCheck { from } => self.ledger_check(from),
+            AdminRequest::LedgerErase { what, dry_run } => self.ledger_erase(actor, &what, dry_run),
         }
     }
 

@@ -238,6 +238,7 @@ impl Hub {
             config: ArcSwap::from_pointee(config),
             events: Events::default(),
             recorder,
+            witnesses: ledger::Witnesses::default(),
             registry,
             authority: ArcSwap::from_pointee(authority),
             keys,

@@ -77,6 +77,12 @@ impl VerifierKey {
         &self.name
     }
 
+    /// What its signatures say.
+    #[must_use]
+    pub fn kind(&self) -> SignatureKind {
+        self.kind
+    }
+
     /// Its Ed25519 key.
     #[must_use]
     pub fn public(&self) -> [u8; PUBLIC_BYTES] {

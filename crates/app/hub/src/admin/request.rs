@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Fields, GroupSettings, IssuingCa,
     inventory::{ListFile, Page},
+    ledger::Erasure,
     sbom::Release,
 };
 
@@ -289,6 +290,14 @@ pub enum AdminRequest {
         /// The entry to begin with.
         from: u64,
     },
+    /// Deletes what opens personal values of the audit ledger.
+    LedgerErase {
+        /// Which.
+        what: Erasure,
+        /// Only says how many.
+        #[serde(default)]
+        dry_run: bool,
+    },
 }
 
 /// A policy file, by value.
@@ -345,6 +354,7 @@ impl AdminRequest {
             Self::PolicyApply { .. } | Self::Reload => Need::Govern,
             Self::LedgerKey | Self::LedgerCheck { .. } => Need::Read,
             Self::LedgerRead { .. } => Need::Audit,
+            Self::LedgerErase { .. } => Need::Govern,
         }
     }
 }
@@ -395,6 +405,7 @@ impl AdminRequest {
                 | Self::TrustRotate { dry_run: true }
                 | Self::CaRevoke { dry_run: true, .. }
                 | Self::CaImport { dry_run: true, .. }
+                | Self::LedgerErase { dry_run: true, .. }
         )
     }
 
@@ -435,14 +446,17 @@ impl AdminRequest {
             | Self::EnrolmentGroupList { name, .. }
             | Self::EnrolmentGroupRemove { name } => name.to_string(),
             Self::SbomAdd { release, .. } | Self::SbomRemove { release, .. } => release.to_string(),
+            Self::LedgerErase { what: Erasure::Before(at), .. } => format!("before {}", at.0),
             _ => self.subject(),
         };
+        // Of a short value that is to be erased, a hash would tell whoever guesses it.
+        let hashed = if matches!(self, Self::LedgerErase { .. }) { None } else { Some(digest(&SHA256, &json)) };
         RequestNote {
             request: tag_of(&json),
             identity: self.identity().cloned(),
             subject,
             reason,
-            sha256: hex::encode(digest(&SHA256, &json)),
+            sha256: hashed.map(hex::encode).unwrap_or_default(),
             changes: !matches!(self.need(), Need::Read | Need::Audit) && !self.is_dry_run(),
         }
     }
@@ -555,6 +569,10 @@ mod tests {
         );
         assert!(note.changes && note.identity.is_some() && note.sha256.len() == 64);
         assert!(!revoke(true).note().changes);
+        let erase = |dry_run| AdminRequest::LedgerErase { what: Erasure::Value("alice".into()), dry_run };
+        let note = erase(false).note();
+        assert!(note.changes && note.sha256.is_empty() && note.subject.is_empty(), "nothing of what is erased");
+        assert!(!erase(true).note().changes && !AdminRequest::LedgerRead { from: None, bundles: 1 }.note().changes);
         assert_ne!(note.sha256, revoke(true).note().sha256);
     }
 

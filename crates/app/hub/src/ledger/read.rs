@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portreeve_events::{Commitment, Entry, Event, Kind as EventKind, Named, Opening};
+use portreeve_events::{Commitment, Datum, Entry, Event, Kind as EventKind, Named, Opening};
 use portreeve_ledger::{BundleId, Reader, TILE_WIDTH, VerifierKey};
 use portreeve_ledger_files::{Copied, Folder, Page, PageError, Proved, Snapshot, VERIFIER_KEY};
 use portreeve_types::UnixMillis;
@@ -26,6 +26,16 @@ const CHECKED_BUNDLES_MAX: u64 = 128;
 pub struct LedgerPlace {
     files: Copied,
     personal: PathBuf,
+}
+
+/// Which personal values are to be erased.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Erasure {
+    /// This one, wherever it is.
+    Value(String),
+    /// All of the days that were over then.
+    Before(UnixMillis),
 }
 
 /// Entries with what proves them, and what opens their personal values.
@@ -101,7 +111,7 @@ impl From<PageError> for AdminError {
 }
 
 impl Hub {
-    fn ledger_place(&self) -> Result<(LedgerPlace, VerifierKey), AdminError> {
+    pub(super) fn ledger_place(&self) -> Result<(LedgerPlace, VerifierKey), AdminError> {
         let place = LedgerPlace::of_hub(self.data());
         let key =
             place.key().map_err(|error| AdminError::Refused(format!("the ledger has no {VERIFIER_KEY}: {error}")))?;
@@ -149,5 +159,22 @@ impl Hub {
                 Ok(Outcome { result: json!({ "damage": error.to_string() }), failed: true })
             }
         }
+    }
+
+    /// Deletes what opens personal values: all of one value, or whole days that are over. The entries stay, and still prove.
+    pub(crate) fn ledger_erase(&self, actor: &Actor, what: &Erasure, dry_run: bool) -> Result<Outcome, AdminError> {
+        let failed = |error: io::Error| AdminError::Refused(format!("personal values were not erased: {error}"));
+        let erased = self.recorder.with_openings(|openings| match what {
+            Erasure::Value(value) if dry_run => openings.count(value).map(|count| json!({ "values": count })),
+            Erasure::Value(value) => openings.erase(value).map(|count| json!({ "values": count })),
+            Erasure::Before(at) if dry_run => openings.days_before(*at).map(|days| json!({ "days": days.len() })),
+            Erasure::Before(at) => openings.forget_before(*at).map(|count| json!({ "days": count })),
+        });
+        let erased = erased.map_err(failed)?;
+        if !dry_run {
+            let data = [("values", Datum::Plain(&erased))];
+            self.tell(&Event::new(EventKind::PersonalDataErased, format_args!("")).by(&actor.name).with(&data));
+        }
+        Ok(Outcome::ok(erased))
     }
 }

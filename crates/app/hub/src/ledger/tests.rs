@@ -38,7 +38,7 @@ impl Place {
         let head = Checkpoint::open(&fs::read(folder.join("checkpoint")).unwrap(), &key).unwrap();
         let ledger = open(self.folder.path(), &*self.key).unwrap();
         let mut entries = Vec::new();
-        audit(&ledger, &head, |_, entry| entries.push(Entry::from_bytes(entry).unwrap())).unwrap();
+        audit(&ledger, &head, None, |_, entry| entries.push(Entry::from_bytes(entry).unwrap())).unwrap();
         entries
     }
 }

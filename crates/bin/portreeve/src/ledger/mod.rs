@@ -15,10 +15,14 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use portreeve_hub::{AdminRequest, Erasure};
 use portreeve_ledger::{EntryProof, Reader, inclusion_proof};
+use portreeve_types::UnixMillis;
 use serde_json::json;
+use time::{Date, macros::format_description};
 
 use crate::{
+    admin::Administration,
     cli::Global,
     failure::Failure,
     output::{say, show as show_result},
@@ -54,6 +58,13 @@ pub(crate) enum LedgerCommand {
     Prove(Prove),
     /// Print the key that the ledger is signed with: note it somewhere else than on this machine
     Key,
+    /// Delete what opens personal values: names of operators, addresses, client identifiers of applications
+    ///
+    /// The entries stay and still prove; `ledger show` then says (erased). Copies and exports made earlier are not reached.
+    #[command(
+        after_help = "Examples:\n  portreeve ledger erase --value alice --dry-run\n  portreeve ledger erase --before 2026-01-01"
+    )]
+    Erase(Erase),
     /// Watch other hubs' ledgers: remember the last head of each, and sign none that does not continue it
     ///
     /// On another machine than the hub's, and somebody else's if possible. Speaks C2SP tlog-witness over HTTPS. Its first start makes
@@ -73,12 +84,38 @@ pub(crate) struct Prove {
     out: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+#[group(id = "erased", required = true, multiple = false, args = ["value", "before"])]
+pub(crate) struct Erase {
+    /// This value, wherever it is
+    #[arg(long)]
+    value: Option<String>,
+    /// All values of the days before this one, UTC
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    before: Option<Day>,
+    /// Only say how many
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The first moment of a day, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Day(UnixMillis);
+
+fn day(text: &str) -> Result<Day, String> {
+    let date =
+        Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|_| "write a day as 2026-01-31")?;
+    let seconds = u64::try_from(date.midnight().assume_utc().unix_timestamp()).map_err(|_| "a day since 1970")?;
+    Ok(Day(UnixMillis(seconds * 1000)))
+}
+
 pub(crate) fn run(global: &Global, command: LedgerCommand) -> Result<(), Failure> {
     match command {
         LedgerCommand::Verify(args) => verify::run(global, &args),
         LedgerCommand::Show(args) => show::run(global, &args),
         LedgerCommand::Export(args) => export::run(global, &args),
         LedgerCommand::Prove(args) => prove(global, &args),
+        LedgerCommand::Erase(args) => erase(global, args),
         LedgerCommand::Witness(args) => witness::run(global, &args),
         LedgerCommand::Key => {
             let key = Source::open(global)?.key().to_string();
@@ -103,6 +140,22 @@ fn prove(global: &Global, Prove { seq, out }: &Prove) -> Result<(), Failure> {
     write_new(out, text.as_bytes())?;
     let result = json!({ "file": out.display().to_string(), "seq": seq, "size": proved.head.size });
     show_result(global, &result, |_| format!("{}: entry {seq} of {}", out.display(), proved.head.size))
+}
+
+fn erase(global: &Global, Erase { value, before, dry_run }: Erase) -> Result<(), Failure> {
+    let what = match (value, before) {
+        (Some(value), _) => Erasure::Value(value),
+        (None, Some(Day(at))) => Erasure::Before(at),
+        (None, None) => return Err(Failure::Usage("--value or --before is needed".into())),
+    };
+    let outcome = Administration::new(global)?.request(AdminRequest::LedgerErase { what, dry_run })?;
+    show_result(global, &outcome.result, |result| {
+        let what = if dry_run { "would be erased" } else { "erased" };
+        match result["days"].as_u64() {
+            Some(days) => format!("{days} days of personal values {what}"),
+            None => format!("{} personal values {what}", result["values"]),
+        }
+    })
 }
 
 fn no_entry(seq: u64, proved: &portreeve_ledger_files::Proved) -> Failure {
