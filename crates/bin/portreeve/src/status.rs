@@ -60,6 +60,7 @@ fn render(status: &Value) -> String {
         ("identities", format!("{} registered", status["identities"])),
         ("policies", format!("{} in force", status["policies"])),
         ("store", cell(&status["store"]["health"])),
+        ("ledger", ledger(&status["ledger"])),
     ];
     let rows = |key: &str, row: &dyn Fn(&Value) -> Vec<String>| -> Vec<Vec<String>> {
         status[key].as_array().map(|values| values.iter().map(row).collect()).unwrap_or_default()
@@ -74,6 +75,13 @@ fn render(status: &Value) -> String {
         table(&["LISTENER", "ADDRESS"], &listeners),
         table(&["LIMIT", "USED", "OF", "PERCENT"], &limits)
     )
+}
+
+fn ledger(ledger: &Value) -> String {
+    match ledger["trouble"].as_str() {
+        Some(trouble) => trouble.to_owned(),
+        None => format!("ok, {} entries, {} signed for", ledger["entries"], ledger["sealed"]),
+    }
 }
 
 fn percent(used: &Value, limit: &Value) -> String {
@@ -98,6 +106,7 @@ mod tests {
         let status = json!({
             "ready": true, "version": "0.1.0", "uptime_s": 61, "data": "/d", "clients_connected": 2, "identities": 3, "policies": 1,
             "store": { "health": "ok" },
+            "ledger": { "entries": 12, "sealed": 12, "trouble": null },
             "listeners": [{ "name": "mqtt", "address": "0.0.0.0:8883" }],
             "limits": [{ "name": "sessions_total", "limit": 1000, "used": 250 }, { "name": "x", "limit": 1000, "used": 1 }],
         });

@@ -101,6 +101,9 @@ fn unready(hub: &Hub, pulse: &Pulse) -> Vec<String> {
     if !hub.accepts_work() {
         reasons.push(format!("the store takes no work: {}", hub.store_health()));
     }
+    if let Some(trouble) = hub.ledger().trouble {
+        reasons.push(format!("the ledger cannot be written or signed: {trouble}"));
+    }
     reasons
 }
 
@@ -147,7 +150,9 @@ impl Figures {
         let journal = self.0.journal().stats();
         counter(encoder, "portreeve_journal_commits", "Commits of the session store", journal.commits)?;
         counter(encoder, "portreeve_journal_failures", "Commits that failed", journal.failures)?;
-        counter(encoder, "portreeve_journal_entries", "Entries written to the session store", journal.ops)
+        counter(encoder, "portreeve_journal_entries", "Entries written to the session store", journal.ops)?;
+        let unrecorded = self.0.ledger().unrecorded;
+        counter(encoder, "portreeve_ledger_unrecorded", "Events that were counted and have no entry", unrecorded)
     }
 
     fn events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -206,6 +211,11 @@ impl Figures {
             postures.silent.load(Relaxed),
         )?;
         self.cuts(encoder)?;
+        let ledger = hub.ledger();
+        gauge(encoder, "portreeve_ledger_entries", "Entries of the ledger", ledger.entries)?;
+        gauge(encoder, "portreeve_ledger_sealed_entries", "Entries that a signed head covers", ledger.sealed)?;
+        gauge(encoder, "portreeve_ledger_pending_entries", "Entries waiting for the disk", ledger.pending as u64)?;
+        gauge(encoder, "portreeve_ledger_ok", "1 if it is written and signed", u64::from(ledger.trouble.is_none()))?;
         gauge(encoder, "portreeve_ready", "1 if new work is accepted", u64::from(hub.accepts_work()))?;
         gauge(encoder, "portreeve_journal_pending_entries", "Entries waiting for the disk", journal.pending_ops)?;
         gauge(encoder, "portreeve_journal_commit_microseconds", "Duration of the last commit", journal.last_commit_us)?;

@@ -177,9 +177,10 @@ fn keys_move_between_sealed_and_plain_files() {
     place.ok(&["device", "add", "lamp-1", "--out", "lamp-1"]);
     refused(&place.run(&seal), 4, &["a hub is running"]);
     hub.stop();
-    assert_eq!(open_keys(&place), ["devices.key", "hub.key", "root.key", "server-2.key", "server.key", "trust.key"]);
+    let keys = ["devices.key", "hub.key", "ledger.key", "root.key", "server-2.key", "server.key", "trust.key"];
+    assert_eq!(open_keys(&place), keys);
     place.ok(&[&seal[..], &["--dry-run"]].concat());
-    assert_eq!(open_keys(&place).len(), 6, "a dry run changes nothing");
+    assert_eq!(open_keys(&place).len(), 7, "a dry run changes nothing");
 
     let told = place.ok(&seal);
     assert!(told.contains("sealed") && told.contains("set keys.custody to \"sealed\""), "{told}");
@@ -194,7 +195,7 @@ fn keys_move_between_sealed_and_plain_files() {
     let next = ["--set", "keys.custody=sealed", "--set", "keys.passphrase_file=next"];
     refused(&place.run(&[&["ca", "custody", "--to", "file"][..], &SEALED].concat()), 2, &["wrong passphrase"]);
     place.ok(&[&["ca", "custody", "--to", "file"][..], &next].concat());
-    assert_eq!(open_keys(&place).len(), 6);
+    assert_eq!(open_keys(&place).len(), 7);
     let refusal = place.fails_to_serve(&next);
     refused(&refusal, 2, &["is not sealed", "ca custody --to sealed"]);
     let hub = place.serve(&[]);
