@@ -85,10 +85,9 @@ pub(crate) struct Prove {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "erased", required = true, multiple = false, args = ["value", "before"])]
 pub(crate) struct Erase {
     /// This value, wherever it is
-    #[arg(long)]
+    #[arg(long, required_unless_present = "before", conflicts_with = "before")]
     value: Option<String>,
     /// All values of the days before this one, UTC
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]

@@ -70,7 +70,8 @@ async fn serve(
     let mut end = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let server = WitnessServer::bind(args.listen, credentials(args)?, watch, signer).await.map_err(failed)?;
     let address = server.local_addr().map_err(failed)?;
-    say(&format!("The witness {own}\nlistens on {address} and watches\n{watched}"))?;
+    // Whoever closed standard output does not want to hear it.
+    let _ = say(&format!("The witness {own}\nlistens on {address} and watches\n{watched}"));
     let [Ok(terminate), Ok(interrupt)] = &mut end else {
         return Err(Failure::Usage("cannot listen for signals".into()));
     };

@@ -73,7 +73,12 @@ fn a_fleet_goes_out_comes_back_and_is_the_same() {
     eventually("the events are logged", || place.log().contains("lamp-1") && place.log().contains("identity_imported"));
     let log = place.log();
     let event = log.lines().find(|line| line.contains("inventory_imported")).unwrap();
-    assert!(event.contains("2 added, 0 updated, 0 unchanged, from ") && event.contains("actor=") && event.contains("fleet.csv"), "{event}");
+    assert!(
+        event.contains("2 added, 0 updated, 0 unchanged, from ")
+            && event.contains("actor=")
+            && event.contains("fleet.csv"),
+        "{event}"
+    );
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, list.as_bytes());
     assert!(event.contains(&hex::encode(digest)), "{event}");
 }
