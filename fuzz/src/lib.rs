@@ -6,16 +6,19 @@
 //!
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
+mod alert;
 mod enrolment;
 mod foreign;
 mod inventory;
 mod ledger;
 mod mqtt;
+mod respond;
 mod sbom;
 mod store;
 mod tls;
 mod topic;
 
+pub use alert::{alert_records, alert_settings, smtp_reply};
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
     root_material, tpm_key_area, tpm_question, trust_bundle,
@@ -24,6 +27,7 @@ pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, sign
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
+pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
 pub use store::log_operations;
 pub use tls::tls_records;
@@ -62,4 +66,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_tail", ledger_tail),
     ("sbom", sbom),
     ("root_material", root_material),
+    ("response_settings", response_settings),
+    ("response_records", response_records),
+    ("case_export", case_export),
+    ("alert_settings", alert_settings),
+    ("alert_records", alert_records),
+    ("smtp_reply", smtp_reply),
 ];

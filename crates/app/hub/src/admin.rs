@@ -314,6 +314,16 @@ impl Hub {
             AdminRequest::PolicyExplain { identity, action, topic } => {
                 self.policy_explain(&identity, &action, &topic, now)
             }
+            AdminRequest::DetectStatus => Ok(Outcome::ok(self.detect_status())),
+            AdminRequest::FindingList { open, count } => Ok(Outcome::ok(self.findings(open, count))),
+            AdminRequest::FindingShow { id } => self.finding(&id).map(Outcome::ok),
+            AdminRequest::DetectApply { file, text, dry_run } => {
+                self.detect_apply(&file, &text, dry_run).map(Outcome::ok)
+            }
+            AdminRequest::DetectFreeze => self.detect_freeze(true).map(Outcome::ok),
+            AdminRequest::DetectThaw => self.detect_freeze(false).map(Outcome::ok),
+            AdminRequest::DetectRelearn { name } => self.detect_relearn(&name).map(Outcome::ok),
+            AdminRequest::Canary => Ok(self.canary(actor)),
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
             AdminRequest::RootRotate { at_once, dry_run } => {
@@ -555,6 +565,9 @@ impl Hub {
         } else {
             let close = Close { reason: Reason::ADMINISTRATIVE_ACTION, why: to.as_str(), asked };
             let forget = matches!(to, LifecycleState::Revoked | LifecycleState::Retired);
+            if forget {
+                self.unwatch(&row);
+            }
             self.cut(row.id, close, forget)
         };
         // Behind the cut, whose reason is the better one to hear.

@@ -217,6 +217,7 @@ impl Hub {
         let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
+        let watcher = crate::watch::Watcher::resume(&registry_contents.blobs, data);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
         registry.set_withdrawn(authority.withdrawn());
@@ -239,6 +240,7 @@ impl Hub {
             events: Events::default(),
             recorder,
             witnesses: ledger::Witnesses::default(),
+            watcher,
             registry,
             authority: ArcSwap::from_pointee(authority),
             keys,
@@ -266,6 +268,7 @@ impl Hub {
             groups,
             approvals,
             reports: crate::reports::Reports::default(),
+            sequences: crate::security::Sequences::default(),
             guests: crate::guests::Guests::default(),
             superseded: crate::superseded::Superseded::default(),
             sboms,

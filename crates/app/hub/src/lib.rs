@@ -35,10 +35,12 @@ mod reports;
 mod revocation;
 mod roots;
 pub mod sbom;
+mod security;
 mod strays;
 mod succession;
 mod superseded;
 mod trust;
+mod watch;
 mod withdrawal;
 
 use std::{
@@ -78,6 +80,7 @@ pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
 pub use revocation::PublicationError;
 pub use succession::IssuingCa;
+pub use watch::Watched;
 
 use broker::{Access, Changes, Retained, Session, SessionTable, Trie, UsedRates};
 
@@ -89,6 +92,7 @@ pub struct Hub {
     events: Events,
     recorder: ledger::Recorder,
     witnesses: ledger::Witnesses,
+    watcher: watch::Watcher,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
     keys: custody::KeyRing,
@@ -117,6 +121,7 @@ pub struct Hub {
     groups: enrol::Groups,
     approvals: approvals::Approvals,
     reports: reports::Reports,
+    sequences: security::Sequences,
     guests: guests::Guests,
     superseded: superseded::Superseded,
     sboms: sbom::Catalogue,
@@ -281,6 +286,7 @@ impl Hub {
         let now = self.wall_clock();
         self.events.emit(now.seconds(), event);
         self.recorder.note(event, now);
+        self.watch_event(event, now);
     }
 
     /// The same, and it is on the disk when this returns.
@@ -290,6 +296,7 @@ impl Hub {
     fn record(&self, event: &Event<'_>) -> Result<u64, ledger::Unrecorded> {
         let now = self.wall_clock();
         self.events.emit(now.seconds(), event);
+        self.watch_event(event, now);
         self.recorder.record(event, now)
     }
 
@@ -444,6 +451,7 @@ impl Hub {
         }
         if is_idle && due(&mut upkeep.reports_ms, 1000) {
             self.flush_reports(now);
+            self.flush_some_sequences();
             self.compare_reports();
         }
         let Upkeep { postures_ms, told, .. } = &mut *upkeep;
@@ -582,9 +590,11 @@ impl Hub {
     pub fn finish(&self, timeout: std::time::Duration) -> bool {
         let now = self.wall_clock();
         self.write_reports(now);
+        let sequences = self.flush_sequences(usize::MAX).is_ok();
+        self.save_baselines();
         self.recorder.close();
         let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
-        self.journal.flush(timeout) && seen
+        self.journal.flush(timeout) && seen && sequences
     }
 
     /// What listens, for `status`.

@@ -5,6 +5,7 @@
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use portreeve_detect::VITALS_MAX;
 use portreeve_events::{Event, Kind as EventKind};
 use portreeve_store::IdentityRow;
 use portreeve_types::{Bucket, IdentityId, IdentityName, UnixMillis};
@@ -17,6 +18,8 @@ use crate::{
     sbom::{Component, Libraries},
 };
 
+/// The charge of a device's battery, 0 to 100, among its vitals.
+const BATTERY: &str = "battery_percent";
 /// Longest report.
 const REPORT_BYTES_MAX: usize = 16_384;
 
@@ -27,16 +30,24 @@ pub(crate) enum Report {
     Inventory,
     /// `devices/<name>/remediation/wiped`: whatever it holds, the device has wiped itself.
     Wiped,
+    /// `devices/<name>/telemetry/vitals`: a JSON object of numbers, of which `battery_percent` is one.
+    Vitals,
+    /// `devices/<name>/security`: a security event of its own (see [`crate::security`]).
+    Security,
 }
 
 impl Report {
     /// What a publication of this session on `topic` reports, if anything.
     pub(crate) fn of(session: &Session, topic: &str) -> Option<Self> {
-        // The end first: it rules out nearly every topic, at the price of two comparisons.
-        let (whose, report) = match topic.strip_suffix("/report/inventory") {
-            Some(whose) => (whose, Self::Inventory),
-            None => (topic.strip_suffix("/remediation/wiped")?, Self::Wiped),
-        };
+        // The end first: it rules out nearly every topic, at the price of a few comparisons, once for each route.
+        let ends = [
+            ("/report/inventory", Self::Inventory),
+            ("/remediation/wiped", Self::Wiped),
+            ("/telemetry/vitals", Self::Vitals),
+            ("/security", Self::Security),
+        ];
+        let mut reports = ends.into_iter().filter_map(|(end, report)| Some((topic.strip_suffix(end)?, report)));
+        let (whose, report) = reports.next()?;
         (whose.strip_prefix("devices/")? == session.name.as_str()).then_some(report)
     }
 }
@@ -91,11 +102,13 @@ impl Reports {
 impl Hub {
     /// Takes note of a report. Nobody waits for the disk here; a report that the power takes is said again, when the device
     /// starts or is asked.
-    pub(crate) fn take_report(&self, session: &Session, report: Report, payload: &[u8]) {
+    pub(crate) fn take_report(&self, session: &Session, report: Report, payload: &[u8], now: Now) {
         let inventory = match report {
             Report::Inventory if payload.len() <= REPORT_BYTES_MAX => serde_json::from_slice::<Inventory>(payload).ok(),
             Report::Inventory => None,
             Report::Wiped => Some(Inventory::default()),
+            Report::Vitals => return self.take_vitals(session, payload),
+            Report::Security => return self.take_security_event(session, payload, now),
         };
         let Some(inventory) = inventory else {
             let why = format_args!("a report that is no such JSON object of at most {REPORT_BYTES_MAX} bytes");
@@ -113,6 +126,22 @@ impl Hub {
         said.wiped |= report == Report::Wiped;
         said.firmware = inventory.firmware.or(said.firmware.take());
         said.model = inventory.model.or(said.model.take());
+    }
+
+    /// What a device measures of itself is watched, and not kept (CSA-OPA-12, CSA-SNT-10).
+    fn take_vitals(&self, session: &Session, payload: &[u8]) {
+        let vitals = Some(payload).filter(|payload| payload.len() <= REPORT_BYTES_MAX);
+        let vitals = vitals.and_then(|payload| serde_json::from_slice::<serde_json::Map<_, _>>(payload).ok());
+        let Some(vitals) = vitals else {
+            let why = format_args!("vitals that are no JSON object of at most {REPORT_BYTES_MAX} bytes");
+            return self.emit_for(session, EventKind::ReportRefused, why);
+        };
+        let number = |(name, value): (&'_ String, &'_ serde_json::Value)| Some((name.clone(), value.as_f64()?));
+        let numbers: Vec<_> = vitals.iter().filter_map(number).collect();
+        let battery = numbers.iter().find(|(name, _)| name == BATTERY).map(|(_, percent)| *percent);
+        let others = numbers.iter().filter(|(name, _)| name != BATTERY);
+        let others: Vec<_> = others.map(|(name, value)| (name.as_str(), *value)).take(VITALS_MAX).collect();
+        self.watch_vitals(session.name.as_str(), battery, &others);
     }
 
     /// Writes down what devices have said, as far as their rates permit.
@@ -176,9 +205,13 @@ impl Hub {
                 }
             })
             .collect();
+        let before: HashMap<_, _> = news.iter().filter_map(|(id, _)| Some((*id, self.registry.row(*id)?))).collect();
         match self.registry.report(&words, now) {
             Ok(outcomes) => outcomes.into_iter().for_each(|outcome| match outcome {
                 Ok(row) => {
+                    if let Some(before) = before.get(&row.id) {
+                        self.watch_firmware(row.name.as_str(), &before.firmware, &row.firmware);
+                    }
                     let sessions = self.renew_decisions(row.id);
                     self.reauthorize(&sessions, self.wall_clock());
                     let detail = format_args!("firmware {}", row.firmware);

@@ -267,13 +267,13 @@ kinds! {
         "A witness knows another history of this ledger than the hub.";
     WitnessSilent = "witness_silent", Warning, Hub => Hub, Each, ["CSA-IMT-01"], [],
         "No witness has cosigned the ledger for long.";
-    SecurityReported = "security_reported", Warning, Identity => Hub, Repeats, ["CSA-MSU-05", "CSA-SOP-03"], ["reported", "severity", "seq", "device_at_ms"],
+    SecurityReported = "security_reported", Warning, Identity => Hub, Each, ["CSA-MSU-05", "CSA-SOP-03"], ["reported", "severity", "seq", "epoch", "device_at_ms"],
         "A device or gateway reports a security event of its own.";
     SecurityGap = "security_gap", Warning, Identity => Hub, Repeats, ["CSA-MSU-05", "CSA-SOP-03"], ["expected", "seq"],
         "A device's security events do not follow each other: some are missing.";
     SecurityReplayed = "security_replayed", Warning, Identity => Hub, Repeats, ["CSA-MSU-05", "CSA-SOP-03"], ["expected", "seq"],
         "A device's security event came again, or one from before.";
-    FindingOpened = "finding_opened", Warning, Hub => Hub, Each, ["CSA-MSU-02", "CSA-MSU-03", "IIITA-N6"], ["finding", "what", "subject", "numbers"],
+    FindingOpened = "finding_opened", Warning, Hub => Hub, Each, ["CSA-MSU-02", "CSA-MSU-03", "IIITA-N6"], ["finding", "what", "subject", "numbers", "canary"],
         "A detector found something.";
     FindingClosed = "finding_closed", Info, Hub => Hub, Each, ["CSA-MSU-02"], ["finding", "what", "subject", "count"],
         "What a detector found is over.";
@@ -295,7 +295,7 @@ kinds! {
         "What the hub did upon a finding was taken back, or is over.";
     CaseChanged = "case_changed", Info, Operator => Hub, Each, ["CSA-IMT-02", "CSA-MSU-03"], ["case", "change"],
         "A case was opened, noted in, handed on, exported or closed.";
-    CanaryInjected = "canary_injected", Info, Operator => Hub, Each, ["CSA-SNT-10"], ["canary"],
+    CanaryInjected = "canary_injected", Info, Operator => Hub, Each, ["CSA-SNT-10"], [],
         "Synthetic events were injected to see whether they are noticed.";
     ClockJumped = "clock_jumped", Warning, Hub => Hub, Each, [], ["by_ms"],
         "The hub's clock was set to another time.";
@@ -327,8 +327,9 @@ mod tests {
     fn no_peer_fills_the_ledger() {
         for &kind in Kind::ALL {
             let is_peers = matches!(kind.initiator(), Party::Identity | Party::Stranger);
-            let is_witness = kind == Kind::WitnessRefused;
-            assert_eq!(is_peers && !is_witness, is_peers && kind.recording() == Recording::Repeats, "{kind:?}");
+            // A hub asks its witnesses itself, and what devices report has a rate of its own.
+            let is_bounded = matches!(kind, Kind::WitnessRefused | Kind::SecurityReported);
+            assert_eq!(is_peers && !is_bounded, is_peers && kind.recording() == Recording::Repeats, "{kind:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
     Presentable, TlsError,
-    policy::{VERSIONS, provider},
+    policy::{VERSIONS, outbound_provider, provider},
 };
 
 /// How our own clients connect: to servers below `anchors` and under their right name only, with `credentials`, a
@@ -47,6 +47,35 @@ pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     let algorithms = provider().signature_verification_algorithms;
     let anybody = Arc::new(Anybody { algorithms });
     Ok(finish(builder()?.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth()))
+}
+
+/// How the hub connects to servers of others, such as those that take alerts: below `anchors` and under their right name
+/// only, with `credentials` if they want to see some. The suites are those of [`provider`]; certificates may be signed with RSA
+/// of at least 2048 bits too, because most of the world's are (SP 800-131A Rev. 2 §3).
+///
+/// # Errors
+/// [`TlsError::NoAnchor`] and [`TlsError::Anchor`]; [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `credentials`.
+pub fn outbound_client_config(
+    anchors: &[CertificateDer<'_>],
+    credentials: Option<impl Presentable>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(outbound_provider())
+        .with_protocol_versions(VERSIONS)
+        .map_err(TlsError::Unusable)?
+        .with_root_certificates(roots(anchors)?);
+    let Some(credentials) = credentials else { return Ok(finish(builder.with_no_client_auth())) };
+    let certified = Arc::unwrap_or_clone(credentials.certify()?);
+    Ok(finish(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))))
+}
+
+/// The trust anchors that the operating system keeps, without those that are none.
+///
+/// # Errors
+/// [`TlsError::NoAnchor`], if it keeps none that can be read.
+pub fn system_anchors() -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut anchors = rustls_native_certs::load_native_certs().certs;
+    anchors.retain(|anchor| roots(std::slice::from_ref(anchor)).is_ok());
+    if anchors.is_empty() { Err(TlsError::NoAnchor) } else { Ok(anchors) }
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {

@@ -8,7 +8,8 @@
 //! *Invariants*
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
 //!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list,
-//!   but one: [`ClientKeys`] lets clients prove that they hold RSA keys.
+//!   but one: [`ClientKeys`] lets clients prove that they hold RSA keys. Servers of others, to which the hub connects
+//!   ([`outbound_client_config`]), may have certificates of RSA.
 //! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
 //!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet; and no device ever comes to a
 //!   [witness](witness_server_config).
@@ -29,7 +30,9 @@ mod refusal;
 mod server;
 mod verifier;
 
-pub use client::{client_config, enrolment_client_config, unverified_client_config};
+pub use client::{
+    client_config, enrolment_client_config, outbound_client_config, system_anchors, unverified_client_config,
+};
 pub use error::TlsError;
 pub use held::{HeldCredentials, HeldKey};
 pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem};

@@ -43,6 +43,33 @@ pub(crate) static SIGNATURES_WITH_RSA: WebPkiSupportedAlgorithms = WebPkiSupport
     ],
 };
 
+/// What others' servers may sign with: the same, and RSA of at least 2048 bits, PKCS #1 v1.5 included, with which
+/// certificates of RSA CAs are signed (SP 800-131A Rev. 2 §3).
+static SIGNATURES_OUTBOUND: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[
+        algorithms::ECDSA_P256_SHA256,
+        algorithms::ECDSA_P384_SHA384,
+        algorithms::ECDSA_P256_SHA384,
+        algorithms::ECDSA_P384_SHA256,
+        algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+        algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+        algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+        algorithms::RSA_PKCS1_2048_8192_SHA256,
+        algorithms::RSA_PKCS1_2048_8192_SHA384,
+        algorithms::RSA_PKCS1_2048_8192_SHA512,
+    ],
+    mapping: &[
+        (SignatureScheme::ECDSA_NISTP256_SHA256, &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256]),
+        (SignatureScheme::ECDSA_NISTP384_SHA384, &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384]),
+        (SignatureScheme::RSA_PSS_SHA256, &[algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY]),
+        (SignatureScheme::RSA_PSS_SHA384, &[algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY]),
+        (SignatureScheme::RSA_PSS_SHA512, &[algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY]),
+        (SignatureScheme::RSA_PKCS1_SHA256, &[algorithms::RSA_PKCS1_2048_8192_SHA256]),
+        (SignatureScheme::RSA_PKCS1_SHA384, &[algorithms::RSA_PKCS1_2048_8192_SHA384]),
+        (SignatureScheme::RSA_PKCS1_SHA512, &[algorithms::RSA_PKCS1_2048_8192_SHA512]),
+    ],
+};
+
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     Arc::new(CryptoProvider {
         // AES-128 before AES-256: both are approved and neither is within reach of an attacker, but with SHA-256 in the
@@ -68,4 +95,14 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
+}
+
+static OUTBOUND: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let signature_verification_algorithms = SIGNATURES_OUTBOUND;
+    Arc::new(CryptoProvider { signature_verification_algorithms, ..(*provider()).clone() })
+});
+
+/// The same policy towards servers of others, whose certificates may be of RSA.
+pub(crate) fn outbound_provider() -> Arc<CryptoProvider> {
+    Arc::clone(&OUTBOUND)
 }

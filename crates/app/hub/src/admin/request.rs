@@ -221,6 +221,42 @@ pub enum AdminRequest {
         #[serde(default)]
         topic: String,
     },
+    /// Whether detection learns, what it follows, and what is open.
+    DetectStatus,
+    /// What was found, the newest first.
+    FindingList {
+        /// Only what is not over.
+        #[serde(default)]
+        open: bool,
+        /// How many.
+        count: usize,
+    },
+    /// One finding and the numbers behind it.
+    FindingShow {
+        /// Its identifier.
+        id: String,
+    },
+    /// Takes other thresholds, lists and switches of detection.
+    DetectApply {
+        /// Name of the file.
+        file: String,
+        /// Its text, TOML.
+        text: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Ends learning: what was learnt is what is usual.
+    DetectFreeze,
+    /// Learns again, on top of what was learnt.
+    DetectThaw,
+    /// Forgets what was learnt of an identity, and learns it anew.
+    DetectRelearn {
+        /// Which.
+        name: IdentityName,
+    },
+    /// Injects what every detector must find, marked, and says whether it was found.
+    Canary,
     /// The CAs, and where their keys are.
     CaShow,
     /// Has issuing CAs followed by others now.
@@ -344,6 +380,11 @@ impl AdminRequest {
             Self::ApprovalAnswer { .. } | Self::DeviceWipe { .. } | Self::DeviceDispose { .. } => Need::Operate,
             Self::SbomAdd { .. } | Self::SbomRemove { .. } => Need::Operate,
             Self::SbomList | Self::SbomShow { .. } | Self::SbomExport { .. } | Self::SbomFind { .. } => Need::Read,
+            Self::DetectStatus | Self::FindingList { .. } | Self::FindingShow { .. } => Need::Read,
+            Self::Canary => Need::Operate,
+            // Who could blind the detectors decides who may do what.
+            Self::DetectApply { .. } | Self::DetectFreeze | Self::DetectThaw => Need::Govern,
+            Self::DetectRelearn { .. } => Need::Govern,
             Self::CaShow => Need::Read,
             Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
             Self::RootRotate { .. } | Self::TrustRotate { .. } | Self::CaRevoke { .. } => Need::Keys,
@@ -400,6 +441,7 @@ impl AdminRequest {
                 | Self::SbomAdd { dry_run: true, .. }
                 | Self::SbomRemove { dry_run: true, .. }
                 | Self::PolicyApply { dry_run: true, .. }
+                | Self::DetectApply { dry_run: true, .. }
                 | Self::CaRotate { dry_run: true, .. }
                 | Self::RootRotate { dry_run: true, .. }
                 | Self::TrustRotate { dry_run: true }
@@ -419,7 +461,8 @@ impl AdminRequest {
             | Self::DeviceHistory { name }
             | Self::DeviceState { name, .. }
             | Self::DeviceWipe { name, .. }
-            | Self::DeviceDispose { name, .. } => Some(name),
+            | Self::DeviceDispose { name, .. }
+            | Self::DetectRelearn { name } => Some(name),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ mod turn;
 
 pub(crate) use attach::SessionTable;
 pub(crate) use changes::Changes;
+pub(crate) use connection::Traffic;
 pub use connection::{Connection, Ended, Now, Transmit};
 pub(crate) use message::{Envelope, Message};
 pub use meters::{Counters, CutLatency, Gauges, Tally};

@@ -192,7 +192,7 @@ impl Hub {
             }
         }
         if let Some((report, publisher)) = &route.report {
-            self.take_report(publisher, *report, message.payload());
+            self.take_report(publisher, *report, message.payload(), turn.now);
         }
         for target in &route.targets {
             let mut generation = target.generation;

@@ -8,6 +8,7 @@ mod topics;
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use portreeve_config::Config;
+use portreeve_detect::Ending;
 use portreeve_events::Kind as EventKind;
 use portreeve_mqtt::{
     AckKind, Answer, ConnAck, Connect, Disconnect, InboundAliases, Link, RETRY_AFTER, Reason, ReceiveQuota, Version,
@@ -16,6 +17,7 @@ use portreeve_mqtt::{
 use portreeve_store::Ticket;
 use portreeve_types::{Kind, UnixMillis};
 
+pub(crate) use self::topics::Traffic;
 use self::{open::send_owed, topics::Topics};
 use super::{
     Close, Peer, Tally,
@@ -64,6 +66,8 @@ pub struct Connection {
     opened: Now,
     open: Option<Box<Open>>,
     ended: Option<Ended>,
+    /// For those who watch: who says nothing else is lost.
+    ending: Ending,
     interrupted: bool,
     /// What the receivers of its messages have not been told while it was.
     kept: Option<Box<KeptWakes>>,
@@ -141,6 +145,7 @@ impl Connection {
             opened: now,
             open: None,
             ended: None,
+            ending: Ending::Lost,
             interrupted: false,
             kept: None,
             searching: false,
@@ -208,6 +213,9 @@ impl Connection {
             }
         }
         self.settle(&mut turn);
+        if let Some(open) = &mut self.open {
+            open.topics.tell_traffic(&self.hub, &open.session, now, false);
+        }
         let kept = self.interrupted && self.kept.get_or_insert_default().keep(&mut turn);
         turn.finish(&self.hub);
         if !kept {
@@ -357,6 +365,7 @@ impl Connection {
                 if attached.present { "resumed" } else { "new" },
             ),
         );
+        self.hub.watch_connected(&attached.session, request.keep_alive_s);
         self.tally.connects += 1;
         self.open = Some(Box::new(Open {
             version: request.version,
@@ -470,6 +479,7 @@ impl Connection {
         if let Some(open) = self.open.as_ref().filter(|_| self.ended.is_none()) {
             self.hub.emit_for(&open.session, EventKind::SlowConsumer, format_args!("the client did not read in time"));
         }
+        self.ending = Ending::Cut;
         self.finish(now, false);
     }
 
@@ -487,6 +497,7 @@ impl Connection {
                 if let Some(open) = &self.open {
                     self.hub.emit_for(&open.session, EventKind::SessionEnded, format_args!("the client disconnected"));
                 }
+                self.ending = Ending::Clean;
                 return self.finish(now, false);
             }
             End::Violation(violation) => {
@@ -498,6 +509,9 @@ impl Connection {
             }
             End::Cut(reason, kind, why) => (reason, kind, why, false),
         };
+        if kind != EventKind::KeepAliveExpired {
+            self.ending = Ending::Cut;
+        }
         if let Some(open) = &mut self.open {
             self.hub.emit_for(&open.session, kind, format_args!("{why}"));
             // What came before is answered before.
@@ -524,12 +538,14 @@ impl Connection {
     fn finish(&mut self, now: Now, linger: bool) {
         self.ended = Some(Ended { linger });
         self.kept = None;
-        self.depart(now.wall);
+        self.depart(now.wall, now.mono_ms);
     }
 
-    fn depart(&mut self, now: UnixMillis) {
+    fn depart(&mut self, now: UnixMillis, now_ms: u64) {
         let Some(open) = self.open.take() else { return };
-        let Open { session, connection, departure, departure_expiry_s, rates, .. } = *open;
+        let Open { session, connection, departure, departure_expiry_s, rates, mut topics, last_packet_ms, .. } = *open;
+        topics.tell_traffic(&self.hub, &session, Now { wall: now, mono_ms: now_ms.max(last_packet_ms) }, true);
+        self.hub.watch_ended(&session, self.ending);
         self.hub.used_rates.keep(self.identity.id(), rates);
         self.hub.detach(&session, connection, departure, departure_expiry_s, now);
     }
@@ -538,7 +554,7 @@ impl Connection {
 impl Drop for Connection {
     /// A task that was cancelled must not leave its session connected.
     fn drop(&mut self) {
-        self.depart(self.hub.wall_clock());
+        self.depart(self.hub.wall_clock(), 0);
     }
 }
 

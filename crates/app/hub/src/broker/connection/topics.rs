@@ -8,7 +8,7 @@ use portreeve_policy::{Action, Denial, DenialReason};
 use portreeve_types::{Kind, TopicName};
 
 use crate::{
-    Hub,
+    Hub, Now,
     broker::{
         changes::Watch,
         publish::Route,
@@ -28,11 +28,43 @@ const APPLICATION_TOPICS_MAX: usize = 16_384;
 /// which thousands receive each or whose names are long, it remembers fewer.
 const MEAN_WEIGHT_MAX: usize = 16;
 
+/// How often those who watch are told what was published, milliseconds; of a topic that is new they are told at once.
+const TRAFFIC_EVERY_MS: u64 = 10_000;
+/// Topics that they are told of in one turn; the others have their time ten seconds later.
+const TRAFFIC_TOPICS_MAX: usize = 512;
+
+/// What was published to a topic since those who watch were told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) largest_bytes: usize,
+    since_ms: u64,
+}
+
+impl Traffic {
+    fn new(now_ms: u64) -> Self {
+        Self { messages: 0, bytes: 0, largest_bytes: 0, since_ms: now_ms }
+    }
+
+    fn add(&mut self, payload_bytes: usize) {
+        self.messages += 1;
+        self.bytes += payload_bytes as u64;
+        self.largest_bytes = self.largest_bytes.max(payload_bytes);
+    }
+
+    /// How long it took.
+    pub(crate) fn window_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.since_ms)
+    }
+}
+
 /// What is decided once for a topic, and asked again when policy, identity or subscriptions change.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: TopicName,
     pub(super) route: Route,
+    traffic: Traffic,
     watch: Watch,
     /// In which access generation publishing was permitted; 0 if that is to be asked for each message.
     permitted: u64,
@@ -52,6 +84,11 @@ pub(super) struct Topics {
     evicted: u64,
     /// Of all entries.
     weight: usize,
+    /// When those who watch are told next, and of which first.
+    tell_at_ms: u64,
+    told: usize,
+    /// What was published to topics that are not remembered any more: those of one turn at most.
+    gone: Vec<(TopicName, Traffic)>,
 }
 
 impl Topic {
@@ -76,7 +113,17 @@ impl Topics {
             Kind::Device => DEVICE_TOPICS_MAX,
             Kind::Gateway | Kind::Application => APPLICATION_TOPICS_MAX,
         };
-        Self { entries: Vec::new(), places: HashMap::new(), last: 0, max, evicted: 0, weight: 0 }
+        Self {
+            entries: Vec::new(),
+            places: HashMap::new(),
+            last: 0,
+            max,
+            evicted: 0,
+            weight: 0,
+            tell_at_ms: 0,
+            told: 0,
+            gone: Vec::new(),
+        }
     }
 
     /// The topic last published to.
@@ -94,7 +141,7 @@ impl Topics {
         publish: &Publish<'_>,
     ) -> Result<&Topic, Barred> {
         let generation = hub.generation_of(session);
-        let mut place = self.find(topic);
+        let (mut place, mut is_new) = (self.find(topic), false);
         if place.is_none_or(|place| self.entries[place].permitted != generation) {
             turn.charge(DECISION_WORK);
             let is_lasting = may_publish(hub, turn, session, topic, publish)?;
@@ -105,7 +152,8 @@ impl Topics {
                     let name = TopicName::new(topic).map_err(|_| Barred::Policy(NOT_A_TOPIC))?;
                     mark(&hub.limits.topic_bytes, name.len());
                     mark(&hub.limits.topic_levels, name.split('/').count());
-                    self.insert(hub, name)
+                    is_new = true;
+                    self.insert(hub, name, turn.now.mono_ms)
                 }
             };
             self.entries[at].permitted = if is_lasting { generation } else { 0 };
@@ -123,7 +171,33 @@ impl Topics {
             self.weight = self.weight - before + entry.weight();
             self.lighten();
         }
+        let entry = &mut self.entries[self.last];
+        entry.traffic.add(publish.payload.len());
+        if is_new {
+            hub.watch_traffic(session, &entry.name, &entry.traffic, turn.now);
+            entry.traffic = Traffic::new(turn.now.mono_ms);
+        }
         Ok(&self.entries[self.last])
+    }
+
+    /// Tells those who watch what was published, if it is time; with `all`, whatever they have not been told.
+    pub(super) fn tell_traffic(&mut self, hub: &Hub, session: &Session, now: Now, all: bool) {
+        for (name, traffic) in self.gone.drain(..) {
+            hub.watch_traffic(session, &name, &traffic, now);
+        }
+        if now.mono_ms < self.tell_at_ms && !all {
+            return;
+        }
+        self.tell_at_ms = now.mono_ms + TRAFFIC_EVERY_MS;
+        let count = if all { self.entries.len() } else { self.entries.len().min(TRAFFIC_TOPICS_MAX) };
+        for _ in 0..count {
+            self.told = (self.told + 1) % self.entries.len();
+            let entry = &mut self.entries[self.told];
+            if entry.traffic.messages > 0 {
+                hub.watch_traffic(session, &entry.name, &entry.traffic, now);
+            }
+            entry.traffic = Traffic::new(now.mono_ms);
+        }
     }
 
     /// Forgets topics until the rest is light enough, but not the one in use.
@@ -134,14 +208,21 @@ impl Topics {
                 place = (place + 1) % self.entries.len();
             }
             let old = self.entries.swap_remove(place);
-            self.weight -= old.weight();
-            self.places.remove(&old.name);
+            self.forget(old);
             if let Some(moved) = self.entries.get(place) {
                 self.places.insert(moved.name.clone(), place);
             }
             if self.last == self.entries.len() {
                 self.last = place;
             }
+        }
+    }
+
+    fn forget(&mut self, old: Topic) {
+        self.weight -= old.weight();
+        self.places.remove(&old.name);
+        if old.traffic.messages > 0 {
+            self.gone.push((old.name, old.traffic));
         }
     }
 
@@ -153,9 +234,10 @@ impl Topics {
         self.places.get(topic).copied()
     }
 
-    fn insert(&mut self, hub: &Hub, name: TopicName) -> usize {
+    fn insert(&mut self, hub: &Hub, name: TopicName, now_ms: u64) -> usize {
         let watch = hub.changes.watch(&name);
-        let entry = Topic { name: name.clone(), route: Route::default(), watch, permitted: 0, routed: (0, 0) };
+        let (route, traffic) = (Route::default(), Traffic::new(now_ms));
+        let entry = Topic { name: name.clone(), route, traffic, watch, permitted: 0, routed: (0, 0) };
         self.weight += entry.weight();
         let place = if self.entries.len() < self.max {
             self.entries.push(entry);
@@ -163,8 +245,7 @@ impl Topics {
         } else {
             let place = self.victim();
             let old = std::mem::replace(&mut self.entries[place], entry);
-            self.weight -= old.weight();
-            self.places.remove(&old.name);
+            self.forget(old);
             place
         };
         self.places.insert(name, place);
@@ -216,7 +297,7 @@ mod tests {
             let mut topics = Topics::new(Kind::Device);
             for number in 0..DEVICE_TOPICS_MAX {
                 let name = TopicName::new(&format!("{number:0name_bytes$}")).unwrap();
-                topics.last = topics.insert(&hub, name.clone());
+                topics.last = topics.insert(&hub, name.clone(), 0);
                 topics.lighten();
                 assert_eq!(topics.last(), Some(&name), "the one in use stays");
             }
