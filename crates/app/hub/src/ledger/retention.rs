@@ -1,10 +1,11 @@
 //! Retention: entries that are older than the configuration wants them go, under a signature.
 
 use portreeve_events::{Datum, Entry, Event, Kind as EventKind};
-use portreeve_ledger::{AuditError, BundleId, Reader, TILE_WIDTH};
+use portreeve_ledger::{AuditError, BundleId, Reader, TILE_WIDTH, VerifierKey};
 use portreeve_ledger_files::{PageError, Snapshot};
 use portreeve_types::UnixMillis;
 
+use super::LedgerPlace;
 use crate::Hub;
 
 const DAY_MS: u64 = 86_400_000;
@@ -21,7 +22,8 @@ impl Hub {
             return;
         }
         let before = UnixMillis(now.0.saturating_sub(days * DAY_MS));
-        let first = match self.first_to_keep(before) {
+        let Ok((place, key)) = self.ledger_place() else { return };
+        let first = match first_to_keep(&place, &key, before) {
             Ok(Some(first)) => first,
             Ok(None) => return,
             Err(error) => {
@@ -36,29 +38,32 @@ impl Hub {
             Err(error) => tracing::warn!(%error, "old entries of the ledger stay; it is tried again"),
         }
     }
+}
 
-    /// The first entry that stays, if any goes.
-    fn first_to_keep(&self, before: UnixMillis) -> Result<Option<u64>, PageError> {
-        let Ok((place, key)) = self.ledger_place() else { return Ok(None) };
-        let ledger = Snapshot::take(place.files(), &key)?;
-        let reader = Reader::open(&ledger, ledger.head())?;
-        let (oldest, full) = (ledger.first() / TILE_WIDTH, ledger.head().size / TILE_WIDTH);
-        if oldest >= full {
-            return Ok(None);
-        }
-        let (begin, last) = times(&reader, oldest)?;
-        if last >= before {
-            return Ok(None);
-        }
-        let before = before.min(UnixMillis(begin.0.saturating_add(DAY_MS)));
-        // The first file of which something stays; the oldest has gone already.
-        let (mut low, mut high) = (oldest + 1, full);
-        while low < high {
-            let middle = low.midpoint(high);
-            if times(&reader, middle)?.1 < before { low = middle + 1 } else { high = middle }
-        }
-        Ok(Some(low * TILE_WIDTH))
+/// The first entry that stays, if any goes that was made before this time.
+pub(super) fn first_to_keep(
+    place: &LedgerPlace,
+    key: &VerifierKey,
+    before: UnixMillis,
+) -> Result<Option<u64>, PageError> {
+    let ledger = Snapshot::take(place.files(), key)?;
+    let reader = Reader::open(&ledger, ledger.head())?;
+    let (oldest, full) = (ledger.first() / TILE_WIDTH, ledger.head().size / TILE_WIDTH);
+    if oldest >= full {
+        return Ok(None);
     }
+    let (begin, last) = times(&reader, oldest)?;
+    if last >= before {
+        return Ok(None);
+    }
+    let before = before.min(UnixMillis(begin.0.saturating_add(DAY_MS)));
+    // The first file of which something stays; the oldest has gone already.
+    let (mut low, mut high) = (oldest + 1, full);
+    while low < high {
+        let middle = low.midpoint(high);
+        if times(&reader, middle)?.1 < before { low = middle + 1 } else { high = middle }
+    }
+    Ok(Some(low * TILE_WIDTH))
 }
 
 /// When the first and the last entry of a file were made. One that cannot be read counts as new.
