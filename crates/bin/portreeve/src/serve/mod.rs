@@ -161,18 +161,20 @@ impl Running {
     }
 }
 
-/// Threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. Another renews
-/// certificates, and waits for a token or TPM as long as that takes. If there are witnesses, a third asks them.
+/// Threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews certificates, and
+/// waits for a token or TPM as long as that takes. One handles what detectors find, and waits for the disk. If there are witnesses,
+/// a fourth asks them.
 struct Clock {
     ticks: Periodic,
     renewals: Periodic,
+    watch: Periodic,
     witnesses: Option<Periodic>,
 }
 
 impl Clock {
     fn start(hub: &Arc<Hub>, pulse: Arc<Pulse>, witnesses: Option<WitnessClient>) -> std::io::Result<Self> {
         let mut watchdog = Watchdog::new();
-        let [hub, keeper, author] = [(); 3].map(|()| Arc::clone(hub));
+        let [hub, keeper, watcher, author] = [(); 4].map(|()| Arc::clone(hub));
         let every = Duration::from_secs(hub.config().ledger.witness_every_s);
         let ticks = Periodic::start("clock", TICK, move || {
             hub.tick(now());
@@ -180,15 +182,17 @@ impl Clock {
             watchdog.beat();
         })?;
         let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
+        let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
         let ask = |client: WitnessClient| Periodic::start("witnesses", every, move || client.ask_all(&author));
         let witnesses = witnesses.map(ask).transpose()?;
-        Ok(Self { ticks, renewals, witnesses })
+        Ok(Self { ticks, renewals, watch, witnesses })
     }
 
     /// Does not wait for a token that does not answer.
     fn stop(self) {
         self.ticks.stop();
         self.renewals.stop();
+        self.watch.stop();
         if let Some(witnesses) = self.witnesses {
             witnesses.stop();
         }
