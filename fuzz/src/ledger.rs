@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, io, sync::LazyLock};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use portreeve_ledger_files::{LedgerFiles, Volume};
+use portreeve_events::{Entry, Opening};
+use portreeve_ledger_files::{LedgerFiles, Page, Volume, Witness};
 
 use portreeve_ledger::{
-    Checkpoint, EntryProof, Note, SignatureKind, VerifierKey, entries, push_entry, witness::AddCheckpoint,
+    Checkpoint, EntryProof, Note, SignatureKind, Truncation, VerifierKey, entries, push_entry, witness::AddCheckpoint,
 };
 
 /// Whatever is read has one form, and is written as it was.
@@ -18,6 +19,10 @@ pub fn ledger_texts(bytes: &[u8]) {
     }
     if let Ok(checkpoint) = text.parse::<Checkpoint>() {
         assert_eq!(checkpoint.to_string(), text);
+    }
+    if let Ok(truncation) = text.parse::<Truncation>() {
+        assert_eq!(truncation.to_string(), text);
+        assert!(text.parse::<Checkpoint>().is_err(), "one is not taken for the other");
     }
     if let Ok(proof) = text.parse::<EntryProof>() {
         assert_eq!(proof.to_string(), text);
@@ -62,6 +67,36 @@ pub fn ledger_tail(bytes: &[u8]) {
     let size = ledger.size();
     assert!(ledger.append(&[b"more"]).is_ok_and(|first| first == size));
     assert!(LedgerFiles::open(files, key).is_ok_and(|ledger| ledger.size() == size + 1));
+}
+
+/// What the hub answers to an auditor: nothing of it is an entry unless the ledger's key signed for it.
+pub fn ledger_page(bytes: &[u8]) {
+    let Ok(page) = serde_json::from_slice::<Page>(bytes) else { return };
+    let (_, key) = &*BEGUN;
+    if let Ok(proved) = page.prove(key) {
+        assert!(proved.entries.is_empty() && proved.head.size == 0, "only the beginning was ever signed");
+    }
+}
+
+/// A line of an export: an entry, or what opens one.
+pub fn ledger_line(bytes: &[u8]) {
+    if let Ok(entry) = Entry::from_bytes(bytes) {
+        assert_eq!(Entry::from_bytes(&entry.to_bytes()).ok(), Some(entry));
+    }
+    if let Ok(opening) = serde_json::from_slice::<Opening>(bytes) {
+        let _ = opening.is_true();
+    }
+}
+
+/// What anybody posts to a witness: nothing is signed or remembered that the ledger has not signed.
+pub fn witness_request(bytes: &[u8]) {
+    let (_, log) = &*BEGUN;
+    let Ok(own) = VerifierKey::new("witness", SignatureKind::Cosignature, [9; 32]) else { return };
+    let mut files = Files::default();
+    let Ok(mut witness) = Witness::open(&mut files, own, vec![log.clone()]) else { return };
+    let added = witness.add(bytes, 1, |_| Ok([0; 64]));
+    assert!(added.is_err() || witness.logs().all(|(_, size)| size == Some(0)), "only the beginning was ever signed");
+    assert_eq!(files.0.is_empty(), added.is_err());
 }
 
 #[derive(Clone, Default)]

@@ -27,7 +27,7 @@ pub use enrolment::{
 };
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use inventory::inventory_file;
-pub use ledger::{ledger_bundle, ledger_tail, ledger_texts};
+pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
 pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
@@ -66,6 +66,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger_texts", ledger_texts),
     ("ledger_bundle", ledger_bundle),
     ("ledger_tail", ledger_tail),
+    ("ledger_page", ledger_page),
+    ("ledger_line", ledger_line),
+    ("witness_request", witness_request),
     ("sbom", sbom),
     ("root_material", root_material),
     ("response_settings", response_settings),

@@ -243,6 +243,7 @@ impl Hub {
             config: ArcSwap::from_pointee(config),
             events: Events::default(),
             recorder,
+            witnesses: ledger::Witnesses::default(),
             watcher,
             registry,
             authority: ArcSwap::from_pointee(authority),

@@ -74,7 +74,7 @@ pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Pe
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
 pub use guests::Guest;
-pub use ledger::LedgerState;
+pub use ledger::{Cosigning, Erasure, Extract as LedgerExtract, LedgerPlace, LedgerState, WitnessAnswer, commitments};
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
@@ -91,6 +91,7 @@ pub struct Hub {
     config: ArcSwap<Config>,
     events: Events,
     recorder: ledger::Recorder,
+    witnesses: ledger::Witnesses,
     watcher: watch::Watcher,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
@@ -159,6 +160,8 @@ struct CommitWatch {
 const ARRIVALS_EVERY_MS: u64 = 10_000;
 /// How often personal values are looked at for those that are too old.
 const OPENINGS_EVERY_MS: u64 = 3_600_000;
+/// How often the ledger is looked at for entries that are too old.
+const RETENTION_EVERY_MS: u64 = 3_600_000;
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
@@ -183,6 +186,7 @@ struct Upkeep {
     told_trouble: Option<String>,
     told_ledger_trouble: bool,
     openings_ms: u64,
+    retention_ms: u64,
     keys_were_stuck: bool,
 }
 
@@ -472,6 +476,9 @@ impl Hub {
         self.tell_ledger_trouble(&mut upkeep);
         if due(&mut upkeep.openings_ms, OPENINGS_EVERY_MS) {
             self.forget_openings(now.wall);
+        }
+        if due(&mut upkeep.retention_ms, RETENTION_EVERY_MS) {
+            self.let_old_entries_go(now.wall);
         }
     }
 

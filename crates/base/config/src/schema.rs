@@ -100,6 +100,18 @@ section! {
         /// How long operators' names, addresses, and client identifiers of applications can be read in the ledger. They stand in
         /// files beside it, a file a day, which then are deleted; the entries stay, and still prove.
         personal_days: u64 = 365, in 1..=3650, "days", reload;
+        /// How long entries are kept. Older ones are let go under a signature that keeps their root and their hashes, 256 at a time
+        /// and not much faster than they came, so that a clock that is set wrong does little harm. 0: for ever.
+        keep_days: u64 = 0, in 0..=36_500, "days", reload;
+        /// Witnesses: others who remember the ledger's head and cosign it, by address and key, such as
+        /// `{ "https://witness.example.org:8446" = "witness.example.org+0c1d2e3f+BC…" }`. At most 16.
+        witnesses: BTreeMap<String, String> = BTreeMap::new(), "addresses and keys", restart;
+        /// The CA certificates that witnesses' HTTPS certificates are verified with, PEM.
+        witness_ca: PathBuf = PathBuf::new(), "path", restart;
+        /// How often witnesses are asked to cosign.
+        witness_every_s: u64 = 60, in 1..=86_400, "seconds", restart;
+        /// How long a witness may be silent before that is the event `witness_silent`.
+        witness_late_s: u64 = 3600, in 10..=2_592_000, "seconds", reload;
     }
 }
 

@@ -11,7 +11,8 @@
 //!   but one: [`ClientKeys`] lets clients prove that they hold RSA keys. Servers of others, to which the hub connects
 //!   ([`outbound_client_config`]), may have certificates of RSA.
 //! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
-//!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet.
+//!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet; and no device ever comes to a
+//!   [witness](witness_server_config).
 //! - Sessions are never resumed: a ticket would outlive a revocation. No tickets, no session store, no early data.
 //! - A refused client learns that its certificate was not accepted and nothing else; the caller learns why from
 //!   [`Refusal`].
@@ -38,5 +39,5 @@ pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem
 pub use policy::provider;
 pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};
 pub use refusal::{GateRefusal, Refusal};
-pub use server::ServerTls;
+pub use server::{ServerTls, witness_server_config};
 pub use verifier::{ClientKeys, LeafGate};

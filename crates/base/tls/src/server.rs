@@ -15,6 +15,26 @@ use crate::{
     verifier::ClientVerifier,
 };
 
+/// A server to whom it does not matter who asks, because what it is sent proves itself: for witnesses of ledgers. Without
+/// resumption, as everywhere.
+///
+/// # Errors
+/// [`TlsError::KeyMismatch`] and [`TlsError::Unusable`].
+pub fn witness_server_config(own: impl Presentable, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS)
+        .map_err(TlsError::Unusable)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ServedCertificate(ArcSwap::new(own.certify()?))));
+    config.ignore_client_order = true;
+    config.require_ems = true;
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    config.alpn_protocols = owned(alpn);
+    Ok(Arc::new(config))
+}
+
 /// The server side of mutual TLS, for any number of listeners.
 ///
 /// A handshake uses the certificate and the anchors that stand when it gets there: replacing them needs no restart and

@@ -70,6 +70,15 @@ impl Administration {
         })
     }
 
+    /// Has the running hub do it; nothing while none runs.
+    pub(crate) fn if_running(&self, request: &AdminRequest) -> Result<Option<Outcome>, Failure> {
+        match self.ask(request) {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(Silence::NoHub) => Ok(None),
+            Err(Silence::Other(failure)) => Err(failure),
+        }
+    }
+
     /// The configuration of these options; a running hub may have another one.
     pub(crate) fn config(&self) -> &Config {
         &self.config

@@ -9,6 +9,7 @@ use crate::{
     detect::DetectCommand,
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
+    ledger::LedgerCommand,
 };
 
 /// How most machines' TPM is reached: by the kernel's resource manager.
@@ -115,6 +116,11 @@ pub(crate) enum Command {
     Ca {
         #[command(subcommand)]
         command: CaCommand,
+    },
+    /// The audit ledger: what happened, provably
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
     },
     /// A small MQTT client
     Client {
@@ -846,7 +852,13 @@ mod tests {
             ("client pub --bundle b -t t -m x --stdin", ErrorKind::ArgumentConflict),
             ("client pub --bundle b -t t -m x -q 3", ErrorKind::ValueValidation),
             ("client sub --bundle b -t t --keep-session 1h", ErrorKind::MissingRequiredArgument),
-            ("ledger verify", ErrorKind::InvalidSubcommand),
+            ("ledger prove", ErrorKind::MissingRequiredArgument),
+            ("ledger show --kind nothing", ErrorKind::ValueValidation),
+            ("ledger show --from 1 --since 1h", ErrorKind::ArgumentConflict),
+            ("ledger erase", ErrorKind::MissingRequiredArgument),
+            ("ledger erase --value a --before 2026-01-01", ErrorKind::ArgumentConflict),
+            ("ledger erase --before 2026-02-30", ErrorKind::ValueValidation),
+            ("ledger export", ErrorKind::MissingRequiredArgument),
             ("ca custody", ErrorKind::MissingRequiredArgument),
             ("ca custody --to tpm", ErrorKind::InvalidValue),
             ("ca root export", ErrorKind::MissingRequiredArgument),

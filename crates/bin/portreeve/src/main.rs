@@ -18,6 +18,7 @@ mod failure;
 mod firmware;
 mod inventory;
 mod jitter;
+mod ledger;
 mod output;
 mod policy;
 mod serve;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Approval { command } => approval::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),
         Command::Ca { command } => ca::run(&global, command),
+        Command::Ledger { command } => ledger::run(&global, command),
         Command::Client { command } => client::run(&global, command),
         Command::Config { command } => configuration::run(&global, command),
         // It tells of its failures itself: a run that lost messages still has a report.

@@ -9,6 +9,8 @@
 //! - [tlog-witness](https://c2sp.org/tlog-witness) and [tlog-cosignature](https://c2sp.org/tlog-cosignature): [`witness`] is
 //!   whoever remembers the last head and refuses to sign one that does not continue it.
 //!
+//! [`audit`] reads a whole ledger, a [`Reader`] parts of it; a [`Truncation`] says which entries were let go.
+//!
 //! *Invariants*
 //! - No I/O, no clock, no keys: whoever signs gets the message and gives the signature.
 //! - Two trees with the same root hold the same entries in the same order.
@@ -21,8 +23,11 @@ mod edge;
 mod hash;
 mod note;
 mod proof;
+mod reader;
+mod recorded;
 mod tile;
 mod tree;
+mod truncation;
 pub mod witness;
 
 pub use audit::{AuditError, Resources, audit};
@@ -32,5 +37,8 @@ pub use edge::{FullTile, RightEdge};
 pub use hash::Hash;
 pub use note::{KeyError, Note, NoteError, SignatureKind, VerifierKey};
 pub use proof::{EntryProof, ProofError};
+pub use reader::Reader;
+pub use recorded::Recorded;
 pub use tile::{BundleId, TILE_WIDTH, TileId};
 pub use tree::{Node, Subtrees, consistency_proof, inclusion_proof, is_consistent, is_included};
+pub use truncation::{Truncation, TruncationError};

@@ -77,6 +77,18 @@ impl VerifierKey {
         &self.name
     }
 
+    /// What its signatures say.
+    #[must_use]
+    pub fn kind(&self) -> SignatureKind {
+        self.kind
+    }
+
+    /// Its Ed25519 key.
+    #[must_use]
+    pub fn public(&self) -> [u8; PUBLIC_BYTES] {
+        self.public
+    }
+
     /// The four bytes that, with the name, tell which key signed.
     #[must_use]
     pub fn id(&self) -> [u8; 4] {

@@ -49,6 +49,15 @@ impl TileId {
         (start + count <= tile.width).then_some((tile, hashes))
     }
 
+    /// The tile that has the hash of this one, if it is full, and where in it.
+    pub(crate) fn above(self, size: u64) -> Option<(Self, usize)> {
+        if self.width < TILE_WIDTH {
+            return None;
+        }
+        let above = Self::of_tree(self.level + 1, self.index / TILE_WIDTH, size)?;
+        Some((above, usize::try_from(self.index % TILE_WIDTH).ok()?))
+    }
+
     /// How many tiles of 256 leaves high it stands.
     #[must_use]
     pub fn level(self) -> u32 {
@@ -85,6 +94,12 @@ impl BundleId {
     #[must_use]
     pub fn width(self) -> u64 {
         self.width
+    }
+
+    /// The tile of its entries' hashes.
+    #[must_use]
+    pub fn leaves(self) -> TileId {
+        TileId { level: 0, index: self.index, width: self.width }
     }
 
     /// The number of its first entry.

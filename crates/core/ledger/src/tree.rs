@@ -29,7 +29,7 @@ fn split(count: u64) -> u64 {
 }
 
 /// The hash of the entries from `start` to `end`, where `start` is a multiple of what `end - start` is at most.
-fn range<S: Subtrees>(tree: &S, start: u64, end: u64) -> Result<Hash, S::Error> {
+pub(crate) fn range<S: Subtrees>(tree: &S, start: u64, end: u64) -> Result<Hash, S::Error> {
     let count = end - start;
     if count.is_power_of_two() {
         let level = count.ilog2();

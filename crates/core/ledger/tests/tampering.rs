@@ -9,7 +9,7 @@ use portreeve_ledger::{AuditError, Checkpoint, audit};
 use proptest::prelude::*;
 
 fn is_whole(ledger: &Ledger, head: &Checkpoint) -> bool {
-    audit(ledger, head, |_, _| ()).is_ok()
+    audit(ledger, head, None, |_, _| ()).is_ok()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn a_ledger_as_it_was_written_is_whole() {
     for size in [0, 1, 2, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537] {
         let ledger = Ledger::numbered(size);
         let mut seen = 0;
-        let audited = audit(&ledger, &ledger.head(), |number, entry| {
+        let audited = audit(&ledger, &ledger.head(), None, |number, entry| {
             assert_eq!((number, entry), (seen, ledger.entries[usize::try_from(number).unwrap()].as_slice()));
             seen += 1;
         });
@@ -60,7 +60,7 @@ fn a_consistent_forgery_is_found_by_the_head() {
         let mut entries = ledger.entries.clone();
         entries[at] = b"forged".to_vec();
         let forged = Ledger::of(entries);
-        assert_eq!(audit(&forged, &ledger.head(), |_, _| ()), Err(AuditError::Root { size: 1000 }));
+        assert_eq!(audit(&forged, &ledger.head(), None, |_, _| ()), Err(AuditError::Root { size: 1000 }));
         let mut entries = ledger.entries.clone();
         entries.swap(at, 500);
         assert!(!is_whole(&Ledger::of(entries), &ledger.head()));

@@ -20,6 +20,8 @@ mod peer;
 mod pulse;
 mod revocation;
 mod tpm;
+mod witness;
+mod witness_client;
 
 use std::{
     io,
@@ -37,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_PATH, Denial, socket_path};
 pub use pulse::Pulse;
+pub use witness::WitnessServer;
+pub use witness_client::{WitnessClient, WitnessSettingsError};
 
 use admin::AdminSocket;
 use device::DeviceDoor;

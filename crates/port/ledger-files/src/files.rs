@@ -3,12 +3,12 @@
 use std::io;
 
 use portreeve_ledger::{
-    BundleError, BundleId, Checkpoint, CheckpointError, FullTile, Hash, Resources, RightEdge, TILE_WIDTH, TileId,
-    VerifierKey, entries, push_entry,
+    BundleError, BundleId, Checkpoint, CheckpointError, FullTile, Hash, Reader, Resources, RightEdge, TILE_WIDTH,
+    TileId, Truncation, TruncationError, VerifierKey, entries, push_entry,
 };
 
 use crate::{
-    Volume,
+    CHECKPOINT, TRUNCATION, Volume,
     tail::{self, Record},
 };
 
@@ -17,7 +17,9 @@ pub const UNSEALED_ENTRIES_MAX: u64 = 65_536;
 /// Bytes of a tail beyond which the next seal begins another.
 const TAIL_BYTES_MAX: u64 = 4 << 20;
 
-const CHECKPOINT: &str = "checkpoint";
+/// Most files of entries that one call of [`LedgerFiles::remove`] removes: whoever waits to append does not wait long.
+pub const REMOVED_BUNDLES_MAX: u64 = 64;
+
 const TAILS: &str = "tail";
 
 /// Why a ledger cannot be opened. Nothing was changed.
@@ -29,6 +31,9 @@ pub enum OpenError {
     /// The head is not one that this key signed.
     #[error("the ledger's checkpoint is not to be believed: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// What says which entries were let go is not signed by this key.
+    #[error("the ledger's truncation is not to be believed: {0}")]
+    Truncation(#[from] TruncationError),
     /// There is no ledger.
     #[error("no ledger was begun here")]
     Empty,
@@ -58,6 +63,9 @@ pub enum SealError {
     /// The signer gave no signature, or not that of the ledger's key.
     #[error("the checkpoint was not signed: {0}")]
     Signer(String),
+    /// The hashes of what is to be let go are not those of the head.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
 }
 
 /// A ledger that is appended to. One process has it.
@@ -77,6 +85,9 @@ pub struct LedgerFiles<V> {
     tail: Tail,
     /// Files of before, which go when a head covers what is in them.
     old_tails: Vec<OldTail>,
+    /// Bundles whose entries were let go, and how many of them are removed.
+    let_go: u64,
+    removed: u64,
 }
 
 /// A file that is not written any more.
@@ -108,6 +119,21 @@ impl Head {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+}
+
+/// What says that entries are let go, to be signed.
+#[derive(Debug)]
+pub struct Cut {
+    text: String,
+    first: u64,
+}
+
+impl Cut {
+    /// What the ledger's key signs, with Ed25519.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 
@@ -153,7 +179,14 @@ impl<V: Volume> LedgerFiles<V> {
         let edge = resume(&volume, &Checkpoint::open(&signed, &key)?)?;
         let sealed = edge.size();
         let bundle = open_bundle(&volume, &edge)?;
+        let first = read_truncation(&volume, &key)?;
+        if first > sealed {
+            return Err(OpenError::Damaged(CHECKPOINT.into()));
+        }
+        let let_go = first / TILE_WIDTH;
         let mut ledger = Self {
+            removed: first_bundle(&volume, let_go)?,
+            let_go,
             partial: partial_files(&edge),
             tail: Tail::new(sealed),
             old_tails: Vec::new(),
@@ -178,6 +211,12 @@ impl<V: Volume> LedgerFiles<V> {
     #[must_use]
     pub fn sealed(&self) -> u64 {
         self.sealed
+    }
+
+    /// The first entry that is kept; those before were let go.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.let_go * TILE_WIDTH
     }
 
     /// Where it is.
@@ -279,6 +318,54 @@ impl<V: Volume> LedgerFiles<V> {
         self.seal_as(head, &signature)
     }
 
+    /// What lets go of sealed entries before `first`, as far as whole bundles go, to be signed; nothing if they are gone already.
+    /// `at_ms` is of the Unix epoch.
+    ///
+    /// # Errors
+    /// [`SealError::Io`], [`SealError::Damaged`].
+    pub fn next_cut(&self, first: u64, at_ms: u64) -> Result<Option<Cut>, SealError> {
+        let first = first.min(self.sealed) / TILE_WIDTH * TILE_WIDTH;
+        if first <= self.first() {
+            return Ok(None);
+        }
+        let damaged = |error: &dyn std::fmt::Display| SealError::Damaged(error.to_string());
+        let signed = self.volume.read(CHECKPOINT)?.unwrap_or_default();
+        let head = Checkpoint::open(&signed, &self.key).map_err(|error| damaged(&error))?;
+        let root = Reader::open(self, &head).and_then(|reader| reader.root_of(first));
+        let root = root.map_err(|error| damaged(&error))?;
+        let text = Truncation { origin: self.key.name().to_owned(), first, root, at_ms }.to_string();
+        Ok(Some(Cut { text, first }))
+    }
+
+    /// Lets entries go: what says so is durable when this returns. [`Self::remove`] then removes them.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing was let go.
+    pub fn cut_as(&mut self, cut: &Cut, signature: &[u8; 64]) -> Result<(), SealError> {
+        let signed = format!("{}\n{}", cut.text, self.key.line(0, signature));
+        // What nobody could verify is not given out.
+        Truncation::open(signed.as_bytes(), &self.key).map_err(|error| SealError::Signer(error.to_string()))?;
+        if cut.first > self.first() {
+            self.volume.write(TRUNCATION, signed.as_bytes())?;
+            self.let_go = cut.first / TILE_WIDTH;
+        }
+        Ok(())
+    }
+
+    /// Removes some of what was ever let go, at most [`REMOVED_BUNDLES_MAX`] files; whether that was all.
+    ///
+    /// # Errors
+    /// The disk refused; the next call goes on from there.
+    pub fn remove(&mut self) -> io::Result<bool> {
+        // In order, so that after a crash it is found how far this came.
+        let until = self.let_go.min(self.removed + REMOVED_BUNDLES_MAX);
+        while self.removed < until {
+            self.volume.remove(&full_bundle(self.removed))?;
+            self.removed += 1;
+        }
+        Ok(self.removed == self.let_go)
+    }
+
     /// Removes what the head does not need. Whatever of it fails is left for the next time: it is in nobody's way.
     fn tidy(&mut self, needed: Vec<String>) {
         if self.tail.bytes > TAIL_BYTES_MAX && !self.tail.is_torn {
@@ -344,6 +431,33 @@ fn signed_note(text: &str, key: &VerifierKey, signature: &[u8; 64]) -> Result<St
         Ok(_) => Ok(signed),
         Err(error) => Err(SealError::Signer(error.to_string())),
     }
+}
+
+/// The first entry that is kept.
+fn read_truncation(volume: &impl Volume, key: &VerifierKey) -> Result<u64, OpenError> {
+    match volume.read(TRUNCATION)? {
+        Some(signed) => Ok(Truncation::open(&signed, key)?.first),
+        None => Ok(0),
+    }
+}
+
+/// The first bundle that is there, of so many that were let go: they are removed in order.
+fn first_bundle(volume: &impl Volume, let_go: u64) -> io::Result<u64> {
+    let (mut removed, mut there) = (0, let_go);
+    while removed < there {
+        let middle = removed.midpoint(there);
+        match volume.read(&full_bundle(middle))? {
+            Some(_) => there = middle,
+            None => removed = middle + 1,
+        }
+    }
+    Ok(removed)
+}
+
+/// The file of a full bundle.
+fn full_bundle(index: u64) -> String {
+    let end = (index + 1) * TILE_WIDTH;
+    BundleId::of_tree(index, end).map(|id| id.to_string()).unwrap_or_default()
 }
 
 fn resume(volume: &impl Volume, head: &Checkpoint) -> Result<RightEdge, OpenError> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Fields, GroupSettings, IssuingCa,
     inventory::{ListFile, Page},
+    ledger::Erasure,
     sbom::Release,
 };
 
@@ -310,6 +311,29 @@ pub enum AdminRequest {
     },
     /// Reads configuration, certificates and policy again.
     Reload,
+    /// The key that the audit ledger is signed with.
+    LedgerKey,
+    /// Entries of the audit ledger with what proves them, as far as whole files go.
+    LedgerRead {
+        /// A number of the first file; without it, the last entries.
+        #[serde(default)]
+        from: Option<u64>,
+        /// Most files of 256 entries.
+        bundles: u64,
+    },
+    /// Checks a part of the audit ledger.
+    LedgerCheck {
+        /// The entry to begin with.
+        from: u64,
+    },
+    /// Deletes what opens personal values of the audit ledger.
+    LedgerErase {
+        /// Which.
+        what: Erasure,
+        /// Only says how many.
+        #[serde(default)]
+        dry_run: bool,
+    },
 }
 
 /// A policy file, by value.
@@ -338,6 +362,8 @@ pub(super) enum Need {
     Keys,
     /// Decides who may do what.
     Govern,
+    /// Reads what everybody did.
+    Audit,
 }
 
 impl AdminRequest {
@@ -367,6 +393,9 @@ impl AdminRequest {
             Self::DeviceState { to: LifecycleState::Revoked | LifecycleState::Retired, .. } => Need::Keys,
             Self::DeviceAdd { .. } | Self::DeviceEdit { .. } | Self::DeviceState { .. } => Need::Operate,
             Self::PolicyApply { .. } | Self::Reload => Need::Govern,
+            Self::LedgerKey | Self::LedgerCheck { .. } => Need::Read,
+            Self::LedgerRead { .. } => Need::Audit,
+            Self::LedgerErase { .. } => Need::Govern,
         }
     }
 }
@@ -418,6 +447,7 @@ impl AdminRequest {
                 | Self::TrustRotate { dry_run: true }
                 | Self::CaRevoke { dry_run: true, .. }
                 | Self::CaImport { dry_run: true, .. }
+                | Self::LedgerErase { dry_run: true, .. }
         )
     }
 
@@ -459,15 +489,18 @@ impl AdminRequest {
             | Self::EnrolmentGroupList { name, .. }
             | Self::EnrolmentGroupRemove { name } => name.to_string(),
             Self::SbomAdd { release, .. } | Self::SbomRemove { release, .. } => release.to_string(),
+            Self::LedgerErase { what: Erasure::Before(at), .. } => format!("before {}", at.0),
             _ => self.subject(),
         };
+        // Of a short value that is to be erased, a hash would tell whoever guesses it.
+        let hashed = if matches!(self, Self::LedgerErase { .. }) { None } else { Some(digest(&SHA256, &json)) };
         RequestNote {
             request: tag_of(&json),
             identity: self.identity().cloned(),
             subject,
             reason,
-            sha256: hex::encode(digest(&SHA256, &json)),
-            changes: self.need() != Need::Read && !self.is_dry_run(),
+            sha256: hashed.map(hex::encode).unwrap_or_default(),
+            changes: !matches!(self.need(), Need::Read | Need::Audit) && !self.is_dry_run(),
         }
     }
 
@@ -523,9 +556,10 @@ fn tag_of(json: &[u8]) -> String {
 }
 
 /// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
-/// (CSA-CRD-03).
+/// (CSA-CRD-03). What everybody did is for auditors, who do nothing themselves (CSA-SCN-09).
 pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
     match role {
+        _ if need == Need::Audit => role == Role::Auditor,
         Role::Administrator => need != Need::Keys || !keys_apart,
         Role::Operator => matches!(need, Need::Read | Need::Operate),
         Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys),
@@ -541,23 +575,23 @@ mod tests {
     #[test]
     fn role_by_need() {
         let row = |role: Role, keys_apart| {
-            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern];
+            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern, Need::Audit];
             let cells = cells.map(|need| if permits(role, need, keys_apart) { '✔' } else { '✘' });
             format!("{role} {}", cells.iter().collect::<String>())
         };
         let table = |keys_apart| Role::ALL.iter().map(|&role| row(role, keys_apart)).collect::<Vec<_>>();
         let expected = [
-            "administrator ✔✔✔✔",
-            "operator ✔✔✘✘",
-            "key-manager ✔✔✔✘",
-            "release-signer ✔✘✘✘",
-            "auditor ✔✘✘✘",
-            "viewer ✔✘✘✘",
+            "administrator ✔✔✔✔✘",
+            "operator ✔✔✘✘✘",
+            "key-manager ✔✔✔✘✘",
+            "release-signer ✔✘✘✘✘",
+            "auditor ✔✘✘✘✔",
+            "viewer ✔✘✘✘✘",
         ];
         assert_eq!(table(false), expected);
         // CSA-CRD-03.
         let apart = table(true);
-        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔", &expected.map(String::from)[1..]));
+        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘", &expected.map(String::from)[1..]));
     }
 
     /// CSA-CLS-13: what changes something is told from what does not, and every request has its name.
@@ -578,6 +612,10 @@ mod tests {
         );
         assert!(note.changes && note.identity.is_some() && note.sha256.len() == 64);
         assert!(!revoke(true).note().changes);
+        let erase = |dry_run| AdminRequest::LedgerErase { what: Erasure::Value("alice".into()), dry_run };
+        let note = erase(false).note();
+        assert!(note.changes && note.sha256.is_empty() && note.subject.is_empty(), "nothing of what is erased");
+        assert!(!erase(true).note().changes && !AdminRequest::LedgerRead { from: None, bundles: 1 }.note().changes);
         assert_ne!(note.sha256, revoke(true).note().sha256);
     }
 

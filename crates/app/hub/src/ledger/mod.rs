@@ -11,7 +11,10 @@
 //! - Nobody waits for a signature.
 
 mod openings;
+mod read;
 mod repeats;
+mod retention;
+mod witness;
 
 use std::{
     io,
@@ -33,6 +36,9 @@ use portreeve_ledger_files::{Folder, LedgerFiles, OpenError};
 use portreeve_types::UnixMillis;
 
 pub(crate) use openings::Openings;
+pub use read::{Erasure, Extract, LedgerPlace, commitments};
+pub(crate) use witness::Witnesses;
+pub use witness::{Cosigning, WitnessAnswer};
 
 use repeats::{Repeated, Repeats};
 
@@ -154,8 +160,18 @@ impl Lost {
 #[derive(Debug, Default)]
 struct Sealing {
     has_unsealed: bool,
+    /// Entries before this one are to be let go, said at this time.
+    cut: Option<(u64, UnixMillis)>,
+    /// What was let go may not be removed yet.
+    has_removals: bool,
     is_closing: bool,
     is_done: bool,
+}
+
+impl Sealing {
+    fn has_work(&self) -> bool {
+        self.has_unsealed || self.has_removals || self.cut.is_some()
+    }
 }
 
 /// The key of a ledger's heads, as its readers know it.
@@ -204,7 +220,12 @@ impl Recorder {
             work: Condvar::new(),
             entries: ledger.size().into(),
             sealed: ledger.sealed().into(),
-            sealing: Mutex::new(Sealing { has_unsealed: ledger.size() > ledger.sealed(), ..Sealing::default() }),
+            sealing: Mutex::new(Sealing {
+                has_unsealed: ledger.size() > ledger.sealed(),
+                // A crash may have left some.
+                has_removals: ledger.first() > 0,
+                ..Sealing::default()
+            }),
             ledger: Mutex::new(ledger),
             openings: Mutex::new(openings),
             unsealed: Condvar::new(),
@@ -272,6 +293,12 @@ impl Recorder {
     /// Whether what peers cause is counted only, because there is little room.
     pub(crate) fn set_frugal(&self, is_frugal: bool) {
         self.shared.is_frugal.store(is_frugal, Relaxed);
+    }
+
+    /// Lets entries before this one go as soon as the key answers. That it is so has to be an entry already.
+    pub(crate) fn let_go(&self, first: u64, at: UnixMillis) {
+        self.shared.sealing.lock().cut = Some((first, at));
+        self.shared.unsealed.notify_all();
     }
 
     /// Does something with what opens personal values.
@@ -436,19 +463,21 @@ impl Shared {
     /// The sealer's thread.
     fn seal_all(&self, key: &dyn SigningKey) {
         loop {
-            let is_closing = {
+            let (is_closing, cut) = {
                 let mut sealing = self.sealing.lock();
-                while !sealing.has_unsealed && !sealing.is_closing {
+                while !sealing.has_work() && !sealing.is_closing {
                     self.unsealed.wait(&mut sealing);
                 }
                 sealing.has_unsealed = false;
-                sealing.is_closing
+                (sealing.is_closing, sealing.cut.take())
             };
             let sealed = self.seal(key);
             let failed = sealed.is_err();
             *self.seal_trouble.lock() = sealed.err();
+            let has_removals = self.let_go(key, cut);
             let mut sealing = self.sealing.lock();
             sealing.has_unsealed |= failed;
+            sealing.has_removals = has_removals;
             if is_closing {
                 sealing.is_done = true;
                 self.unsealed.notify_all();
@@ -457,6 +486,29 @@ impl Shared {
             let deadline = Instant::now() + Duration::from_millis(SEAL_EVERY_MS);
             while !sealing.is_closing && !self.unsealed.wait_until(&mut sealing, deadline).timed_out() {}
         }
+    }
+
+    /// Lets go of old entries, and removes some of what was let go; whether there is more. What fails is tried again.
+    fn let_go(&self, key: &dyn SigningKey, cut: Option<(u64, UnixMillis)>) -> bool {
+        let cut_off = cut.map_or(Ok(()), |(first, at)| self.cut(key, first, at));
+        if let Err(error) = cut_off {
+            tracing::warn!(%error, "old entries of the ledger were not let go; it is tried again");
+        }
+        match self.ledger.lock().remove() {
+            Ok(is_all) => !is_all,
+            Err(error) => {
+                tracing::warn!(%error, "entries of the ledger that were let go are not removed; it is tried again");
+                true
+            }
+        }
+    }
+
+    fn cut(&self, key: &dyn SigningKey, first: u64, at: UnixMillis) -> Result<(), String> {
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        let cut = self.ledger.lock().next_cut(first, at.0).map_err(|error| failed(&error))?;
+        let Some(cut) = cut else { return Ok(()) };
+        let signature = sign(key, cut.message())?;
+        self.ledger.lock().cut_as(&cut, &signature).map_err(|error| failed(&error))
     }
 
     /// Has the head of all entries signed. The key is asked while others append.

@@ -36,10 +36,25 @@ impl Openings {
 
     /// Deletes whole days that are over for so long. Returns how many.
     pub(crate) fn forget_before(&mut self, before: UnixMillis) -> io::Result<usize> {
-        let first_kept = file_of(before);
-        let old: Vec<_> = self.folder.list("")?.into_iter().filter(|name| *name < first_kept).collect();
+        let old = self.days_before(before)?;
         old.iter().try_for_each(|name| self.folder.remove(name))?;
         Ok(old.len())
+    }
+
+    /// The files of days that are over for so long.
+    pub(crate) fn days_before(&self, before: UnixMillis) -> io::Result<Vec<String>> {
+        let first_kept = file_of(before);
+        Ok(self.folder.list("")?.into_iter().filter(|name| *name < first_kept).collect())
+    }
+
+    /// How many there are of this value.
+    pub(crate) fn count(&self, value: &str) -> io::Result<usize> {
+        let names = self.folder.list("")?;
+        let count = |name: &String| {
+            let bytes = self.folder.read(name)?.unwrap_or_default();
+            Ok(openings(&bytes).filter(|opening| opening.value == value).count())
+        };
+        names.iter().map(count).sum()
     }
 
     /// Deletes every opening of this value. Returns how many.
@@ -122,6 +137,7 @@ mod tests {
         kept.keep(std::slice::from_ref(&carol), second).unwrap();
         assert_eq!(open(&kept).len(), 3);
         assert_eq!(kept.open(&[carol.sha256].into_iter().collect(), second, second).unwrap().len(), 1);
+        assert_eq!((kept.count("alice").unwrap(), kept.count("mallory").unwrap()), (2, 0));
         assert_eq!(kept.erase("alice").unwrap(), 2);
         assert_eq!(open(&kept), std::slice::from_ref(&bob));
         kept.keep(std::slice::from_ref(&alice), second).unwrap();

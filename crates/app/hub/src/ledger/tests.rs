@@ -38,7 +38,7 @@ impl Place {
         let head = Checkpoint::open(&fs::read(folder.join("checkpoint")).unwrap(), &key).unwrap();
         let ledger = open(self.folder.path(), &*self.key).unwrap();
         let mut entries = Vec::new();
-        audit(&ledger, &head, |_, entry| entries.push(Entry::from_bytes(entry).unwrap())).unwrap();
+        audit(&ledger, &head, None, |_, entry| entries.push(Entry::from_bytes(entry).unwrap())).unwrap();
         entries
     }
 }
@@ -197,4 +197,71 @@ fn a_ledger_that_is_gone_is_missed() {
     assert!(matches!(open(root, &*place.key), Err(OpenError::NoCheckpoint)));
     fs::remove_dir_all(root.join(FOLDER)).unwrap();
     assert!(matches!(open(root, &*place.key), Err(OpenError::NoCheckpoint)));
+}
+
+/// CSA-IMT-01: what is too old goes under a signature, what is younger stays, and the ledger goes on.
+#[test]
+fn old_entries_are_let_go() {
+    const HOUR_MS: u64 = 3_600_000;
+    let at = |hour: u64| UnixMillis(T.0 + hour * HOUR_MS);
+    let place = Place::new();
+    let recorder = place.start();
+    // Ten days, an entry a quarter of an hour.
+    for number in 0..960 {
+        recorder.note(&asked("alice"), at(number / 4));
+    }
+    recorder.record(&asked("alice"), at(240)).unwrap();
+    let wait = |is_so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{:?}", recorder.state());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait(&|| recorder.state().sealed == 961);
+    let (ledger, key) =
+        (LedgerPlace::of_hub(place.folder.path()), verifier_key("hub.example/ledger", &*place.key).unwrap());
+    let first = |before| retention::first_to_keep(&ledger, &key, before).unwrap();
+    assert_eq!(first(at(0)), None);
+    assert_eq!(first(at(63)), None, "the first file ends in this hour");
+    assert_eq!(first(at(64)), Some(256));
+    // A clock that is years ahead costs the oldest file, or a day.
+    assert_eq!(first(at(24 * 3650)), Some(256));
+    recorder.let_go(256, at(300));
+    wait(&|| !place.folder.path().join("ledger/tile/entries/000").exists());
+    let snapshot = portreeve_ledger_files::Snapshot::take(ledger.files(), &key).unwrap();
+    assert_eq!(snapshot.truncation().map(|cut| (cut.first, cut.at_ms)), Some((256, at(300).0)));
+    let mut seen = 0;
+    audit(&snapshot, snapshot.head(), snapshot.truncation(), |_, _| seen += 1).unwrap();
+    assert_eq!(seen, 961 - 256);
+    assert_eq!(first(at(24 * 3650)), Some(512), "and the next time the next");
+    recorder.let_go(0, at(300));
+    assert_eq!(recorder.record(&asked("alice"), at(301)).unwrap(), 961);
+    drop(recorder);
+    assert_eq!(open(place.folder.path(), &*place.key).unwrap().first(), 256);
+}
+
+#[test]
+fn what_is_shown_of_a_person_opens_as_long_as_it_is_kept() {
+    let place = Place::new();
+    let recorder = place.start();
+    recorder.record(&asked("alice"), T).unwrap();
+    recorder.record(&asked("bob"), T).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while recorder.state().sealed < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (ledger, key) =
+        (LedgerPlace::of_hub(place.folder.path()), verifier_key("hub.example/ledger", &*place.key).unwrap());
+    let names = || {
+        let (extract, proved) = ledger.read(&key, None, 1).unwrap();
+        assert_eq!(proved.entries.len(), 2);
+        extract.personal.into_iter().map(|opening| opening.value).collect::<Vec<_>>()
+    };
+    // They are kept under today's date, whenever the event was.
+    assert_eq!(recorder.with_openings(|openings| openings.count("alice")).unwrap(), 1);
+    let _ = names();
+    assert_eq!(recorder.with_openings(|openings| openings.erase("alice")).unwrap(), 1);
+    assert!(!names().contains(&"alice".to_owned()));
 }

@@ -62,6 +62,12 @@ impl Territory {
         }
     }
 
+    /// The same, and calls to these ports.
+    pub(super) fn with_calls_to(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports.extend(ports);
+        self
+    }
+
     /// The same, and what the custody of the keys needs while the hub runs.
     pub(super) fn with_custody(mut self, keys: &Keys) -> Self {
         match keys.custody {
@@ -89,7 +95,7 @@ pub(super) fn confine(territory: &Territory) -> Result<RulesetStatus, RulesetErr
     let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
-        // The hub answers; nobody but a token's module calls somebody.
+        // The hub answers; nobody but a token's module, and who asks witnesses, calls somebody.
         .handle_access(AccessNet::ConnectTcp)?
         .create()?
         .add_rules(path_beneath_rules(&territory.own, AccessFs::from_write(RIGHTS) | read))?

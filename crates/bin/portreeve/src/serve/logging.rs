@@ -10,10 +10,10 @@ use crate::failure::Failure;
 
 /// Changes how much is logged.
 #[derive(Clone, Debug)]
-pub(super) struct LogControl(reload::Handle<LevelFilter, Registry>);
+pub(crate) struct LogControl(reload::Handle<LevelFilter, Registry>);
 
 /// Starts the log.
-pub(super) fn start(config: &Log) -> Result<LogControl, Failure> {
+pub(crate) fn start(config: &Log) -> Result<LogControl, Failure> {
     let (level, handle) = reload::Layer::new(filter(config.level));
     let plain = fmt::layer().with_writer(io::stderr);
     let format = match config.format {

@@ -5,7 +5,7 @@
 //! before the hub says that it is ready.
 
 mod confine;
-mod logging;
+pub(crate) mod logging;
 mod reloader;
 mod systemd;
 
@@ -21,7 +21,7 @@ use std::{
 
 use landlock::RulesetStatus;
 use portreeve_config::{Loaded, Role, Sources, load};
-use portreeve_http_server::{HttpServer, Pulse, socket_path};
+use portreeve_http_server::{HttpServer, Pulse, WitnessClient, socket_path};
 use portreeve_hub::{Actor, AdminRequest, Hub};
 use portreeve_mqtt_server::{Admission, MqttServer, ProvisioningServer, now};
 use tokio::{
@@ -47,7 +47,7 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     let loaded = load(&Sources::gather(global.config.as_deref(), global.set.clone())?)?;
     let log = logging::start(&loaded.config.log)?;
     harden();
-    let hub = open(global, &loaded)?;
+    let (hub, witnesses) = open(global, &loaded)?;
     let reloader = ConfigReloader::new(global.clone(), log, loaded);
     hub.set_reloader(Box::new(move |hub| reloader.reload(hub)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -59,7 +59,7 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
     };
     let mut signals = signals.map_err(|error| Failure::Usage(format!("cannot listen for signals: {error}")))?;
     // Not inside the runtime: the doors have their own.
-    let running = Running::start(hub, &global.data)?;
+    let running = Running::start(hub, witnesses, &global.data)?;
     runtime.block_on(async {
         signals.serve(&running.hub).await;
         let mut stopped = running.stop();
@@ -77,12 +77,13 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
 }
 
 /// Makes or checks the data directory and finds the way to its keys, confines the process, and opens the hub.
-fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
+fn open(global: &Global, loaded: &Loaded) -> Result<(Arc<Hub>, Option<WitnessClient>), Failure> {
     let data = &global.data;
     let config = &loaded.config;
     let prepared = Hub::prepare(data, config, now().wall)?;
     let territory = Territory::new(data, &socket_path(data, config), global.config.as_deref());
-    let territory = territory.with_custody(&config.keys);
+    let witnesses = WitnessClient::configured(&config.ledger).map_err(|error| Failure::Usage(error.to_string()))?;
+    let territory = territory.with_custody(&config.keys).with_calls_to(witnesses.iter().flat_map(WitnessClient::ports));
     match confine(&territory) {
         Ok(RulesetStatus::FullyEnforced) => tracing::info!("Landlock confines the hub to its data directory"),
         Ok(RulesetStatus::PartiallyEnforced) => {
@@ -93,7 +94,7 @@ fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
         }
         Err(error) => tracing::warn!(%error, "Landlock refused: the hub is not confined to its data directory"),
     }
-    Ok(Hub::open_prepared(&prepared, config.clone(), now().wall)?)
+    Ok((Hub::open_prepared(&prepared, config.clone(), now().wall)?, witnesses))
 }
 
 /// The hub with its doors open and its clock running.
@@ -107,7 +108,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(hub: Arc<Hub>, data: &Path) -> Result<Self, Failure> {
+    fn start(hub: Arc<Hub>, witnesses: Option<WitnessClient>, data: &Path) -> Result<Self, Failure> {
         let listen = hub.config().mqtt.listen;
         let admission = Admission::new(Arc::clone(&hub));
         let mqtt = MqttServer::start(&hub, &admission)
@@ -121,7 +122,7 @@ impl Running {
         listeners.extend(provisioning_at.map(|address| ("mqtt_provisioning".into(), address)));
         let http = HttpServer::start(&hub, &admission, Arc::clone(&pulse), listeners)
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        let clock = Clock::start(Arc::clone(&hub), Arc::clone(&pulse))
+        let clock = Clock::start(&hub, Arc::clone(&pulse), witnesses)
             .map_err(|error| Failure::Usage(format!("cannot start the clock: {error}")))?;
         hub.emit(portreeve_events::Kind::HubStarted, None, None, None, format_args!("MQTT on {mqtt_at}"));
         systemd::ready("serving");
@@ -160,18 +161,21 @@ impl Running {
     }
 }
 
-/// Three threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews
-/// certificates, and waits for a token or TPM as long as that takes. One handles what detectors find, and waits for the disk.
+/// Threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews certificates, and
+/// waits for a token or TPM as long as that takes. One handles what detectors find, and waits for the disk. If there are witnesses,
+/// a fourth asks them.
 struct Clock {
     ticks: Periodic,
     renewals: Periodic,
     watch: Periodic,
+    witnesses: Option<Periodic>,
 }
 
 impl Clock {
-    fn start(hub: Arc<Hub>, pulse: Arc<Pulse>) -> std::io::Result<Self> {
+    fn start(hub: &Arc<Hub>, pulse: Arc<Pulse>, witnesses: Option<WitnessClient>) -> std::io::Result<Self> {
         let mut watchdog = Watchdog::new();
-        let (keeper, watcher) = (Arc::clone(&hub), Arc::clone(&hub));
+        let [hub, keeper, watcher, author] = [(); 4].map(|()| Arc::clone(hub));
+        let every = Duration::from_secs(hub.config().ledger.witness_every_s);
         let ticks = Periodic::start("clock", TICK, move || {
             hub.tick(now());
             pulse.beat();
@@ -179,7 +183,9 @@ impl Clock {
         })?;
         let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
         let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
-        Ok(Self { ticks, renewals, watch })
+        let ask = |client: WitnessClient| Periodic::start("witnesses", every, move || client.ask_all(&author));
+        let witnesses = witnesses.map(ask).transpose()?;
+        Ok(Self { ticks, renewals, watch, witnesses })
     }
 
     /// Does not wait for a token that does not answer.
@@ -187,6 +193,9 @@ impl Clock {
         self.ticks.stop();
         self.renewals.stop();
         self.watch.stop();
+        if let Some(witnesses) = self.witnesses {
+            witnesses.stop();
+        }
     }
 }
 

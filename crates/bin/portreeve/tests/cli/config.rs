@@ -47,7 +47,7 @@ fn keys_are_explained() {
 #[test]
 fn a_usage_error_is_status_2_and_help_is_0() {
     let place = Place::new();
-    assert_eq!(place.run(&["ledger", "verify"]).status, 2);
+    assert_eq!(place.run(&["ledger", "forge"]).status, 2);
     assert_eq!(place.run(&["status", "--wait", "soon"]).status, 2);
     for args in [&["--help"][..], &["device", "add", "--help"], &["client", "sub", "--help"], &["serve", "--help"]] {
         assert!(place.ok(args).contains("Example"), "{args:?}");

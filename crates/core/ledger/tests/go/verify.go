@@ -85,6 +85,9 @@ func checkProof(text, key string, entries [][]byte) {
 	parts := strings.SplitN(text, "\n\n", 2)
 	tree := head([]byte(parts[1]), key)
 	lines := strings.Split(parts[0], "\n")
+	if strings.HasPrefix(lines[1], "extra ") {
+		lines = lines[1:]
+	}
 	index, err := strconv.ParseInt(strings.TrimPrefix(lines[1], "index "), 10, 64)
 	must(err)
 	var proof tlog.RecordProof

@@ -5,7 +5,7 @@
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use portreeve_ledger::{Checkpoint, SignatureKind, VerifierKey, audit};
+use portreeve_ledger::{Checkpoint, SignatureKind, Truncation, VerifierKey, audit};
 use portreeve_ledger_files::{LedgerFiles, OpenError, SealError, Volume};
 
 pub struct Signer(Ed25519KeyPair);
@@ -163,6 +163,14 @@ pub fn seal<V: Volume>(ledger: &mut LedgerFiles<V>) -> Result<(), SealError> {
     ledger.seal(|message| Signer::new(7).sign(message))
 }
 
+pub fn truncate<V: Volume>(ledger: &mut LedgerFiles<V>, first: u64) -> Result<bool, SealError> {
+    if let Some(cut) = ledger.next_cut(first, 1_893_456_000_000)? {
+        let signature = Signer::new(7).sign(cut.message()).map_err(SealError::Signer)?;
+        ledger.cut_as(&cut, &signature)?;
+    }
+    Ok(ledger.remove()?)
+}
+
 pub fn append<V: Volume>(ledger: &mut LedgerFiles<V>, entries: &[Vec<u8>]) -> Result<u64, SealError> {
     ledger.append(&entries.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
@@ -184,6 +192,8 @@ pub fn try_audit(files: &impl Volume) -> Result<Vec<Vec<u8>>, String> {
     let mut entries = Vec::new();
     let Some(signed) = files.read("checkpoint").unwrap() else { return Ok(entries) };
     let head = Checkpoint::open(&signed, &Signer::new(7).key()).map_err(|error| error.to_string())?;
-    let audited = audit(&Read(files), &head, |_, entry| entries.push(entry.to_vec()));
+    let truncation = files.read("truncation").unwrap().map(|signed| Truncation::open(&signed, &Signer::new(7).key()));
+    let truncation = truncation.transpose().map_err(|error| error.to_string())?;
+    let audited = audit(&Read(files), &head, truncation.as_ref(), |_, entry| entries.push(entry.to_vec()));
     audited.map(|()| entries).map_err(|error| error.to_string())
 }
