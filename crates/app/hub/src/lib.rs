@@ -67,7 +67,7 @@ use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
-pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, RoleOf, Source};
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Lane, Outcome, Reloader, RoleOf, Source};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
