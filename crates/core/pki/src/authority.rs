@@ -275,6 +275,7 @@ impl Issued {
 }
 
 /// A root: what devices trust.
+#[derive(Clone)]
 struct Root {
     name: CaName,
     certificate: CertificateDer<'static>,
@@ -292,7 +293,7 @@ impl fmt::Debug for Root {
 /// The hub's certificate authority at work: the root's certificate, an issuing CA for clients and one for servers.
 ///
 /// The root's own key has no place here: nothing that runs day by day needs it, so it can stay locked or far away.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
     /// Those that certified a CA below, and those that are to; the newest last.
     roots: Vec<Root>,
@@ -303,6 +304,7 @@ pub struct Authority {
     former: Vec<Ca<Option<CaKey>>>,
 }
 
+#[derive(Clone)]
 struct Ca<K> {
     name: CaName,
     certificate: CertificateDer<'static>,
@@ -437,6 +439,17 @@ impl Authority {
         let present = (self.devices.name.number, self.devices.withdrawn);
         let former = self.former.iter().map(|ca| (ca.name.number, ca.withdrawn));
         [present].into_iter().chain(former).filter_map(|(number, found)| Some((number, found?))).collect()
+    }
+
+    /// An issuing CA is withdrawn from now on: it issues nothing more, and is no anchor. Nothing happens for one that is not in
+    /// use.
+    pub fn withdraw(&mut self, name: CaName, withdrawal: Withdrawal) {
+        let issuing = [&mut self.devices, &mut self.hub].map(|ca| (ca.name, &mut ca.withdrawn));
+        let former = self.former.iter_mut().map(|ca| (ca.name, &mut ca.withdrawn));
+        let found = issuing.into_iter().chain(former).find(|(known, _)| *known == name);
+        if let Some((_, withdrawn)) = found {
+            *withdrawn = Some(withdrawal);
+        }
     }
 
     /// What the hub trusts client certificates to be signed by: the issuing CAs themselves, the present one first. So one
