@@ -14,10 +14,11 @@
 //! - What is sealed never changes: no head is signed that does not continue the one before.
 //! - A tail may end in the middle of a record, as a power cut leaves it; whatever else is damaged stops the opening, and the
 //!   files are left as they are.
+//! - Nothing in an entry passes for a record: records are tagged under a random key of their tail.
 
 mod files;
 mod tail;
 mod volume;
 
-pub use files::{Head, LedgerFiles, OpenError, SealError, Signed, UNSEALED_ENTRIES_MAX};
+pub use files::{Head, LedgerFiles, OpenError, SealError, Signed, UNSEALED_BYTES_MAX, UNSEALED_ENTRIES_MAX};
 pub use volume::{Folder, Volume};
