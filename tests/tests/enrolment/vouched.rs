@@ -442,6 +442,14 @@ fn a_code_may_need_a_second_person() {
     let wish = machine.good_request("lamp");
     assert_eq!(machine.enrol("lamp", &code_of_lamp, &wish).status, ACCEPTED);
     let number = hub.json(&["approval", "list"])[0]["number"].to_string();
+    // With other keys nothing is asked for a time, and each try costs its source a failure, as the question did.
+    for _ in 0..3 {
+        let other =
+            machine.request("other", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=lamp"]);
+        assert_eq!(machine.enrol("lamp", &code_of_lamp, &other).status, 503);
+    }
+    assert_eq!(hub.json(&["approval", "list"])[0]["number"].to_string(), number);
+    assert_eq!(hub.metric("portreeve_enrolment_failures_per_source_per_min_used"), Some(4.0));
     let refused = hub.run(&["approval", "grant", &number]);
     assert_eq!(refused.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("somebody else"));

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(crate) use request::RequestNote;
-pub use request::{AdminRequest, Source};
+pub use request::{AdminRequest, Lane, Source};
 
 use request::{Need, permits};
 

@@ -27,6 +27,9 @@ const NEXT_BLOB: &str = "approvals/next";
 const REQUESTS_MAX: usize = 100;
 /// Answers to devices that are kept until they are used or their time is over, for each that may wait.
 const ANSWERED_FACTOR: usize = 4;
+/// How long a device's question is kept before another key of the same identity may take its place: an operator is to find
+/// under a number what was seen there.
+const QUESTION_KEPT: Duration = Duration::from_secs(600);
 /// Longest reason that is kept, characters.
 const REASON_CHARS_MAX: usize = 256;
 
@@ -64,6 +67,10 @@ pub(crate) enum Consent {
     Granted,
     Refused,
     Waiting,
+    /// The same, and the question was put just now.
+    Asked,
+    /// Another key's question waits, and has to for so many seconds before this one can take its place.
+    Early(u32),
     /// As many questions wait as may.
     Full,
 }
@@ -173,6 +180,16 @@ impl Approval {
         same && self.answer.is_none() && !self.is_for(wish)
     }
 
+    /// Seconds for which no other question takes its place. One from a time when the clock was ahead is not kept.
+    fn kept_for_s(&self, now: UnixMillis) -> u32 {
+        let until = self.asked.plus(QUESTION_KEPT).min(self.expires);
+        if now < self.asked {
+            0
+        } else {
+            u32::try_from(until.since(now).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+        }
+    }
+
     fn to_json(&self, number: u64) -> Value {
         let (subject, what) = match &self.matter {
             Matter::Certificate { name, key, proof, .. } => {
@@ -208,7 +225,11 @@ impl Hub {
             });
         }
         let overtaken = book.entries.iter().filter(|(_, approval)| approval.is_overtaken_by(wish));
-        let overtaken: BTreeSet<u64> = overtaken.map(|(number, _)| *number).collect();
+        let overtaken: Vec<(u64, u32)> = overtaken.map(|(number, it)| (*number, it.kept_for_s(now))).collect();
+        if let Some((_, wait_s)) = overtaken.iter().find(|(_, wait_s)| *wait_s > 0) {
+            return Ok(Consent::Early(*wait_s));
+        }
+        let overtaken = overtaken.into_iter().map(|(number, _)| number).collect();
         let matter = Matter::Certificate {
             identity: wish.identity,
             name: wish.name.clone(),
@@ -216,7 +237,7 @@ impl Hub {
             proof: wish.proof.to_owned(),
         };
         let asked = self.ask(&mut book, matter, wish.asked_by, overtaken, now)?;
-        Ok(if asked.is_some() { Consent::Waiting } else { Consent::Full })
+        Ok(if asked.is_some() { Consent::Asked } else { Consent::Full })
     }
 
     /// Whether an operator has refused this key a certificate under this name, whichever identity it was to be.
@@ -594,11 +615,18 @@ mod tests {
         let identity = IdentityId(uuid::Uuid::from_u128(1));
         let wish = |identity, byte| Wish { identity, name: &name, key: KeyHash([byte; 32]), proof: "", asked_by: "" };
         let ask = |wish: &Wish<'_>, now| office.hub.consent_to(wish, now).unwrap();
+        assert_eq!(ask(&wish(identity, 1), office.now), Consent::Asked);
         assert_eq!(ask(&wish(identity, 1), office.now), Consent::Waiting);
-        assert_eq!(ask(&wish(identity, 2), office.now), Consent::Waiting, "in place of the first");
+        // What an operator saw under a number stays for a time, and costs nothing meanwhile.
+        let told = office.hub.events().count(EventKind::ApprovalAsked);
+        assert_eq!(ask(&wish(identity, 2), office.now), Consent::Early(600));
+        assert_eq!(ask(&wish(identity, 3), office.later(599)), Consent::Early(1));
+        assert_eq!(office.hub.events().count(EventKind::ApprovalAsked), told);
+        assert_eq!(ask(&wish(identity, 2), office.later(600)), Consent::Asked, "in place of the first");
         assert_eq!(office.hub.approvals.all.lock().entries.len(), 1);
         let other = IdentityId(uuid::Uuid::from_u128(2));
-        assert_eq!(ask(&wish(other, 3), office.now), Consent::Waiting);
+        assert_eq!(ask(&wish(other, 3), office.now), Consent::Asked);
+        assert_eq!(ask(&wish(identity, 4), office.now), Consent::Asked, "one that was asked when the clock was ahead");
         let third = IdentityId(uuid::Uuid::from_u128(3));
         assert_eq!(ask(&wish(third, 4), office.now), Consent::Full);
         // Operators have room that devices cannot take, and their numbers are never used again.
@@ -610,9 +638,9 @@ mod tests {
             let _ = office.ask("alice", Role::KeyManager, add("pumps")).unwrap();
         }
         assert!(matches!(office.ask("alice", Role::KeyManager, add("pumps")), Err(AdminError::Refused(_))));
-        assert_eq!(ask(&wish(third, 4), office.later(HOUR_S + 1)), Consent::Waiting);
+        assert_eq!(ask(&wish(third, 4), office.later(HOUR_S + 1)), Consent::Asked);
         // One that is over and overtaken at once goes once.
-        assert_eq!(ask(&wish(third, 5), office.later(2 * HOUR_S + 2)), Consent::Waiting);
+        assert_eq!(ask(&wish(third, 5), office.later(2 * HOUR_S + 2)), Consent::Asked);
         assert_eq!(office.hub.approvals.all.lock().entries.len(), 1);
     }
 
@@ -634,7 +662,7 @@ mod tests {
                 proof: "",
                 asked_by: "192.0.2.1",
             };
-            assert_eq!(office.hub.consent_to(&wish, office.now).unwrap(), Consent::Waiting);
+            assert_eq!(office.hub.consent_to(&wish, office.now).unwrap(), Consent::Asked);
             admitted.name
         };
         let [refused, granted, late] =

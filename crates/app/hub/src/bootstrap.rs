@@ -35,6 +35,7 @@ use portreeve_types::UnixMillis;
 
 use crate::{
     CommitWatch, Hub, Registry, Upkeep,
+    ca_files::CaFiles,
     custody::{CustodyError, KeyAccess, KeyRing, NewKeys},
     gate_of,
     key_duties::KeyDuties,
@@ -253,6 +254,7 @@ impl Hub {
             generation: AtomicU64::new(1),
             policy_change: Mutex::default(),
             reconfiguring: Mutex::default(),
+            withdrawing: Mutex::default(),
             journal,
             commits,
             trie: RwLock::default(),
@@ -419,6 +421,23 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     placed.and_then(|()| fs::File::open(folder)?.sync_all()).map_err(io_error("write", path))
 }
 
+/// As [`write_file`], for what is not there yet: what is there stays as it is. Nobody else makes it meanwhile.
+pub(crate) fn create_file(path: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+    if path.try_exists().map_err(io_error("look for", path))? {
+        return Err(io_error("create", path)(io::ErrorKind::AlreadyExists.into()));
+    }
+    write_file(path, bytes)
+}
+
+/// The content of a file; `None` where there is none, and an error where it cannot be read.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, OpenError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
 /// Why an authority cannot be read.
 enum ReadError {
     Pki(PkiError),
@@ -432,13 +451,13 @@ impl From<PkiError> for ReadError {
 }
 
 pub(crate) fn read_authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
-    let lookup = |file: &str| fs::read(pki.join(file)).ok();
+    let files = CaFiles::read(pki)?;
     let key = |name: CaName| match keys.ca_key(name) {
         // What follows is there. Without its key this one signs no lists any more, and that is all.
-        Err(error) if error.is_missing() && lookup(&name.successor().certificate_file()).is_some() => Ok(None),
+        Err(error) if error.is_missing() && files.get(&name.successor().certificate_file()).is_some() => Ok(None),
         opened => opened.map(Some).map_err(ReadError::Keys),
     };
-    Authority::open(now, key, lookup).map_err(|error| match error {
+    Authority::open(now, key, |file| files.get(file)).map_err(|error| match error {
         ReadError::Pki(source) => OpenError::Pki { path: pki.to_owned(), source },
         ReadError::Keys(error) => OpenError::Keys(error),
     })
@@ -453,6 +472,15 @@ fn client_keys(enrolment: &Enrolment) -> ClientKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_there_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("devices-2.pem");
+        create_file(&path, b"one").unwrap();
+        assert!(create_file(&path, b"other").is_err());
+        assert_eq!(read_file(&path).unwrap().as_deref(), Some(&b"one"[..]));
+    }
 
     /// SIGHUP and an administrator's reload at the same moment: what remains on disk is one pair.
     #[test]

@@ -19,6 +19,7 @@ mod admin;
 mod approvals;
 mod bootstrap;
 mod broker;
+mod ca_files;
 mod custody;
 mod disposal;
 mod enrol;
@@ -68,7 +69,7 @@ use portreeve_store::{Journal, SessionId};
 use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
-pub use admin::{Actor, AdminError, AdminRequest, Bundle, Outcome, Reloader, RoleOf, Source};
+pub use admin::{Actor, AdminError, AdminRequest, Bundle, Lane, Outcome, Reloader, RoleOf, Source};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
@@ -101,7 +102,10 @@ pub struct Hub {
     /// Raised by every change of policy or identity; 0 is never current.
     generation: AtomicU64,
     policy_change: Mutex<()>,
+    /// Held while keys are opened and used to change what the hub runs with, for as long as a token takes.
     reconfiguring: Mutex<()>,
+    /// Held while the authority is replaced or a CA is withdrawn, and never while a key is used. Inside `reconfiguring`.
+    withdrawing: Mutex<()>,
     journal: Arc<Journal>,
     commits: Arc<CommitWatch>,
     trie: RwLock<Trie>,

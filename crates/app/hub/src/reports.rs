@@ -3,6 +3,8 @@
 //! A report is a publication on a topic of the device's own. It is believed as far as a device's word goes: it fills the
 //! inventory, which says whose word it is.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use portreeve_detect::VITALS_MAX;
@@ -63,6 +65,7 @@ struct Said {
     firmware: Option<String>,
     model: Option<String>,
     libraries: Option<Vec<Component>>,
+    /// It has wiped itself; when it is written, that counts only if it was told to.
     wiped: bool,
 }
 
@@ -145,19 +148,28 @@ impl Hub {
     /// Writes down what devices have said, as far as their rates permit.
     pub(crate) fn flush_reports(&self, now: Now) {
         self.reports.rates.lock().retain(|_, rate| !rate.is_full(now.mono_ms));
-        let news = self.news(WRITTEN_AT_ONCE);
-        let permitted = |(id, said): (IdentityId, Said)| {
-            let mut rates = self.reports.rates.lock();
-            let rate = rates.entry(id).or_insert_with(|| Bucket::new(1, REPORTS_BURST * REPORT_EVERY_S, now.mono_ms));
-            if said.wiped || rate.take(REPORT_EVERY_S, now.mono_ms) {
-                return Some((id, said));
+        let mut news = self.news(WRITTEN_AT_ONCE);
+        news.retain_mut(|(id, said)| {
+            if said.reports() && !self.may_report(*id, now.mono_ms) {
+                // That it has wiped itself was asked for, and is written all the same.
+                *said = Said { wiped: said.wiped, ..Said::default() };
             }
+            said.wiped || said.reports()
+        });
+        self.write(news, now.wall);
+    }
+
+    fn may_report(&self, id: IdentityId, now_ms: u64) -> bool {
+        let mut rates = self.reports.rates.lock();
+        let rate = rates.entry(id).or_insert_with(|| Bucket::new(1, REPORTS_BURST * REPORT_EVERY_S, now_ms));
+        let may = rate.take(REPORT_EVERY_S, now_ms);
+        drop(rates);
+        if !may {
             let name = self.name_of(id);
             let why = format_args!("it reports more often than once in {REPORT_EVERY_S} s");
             self.emit(EventKind::ReportRefused, name.as_ref().map(IdentityName::as_str), None, None, why);
-            None
-        };
-        self.write(news.into_iter().filter_map(permitted).collect(), now.wall);
+        }
+        may
     }
 
     /// Writes down all that is left, at the end.
@@ -177,13 +189,18 @@ impl Hub {
             .collect();
         // Whoever reports now does not wait for what is read here.
         drop((libraries, all));
-        taken.into_iter().filter(|(id, said)| said.wiped || self.is_news(*id, said)).collect()
+        taken.into_iter().filter_map(|(id, said)| Some((id, self.news_of(id, said)?))).collect()
     }
 
-    fn is_news(&self, id: IdentityId, said: &Said) -> bool {
-        let Some(row) = self.registry.row(id) else { return false };
-        said.is_news(&row)
-            || said.libraries.as_ref().is_some_and(|said| self.libraries_of(&row).ok().as_ref() != Some(said))
+    /// What of it is news, if anything.
+    fn news_of(&self, id: IdentityId, mut said: Said) -> Option<Said> {
+        let row = self.registry.row(id)?;
+        said.wiped = said.wiped && self.is_asked_to_wipe(&row);
+        let is_known = |said: &Vec<Component>| self.libraries_of(&row).ok().as_ref() == Some(said);
+        if !said.is_news(&row) && said.libraries.as_ref().is_none_or(is_known) {
+            said = Said { wiped: said.wiped, ..Said::default() };
+        }
+        (said.wiped || said.reports()).then_some(said)
     }
 
     /// One commit for all of them.
@@ -198,7 +215,7 @@ impl Hub {
                 Word {
                     identity: *id,
                     fields: Fields { firmware, model, ..Fields::default() },
-                    is_wiped: wiped && self.is_asked_to_wipe(*id),
+                    is_wiped: wiped,
                     libraries,
                 }
             })
@@ -232,15 +249,18 @@ impl Hub {
     }
 
     /// Whether the newest word about wiping is the command: a confirmation that nobody waits for is none.
-    fn is_asked_to_wipe(&self, id: IdentityId) -> bool {
-        let Some(history) = self.registry.row(id).and_then(|row| self.registry.history(&row).ok()) else {
-            return false;
-        };
+    fn is_asked_to_wipe(&self, row: &Arc<IdentityRow>) -> bool {
+        let Ok(history) = self.registry.history(row) else { return false };
         history.iter().rev().find(|change| change.field == WIPE).is_some_and(|change| change.after == ASKED)
     }
 }
 
 impl Said {
+    /// Whether it says something for the inventory.
+    fn reports(&self) -> bool {
+        self.firmware.is_some() || self.model.is_some() || self.libraries.is_some()
+    }
+
     fn is_news(&self, row: &IdentityRow) -> bool {
         let differs = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new != old);
         differs(&self.firmware, &row.firmware) || differs(&self.model, &row.model)

@@ -13,8 +13,7 @@ use std::fs;
 
 use portreeve_events::{Event, Kind as EventKind};
 use portreeve_pki::{
-    CaName, CaRole, CaSigner, IssuingRefusal, certifying_root, import_cross, import_root, leaf_facts, make_root,
-    newest_ca, to_pem, used_from,
+    CaName, CaRole, CaSigner, IssuingRefusal, import_cross, import_root, leaf_facts, make_root, to_pem,
 };
 use portreeve_types::UnixMillis;
 use rustls_pki_types::CertificateDer;
@@ -82,7 +81,7 @@ impl Hub {
         let der = pem::parse(pem_or_der).map_or(pem_or_der.to_vec(), pem::Pem::into_contents);
         let Ok(facts) = leaf_facts(&der) else { return Ok(None) };
         let _reconfiguring = self.reconfiguring.lock();
-        let (pki, newest) = (self.pki(), self.newest_root());
+        let (pki, newest) = (self.pki(), self.ca_files()?.newest(CaRole::Root));
         let newest_certificate = certificate_of(&pki, newest)?;
         if newest.number > 1 && leaf_facts(&newest_certificate)?.key == facts.key && *newest_certificate != *der {
             let by = certificate_of(&pki, CaName { number: newest.number - 1, ..newest })?;
@@ -105,17 +104,6 @@ impl Hub {
         self.announce(&Announcement { name, certificate, cross: None }, actor, now).map(Some)
     }
 
-    fn newest_root(&self) -> CaName {
-        let pki = self.pki();
-        newest_ca(CaRole::Root, |file| fs::read(pki.join(file)).ok())
-    }
-
-    /// The root that certifies now.
-    pub(crate) fn certifying_root(&self, now: UnixMillis) -> CaName {
-        let pki = self.pki();
-        certifying_root(now, |file| fs::read(pki.join(file)).ok())
-    }
-
     /// When a root that is announced now is used.
     fn root_from(&self, now: UnixMillis) -> UnixMillis {
         now.plus(std::time::Duration::from_secs(u64::from(self.config().keys.root_overlap_days) * 86_400))
@@ -123,10 +111,10 @@ impl Hub {
 
     /// The root that is followed, and the name of the one that follows.
     fn expect_no_announcement(&self, now: UnixMillis) -> Result<(CaName, CaName), AdminError> {
-        let (newest, pki) = (self.newest_root(), self.pki());
-        if newest != self.certifying_root(now) || self.authority.load().name_of(CaRole::Root) != newest {
-            let from = used_from(newest, |file| fs::read(pki.join(file)).ok());
-            let days = from.since(now).as_secs() / 86_400;
+        let files = self.ca_files()?;
+        let newest = files.newest(CaRole::Root);
+        if newest != files.certifying_root(now) || self.authority.load().name_of(CaRole::Root) != newest {
+            let days = files.used_from(newest).since(now).as_secs() / 86_400;
             return Err(AdminError::Refused(format!(
                 "{newest} is announced and certifies in {days} days; `portreeve ca rotate root --now` does not wait for that"
             )));
@@ -165,23 +153,24 @@ impl Hub {
     }
 
     fn use_root(&self, actor: &Actor, dry_run: bool, now: UnixMillis) -> Result<Value, AdminError> {
-        let newest = self.newest_root();
-        if newest == self.certifying_root(now) {
+        let files = self.ca_files()?;
+        let newest = files.newest(CaRole::Root);
+        if newest == files.certifying_root(now) {
             return Err(AdminError::Refused(
                 "no root waits for its time; `portreeve ca rotate root` announces another".into(),
             ));
         }
+        let reconfiguring = self.reconfiguring.lock();
         if !dry_run {
-            let _reconfiguring = self.reconfiguring.lock();
             write_file(&self.pki().join(newest.use_file()), now.0.to_string().as_bytes())?;
         }
         // Those that cannot be made now, for want of the root's key, the clock asks for.
         let made = |ca| self.rotate(ca, &actor.name, now).err().map(|error| error.to_string());
         let problems: Vec<_> = IssuingCa::ALL.into_iter().filter(|_| !dry_run).filter_map(made).collect();
         if !dry_run {
-            let _reconfiguring = self.reconfiguring.lock();
             self.serve_certificate(&self.config(), now)?;
         }
+        drop(reconfiguring);
         Ok(json!({ "root": newest.to_string(), "from_ms": now.0, "problems": problems, "dry_run": dry_run }))
     }
 }

@@ -4,12 +4,12 @@
 //! to it. The certificate's file is what makes a CA the one that issues, and it is written in one step. So whatever stops
 //! in between leaves a hub that opens, issues with the one before, and goes on from there.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use portreeve_events::{Event, Kind as EventKind};
 use portreeve_pki::{
     Authority, CaKey, CaName, CaRole, CaSigner, ISSUING_LIFETIME_MAX, IssuingRefusal, PkiError, Purpose, RotationStep,
-    SubjectPublicKey, certifying_root, import_issuing_ca, leaf_facts, newest_ca, request_issuing_ca, to_pem,
+    SubjectPublicKey, import_issuing_ca, leaf_facts, request_issuing_ca, to_pem,
 };
 use portreeve_types::UnixMillis;
 use rustls_pki_types::CertificateDer;
@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Actor, AdminError, Hub, Now, OpenError,
-    bootstrap::{read_authority, write_file},
+    bootstrap::{create_file, read_authority},
+    ca_files::CaFiles,
     custody::KeyRing,
     listener::Retry,
 };
@@ -68,8 +69,8 @@ impl IssuingCa {
     }
 
     /// The one that has a certificate on disk and no successor.
-    fn newest(self, pki: &Path) -> CaName {
-        newest_ca(self.role(), |file| fs::read(pki.join(file)).ok())
+    fn newest(self, pki: &Path) -> Result<CaName, OpenError> {
+        Ok(CaFiles::read(pki)?.newest(self.role()))
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Watch([(Retry, Option<u64>); 2], Option<u64>);
 /// there.
 pub(crate) fn authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<Authority, OpenError> {
     for ca in IssuingCa::ALL {
-        let ended = ca.newest(pki).certificate_file();
+        let ended = ca.newest(pki)?.certificate_file();
         match read_authority(pki, keys, now) {
             Err(OpenError::Pki { source: PkiError::Expired { file }, .. }) if file == ended => {
                 let made = introduce(pki, keys, ca, now);
@@ -98,28 +99,24 @@ pub(crate) fn authority(pki: &Path, keys: &KeyRing, now: UnixMillis) -> Result<A
 
 /// Makes the successor of an issuing CA, with the root's key.
 fn introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Result<CaName, OpenError> {
-    let name = ca.newest(pki).successor();
-    let root = certifying(pki, now);
+    let files = CaFiles::read(pki)?;
+    let (name, root) = (files.newest(ca.role()).successor(), files.certifying_root(now));
     let root_key = root_key(pki, keys, root, ca.as_str())?;
     let key = keys.waiting_ca_key(name)?;
     let refused = |error: PkiError| OpenError::Issuing(error.into());
-    let root = CaSigner::new(certificate_of(pki, root)?, &*root_key).map_err(refused)?;
+    let root = CaSigner::new(files.certificate(root, pki)?, &*root_key).map_err(refused)?;
     let request = request_issuing_ca(ca.purpose(), &*key).map_err(refused)?;
     let certificate = root.sign_issuing_ca(request.as_bytes(), ca.purpose(), now, ISSUING_LIFETIME_MAX)?;
-    write_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
+    create_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
     Ok(name)
 }
 
 /// Whether the root's key is here, and is the root's.
 fn can_introduce(pki: &Path, keys: &KeyRing, ca: IssuingCa, now: UnixMillis) -> Result<(), OpenError> {
-    let root = certifying(pki, now);
+    let files = CaFiles::read(pki)?;
+    let root = files.certifying_root(now);
     let key = root_key(pki, keys, root, ca.as_str())?;
-    CaSigner::new(certificate_of(pki, root)?, &*key).map_err(|error| OpenError::Issuing(error.into())).map(drop)
-}
-
-/// The root that certifies now.
-fn certifying(pki: &Path, now: UnixMillis) -> CaName {
-    certifying_root(now, |file| fs::read(pki.join(file)).ok())
+    CaSigner::new(files.certificate(root, pki)?, &*key).map_err(|error| OpenError::Issuing(error.into())).map(drop)
 }
 
 /// The key of a root, which is to sign `what`.
@@ -132,11 +129,7 @@ pub(crate) fn root_key(pki: &Path, keys: &KeyRing, root: CaName, what: &'static 
 
 /// The certificate of a CA that is on disk.
 pub(crate) fn certificate_of(pki: &Path, name: CaName) -> Result<CertificateDer<'static>, OpenError> {
-    let file = name.certificate_file();
-    let read = fs::read(pki.join(&file)).ok();
-    let certificates = read.map(|bytes| portreeve_tls::certificates_from_pem(&file, &bytes)).transpose()?;
-    let root = certificates.and_then(|certificates| certificates.into_iter().next());
-    root.ok_or_else(|| OpenError::Pki { path: pki.to_owned(), source: PkiError::Missing { file } })
+    CaFiles::read(pki)?.certificate(name, pki)
 }
 
 /// Whose certificate this is, of the keys that wait for one; it is checked, and not yet taken.
@@ -151,15 +144,16 @@ fn examine(
         Err(_) => leaf_facts(pem_or_der),
     };
     let certified = certified.map_err(|_| IssuingRefusal::Malformed)?.key;
+    let files = CaFiles::read(pki)?;
     for ca in IssuingCa::ALL {
-        let name = ca.newest(pki).successor();
+        let name = files.newest(ca.role()).successor();
         if keys.ca_key_hash(name)? != Some(certified) {
             continue;
         }
         let key = keys.ca_key(name)?;
         let public = SubjectPublicKey::from_spki_der(&key.subject_public_key_info()).map_err(IssuingRefusal::Pki)?;
-        let certificate =
-            import_issuing_ca(pem_or_der, ca.purpose(), &public, &certificate_of(pki, certifying(pki, now))?, now)?;
+        let root = files.certificate(files.certifying_root(now), pki)?;
+        let certificate = import_issuing_ca(pem_or_der, ca.purpose(), &public, &root, now)?;
         return Ok((name, certificate));
     }
     Err(OpenError::NotRequested)
@@ -168,6 +162,10 @@ fn examine(
 impl Hub {
     pub(crate) fn pki(&self) -> std::path::PathBuf {
         self.data.join("pki")
+    }
+
+    pub(crate) fn ca_files(&self) -> Result<CaFiles, OpenError> {
+        CaFiles::read(&self.pki())
     }
 
     /// Replaces issuing CAs when they are due, and says in time what that needs (CSA-CRD-02, CSA-CRD-10).
@@ -190,7 +188,10 @@ impl Hub {
 
     /// Makes the roots' lists anew in time, or says that somebody has to.
     fn keep_lists_young(&self, told_ms: &mut Option<u64>, now: Now) {
-        let Err(error) = self.bring_lists_up_to_date(now.wall) else { return };
+        let reconfiguring = self.reconfiguring.lock();
+        let made = self.bring_lists_up_to_date(now.wall);
+        drop(reconfiguring);
+        let Err(error) = made else { return };
         if told_ms.is_none_or(|told_ms| now.mono_ms.saturating_sub(told_ms) >= REMINDER_EVERY_MS) {
             *told_ms = Some(now.mono_ms);
             self.emit(EventKind::RootListDue, None, None, None, format_args!("{error}"));
@@ -202,7 +203,10 @@ impl Hub {
         let authority = self.authority.load();
         let (name, end) = (authority.name_of(ca.role()), authority.end_of(ca.role()));
         let days = |until: UnixMillis| until.since(now.wall).as_secs() / 86_400;
-        let certifying = self.certifying_root(now.wall);
+        let certifying = match self.ca_files() {
+            Ok(files) => files.certifying_root(now.wall),
+            Err(error) => return Some(format!("whether {name} is due to be followed cannot be told: {error}")),
+        };
         match authority.rotation(ca.role(), certifying.number, now.wall) {
             None if end.since(now.wall) > ROOT_WARNING => None,
             None => Some(format!(
@@ -217,7 +221,7 @@ impl Hub {
                 Some(format!("{name} is due to be followed in {} days, and ends in {}: {what}", days(until), days(end)))
             }
             Some(_) if !retry.is_due(now.mono_ms) => None,
-            Some(_) => match self.rotate(ca, "the hub", now.wall) {
+            Some(_) => match self.rotate_in_turn(ca, name, now.wall) {
                 Ok(_) => {
                     *retry = Retry::default();
                     None
@@ -237,14 +241,20 @@ impl Hub {
         }
     }
 
-    /// Has an issuing CA followed by another, which issues from now on.
-    pub(crate) fn rotate(&self, ca: IssuingCa, actor: &str, now: UnixMillis) -> Result<CaName, OpenError> {
+    /// Has the CA that is due followed by another, if nobody has done so meanwhile.
+    fn rotate_in_turn(&self, ca: IssuingCa, due: CaName, now: UnixMillis) -> Result<CaName, OpenError> {
         let _reconfiguring = self.reconfiguring.lock();
+        let present = self.authority.load().name_of(ca.role());
+        if present == due { self.rotate(ca, "the hub", now) } else { Ok(present) }
+    }
+
+    /// Has an issuing CA followed by another, which issues from now on. The caller holds `reconfiguring`.
+    pub(crate) fn rotate(&self, ca: IssuingCa, actor: &str, now: UnixMillis) -> Result<CaName, OpenError> {
         let pki = self.pki();
         self.expect_room(ca)?;
         let present = self.authority.load().name_of(ca.role());
         // One that is on disk and could not be taken into use is the one that is wanted, unless its time is still to come.
-        let waits = ca.newest(&pki).number > present.number;
+        let waits = ca.newest(&pki)?.number > present.number;
         if !waits {
             introduce(&pki, &self.keys, ca, now)?;
         }
@@ -268,9 +278,28 @@ impl Hub {
         self.tell(&Event::new(EventKind::CaRotated, format_args!("{name} issues from now on")).by(actor));
     }
 
-    /// Takes the CAs on disk into use. The new one is trusted before it issues; what was issued before stays good.
+    /// Takes the CAs on disk into use. The new one is trusted before it issues; what was issued before stays good. The caller
+    /// holds `reconfiguring`.
     pub(crate) fn adopt(&self, now: UnixMillis) -> Result<(), OpenError> {
         let authority = authority(&self.pki(), &self.keys, now)?;
+        let _withdrawing = self.withdrawing.lock();
+        // Also what was withdrawn since, while the keys were opened.
+        self.take_into_use(self.as_withdrawn(authority)?)
+    }
+
+    /// The same authority, with what the files say of withdrawals now.
+    pub(crate) fn as_withdrawn(&self, mut authority: Authority) -> Result<Authority, OpenError> {
+        let files = self.ca_files()?;
+        let names: Vec<_> = authority.certificates().iter().map(|(name, _)| *name).collect();
+        for name in names {
+            let withdrawal = files.withdrawal(name).map_err(|source| OpenError::Pki { path: self.pki(), source })?;
+            withdrawal.into_iter().for_each(|withdrawal| authority.withdraw(name, withdrawal));
+        }
+        Ok(authority)
+    }
+
+    /// The caller holds `withdrawing`.
+    pub(crate) fn take_into_use(&self, authority: Authority) -> Result<(), OpenError> {
         self.registry.set_withdrawn(authority.withdrawn());
         self.tls.replace_anchors(&authority.device_anchors())?;
         self.authority.store(Arc::new(authority));
@@ -286,13 +315,14 @@ impl Hub {
         now: UnixMillis,
     ) -> Result<Value, AdminError> {
         let wanted = ca.map_or(IssuingCa::ALL.to_vec(), |ca| vec![ca]);
+        let _reconfiguring = self.reconfiguring.lock();
         // What would stop the second is found before the first is done.
         for ca in &wanted {
             self.expect_room(*ca)?;
             can_introduce(&self.pki(), &self.keys, *ca, now)?;
         }
         let names = wanted.into_iter().map(|ca| match dry_run {
-            true => Ok(ca.newest(&self.pki()).successor()),
+            true => Ok(ca.newest(&self.pki())?.successor()),
             false => self.rotate(ca, &actor.name, now),
         });
         let names: Vec<String> = names.map(|name| Ok(name?.to_string())).collect::<Result<_, OpenError>>()?;
@@ -303,7 +333,7 @@ impl Hub {
     pub(crate) fn ca_request(&self, ca: IssuingCa) -> Result<Value, AdminError> {
         let _reconfiguring = self.reconfiguring.lock();
         self.expect_room(ca)?;
-        let name = ca.newest(&self.pki()).successor();
+        let name = ca.newest(&self.pki())?.successor();
         let key = self.keys.waiting_ca_key(name).map_err(OpenError::from)?;
         let request = request_issuing_ca(ca.purpose(), &*key)?;
         Ok(json!({ "name": name.to_string(), "request_pem": request }))
@@ -328,7 +358,7 @@ impl Hub {
         let pki = self.pki();
         let (name, certificate) = examine(&pki, &self.keys, certificate.as_bytes(), now)?;
         if !dry_run {
-            write_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
+            create_file(&pki.join(name.certificate_file()), to_pem(&certificate).as_bytes())?;
             self.adopt(now)?;
             self.tell_rotation(name, &actor.name);
         }

@@ -462,7 +462,9 @@ fn a_stolen_ca_is_withdrawn_at_once() {
     let (late, _) = bench.try_connect(&identity, connect("lamp-1"));
     assert!(late.is_over());
     assert_eq!(bench.count(EventKind::CaWithdrawn), 1);
-    assert!(revoke(&bench, "devices", false).is_err(), "once");
+    let again = revoke(&bench, "devices", false).unwrap();
+    assert_eq!((&again["connections_closed"], &again["successor"]), (&0.into(), &"devices-2".into()));
+    assert!(!bench.pki("devices-3.pem").exists(), "once is enough");
     for none in ["devices-3", "root", "nonsense", "../devices"] {
         assert_eq!(revoke(&bench, none, false).unwrap_err().exit_status(), 4, "{none}");
     }
@@ -547,6 +549,55 @@ fn a_stolen_ca_is_withdrawn_without_the_roots_key() {
     set_back(&mut bench, 3 * 60 * MINUTE);
     let new = bench.bundle("later", Kind::Device);
     assert!(is_of(&bench, &new, "devices-2.pem") && Wire::open(&bench, &new).unwrap().carries());
+}
+
+/// The word was written, and whatever broke off the rest has left it undone: it is done when it is said again.
+#[test]
+fn a_withdrawal_that_was_broken_off_is_done_again() {
+    let bench = Bench::new();
+    let old = bench.bundle("lamp-1", Kind::Device);
+    let mut client = bench.connect(&bench.identity(&leaf_of(&old)), connect("lamp-1"));
+    client.recv(&bench);
+    fs::write(bench.pki("devices.withdrawn"), format!(r#"{{"at_ms":{},"known_may_renew":true}}"#, bench.wall().0))
+        .unwrap();
+    let told = revoke(&bench, "devices", false).unwrap();
+    assert_eq!((&told["connections_closed"], &told["successor"]), (&1.into(), &"devices-2".into()), "{told}");
+    client.recv(&bench);
+    assert!(client.is_over() && bench.hub.authenticate(&leaf_of(&old)).is_err());
+}
+
+/// Whatever else is damaged: the CA is withdrawn, which is told, issues nothing more, and is followed when that is mended.
+#[test]
+fn a_withdrawal_needs_nothing_but_its_own_file() {
+    let mut bench = Bench::new();
+    let old = bench.bundle("lamp-1", Kind::Device);
+    let good = fs::read(bench.pki("hub.pem")).unwrap();
+    fs::write(bench.pki("hub.pem"), "damaged").unwrap();
+    let told = revoke(&bench, "devices", false).unwrap();
+    assert_eq!(told["successor"], serde_json::Value::Null);
+    assert!(told["problems"][0].as_str().unwrap().contains("hub.pem"), "{told}");
+    assert_eq!(bench.count(EventKind::CaWithdrawn), 1);
+    assert!(bench.hub.authenticate(&leaf_of(&old)).is_err() && Wire::open(&bench, &old).is_err());
+    assert!(!renews(&bench, &old), "nothing is issued by it");
+    fs::write(bench.pki("hub.pem"), good).unwrap();
+    for _ in 0..3 {
+        bench.advance(60 * MINUTE);
+    }
+    assert_eq!(bench.count(EventKind::CaRotated), 1);
+    assert!(renews(&bench, &old) && !bench.pki("devices-3.pem").exists());
+}
+
+/// A root whose key is elsewhere holds up no other root's list.
+#[test]
+fn a_list_that_cannot_be_made_stops_no_other() {
+    let bench = Bench::new();
+    bench.administer(AdminRequest::RootRotate { at_once: false, dry_run: false }).unwrap();
+    for gone in ["root.key", "root-2.crl"] {
+        fs::remove_file(bench.pki(gone)).unwrap();
+    }
+    let told = revoke(&bench, "devices", false).unwrap();
+    assert!(told["problems"].to_string().contains("the root's list"), "{told}");
+    assert!(bench.pki("root-2.crl").exists());
 }
 
 /// Whether a device that trusts what is in this bundle's `ca.pem` gets through to the hub.

@@ -228,6 +228,14 @@ fn a_device_cannot_write_its_history_full() {
         "and the first, from nothing"
     );
     assert!(bench.hub.events().count(EventKind::ReportRefused) >= 29);
+    // Nor with confirmations that nobody has asked for.
+    let told = history(&bench).len();
+    for number in 0..20 {
+        let payload = format!(r#"{{"firmware": "again {number}"}}"#);
+        let _ = client.publish(&bench, "devices/lamp/remediation/wiped", b"", Qos::AtMostOnce);
+        let _ = report(&mut bench, &mut client, "devices/lamp/report/inventory", payload.as_bytes(), Qos::AtMostOnce);
+    }
+    assert_eq!(history(&bench).len(), told);
     // After an hour it is heard again.
     bench.advance(Duration::from_secs(3600));
     let _ = report(&mut bench, &mut client, "devices/lamp/report/inventory", br#"{"firmware": "x"}"#, Qos::AtMostOnce);

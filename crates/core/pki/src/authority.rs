@@ -14,8 +14,8 @@ use x509_parser::{
 };
 
 use crate::{
-    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, Withdrawal,
-    issuing::IMPORT_WITHIN, leaf::IDENTITY_URN, signer::signature_algorithm,
+    CaSigner, PkiError, RotationPlan, RotationStep, RotationTerms, SignWith, SubjectPublicKey, Withdrawal, cas_of,
+    issuing::IMPORT_WITHIN, leaf::IDENTITY_URN, name_in_series, newest_ca, signer::signature_algorithm,
 };
 
 /// Lifetime of a device certificate unless the operator says otherwise.
@@ -134,52 +134,6 @@ impl fmt::Display for CaName {
     }
 }
 
-/// The newest CA of a role that has a certificate: the one that issues. All before it have one as well. `lookup` finds
-/// certificates by their files' names.
-pub fn newest_ca(role: CaRole, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> CaName {
-    let mut newest = role.first();
-    while lookup(&newest.successor().certificate_file()).is_some() {
-        newest = newest.successor();
-    }
-    newest
-}
-
-/// All CAs of a role that have a certificate, the first one first.
-pub fn cas_of(role: CaRole, lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> impl Iterator<Item = CaName> {
-    (1..=newest_ca(role, lookup).number).map(move |number| CaName { role, number })
-}
-
-/// The root that certifies issuing CAs now: the newest whose time has come. One without a file that says when has none to
-/// wait for.
-pub fn certifying_root(now: UnixMillis, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> CaName {
-    let roots: Vec<_> = cas_of(CaRole::Root, &mut lookup).collect();
-    let is_in_use = |root: &&CaName| used_from(**root, &mut lookup) <= now;
-    roots.iter().rev().find(is_in_use).copied().unwrap_or(CaRole::Root.first())
-}
-
-/// From when on a root certifies. A file that cannot be read holds it back for ever, which `ca show` tells.
-pub fn used_from(root: CaName, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> UnixMillis {
-    let Some(text) = lookup(&root.use_file()) else { return UnixMillis(0) };
-    let millis = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-    UnixMillis(millis.unwrap_or(u64::MAX))
-}
-
-/// What the one of this number is called, in a series that begins with the plain stem: `hub`, `hub-2`, `hub-3`.
-#[must_use]
-pub fn name_in_series(stem: &str, number: u32) -> String {
-    if number <= 1 { stem.to_owned() } else { format!("{stem}-{number}") }
-}
-
-/// The number of a name in a series; `None` for one of another series, or spelt otherwise.
-#[must_use]
-pub fn number_in_series(stem: &str, name: &str) -> Option<u32> {
-    let number = match name.strip_prefix(stem)? {
-        "" => 1,
-        rest => rest.strip_prefix('-')?.parse().ok()?,
-    };
-    (name_in_series(stem, number) == name).then_some(number)
-}
-
 /// A private key that signs, wherever it is kept.
 pub type CaKey = Arc<dyn SigningKey + Send + Sync>;
 
@@ -275,6 +229,7 @@ impl Issued {
 }
 
 /// A root: what devices trust.
+#[derive(Clone)]
 struct Root {
     name: CaName,
     certificate: CertificateDer<'static>,
@@ -292,7 +247,7 @@ impl fmt::Debug for Root {
 /// The hub's certificate authority at work: the root's certificate, an issuing CA for clients and one for servers.
 ///
 /// The root's own key has no place here: nothing that runs day by day needs it, so it can stay locked or far away.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
     /// Those that certified a CA below, and those that are to; the newest last.
     roots: Vec<Root>,
@@ -303,6 +258,7 @@ pub struct Authority {
     former: Vec<Ca<Option<CaKey>>>,
 }
 
+#[derive(Clone)]
 struct Ca<K> {
     name: CaName,
     certificate: CertificateDer<'static>,
@@ -437,6 +393,17 @@ impl Authority {
         let present = (self.devices.name.number, self.devices.withdrawn);
         let former = self.former.iter().map(|ca| (ca.name.number, ca.withdrawn));
         [present].into_iter().chain(former).filter_map(|(number, found)| Some((number, found?))).collect()
+    }
+
+    /// An issuing CA is withdrawn from now on: it issues nothing more, and is no anchor. Nothing happens for one that is not in
+    /// use.
+    pub fn withdraw(&mut self, name: CaName, withdrawal: Withdrawal) {
+        let issuing = [&mut self.devices, &mut self.hub].map(|ca| (ca.name, &mut ca.withdrawn));
+        let former = self.former.iter_mut().map(|ca| (ca.name, &mut ca.withdrawn));
+        let found = issuing.into_iter().chain(former).find(|(known, _)| *known == name);
+        if let Some((_, withdrawn)) = found {
+            *withdrawn = Some(withdrawal);
+        }
     }
 
     /// What the hub trusts client certificates to be signed by: the issuing CAs themselves, the present one first. So one

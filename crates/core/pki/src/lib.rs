@@ -52,6 +52,7 @@ mod ocsp;
 mod order;
 mod profile;
 mod rotation;
+mod series;
 mod signer;
 mod verify;
 mod withdrawal;
@@ -64,8 +65,7 @@ pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefu
 pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_device_key, audit_endorsement_key, audit_key};
 pub use authority::{
     Authority, CaKey, CaName, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,
-    Issued, IssuingKeys, Purpose, cas_of, certifying_root, name_in_series, newest_ca, number_in_series, to_pem,
-    used_from,
+    Issued, IssuingKeys, Purpose, to_pem,
 };
 pub use bundle::{ANCHORS_MAX, BUNDLE_SIGNERS_MAX, PINS_MAX, TRUST_BUNDLE_BYTES_MAX, TRUST_LINKS_MAX, TrustBundle};
 pub use code::{CODE_CHARS, CodeHash, EnrolmentCode};
@@ -105,5 +105,6 @@ pub use profile::{
 };
 pub use rcgen::{PublicKeyData, SigningKey};
 pub use rotation::{RotationPlan, RotationStep, RotationTerms};
+pub use series::{cas_of, certifying_root, name_in_series, newest_ca, number_in_series, used_from};
 pub use signer::{CaSigner, OCSP_SIGNER_LIFETIME_MAX, SignWith};
 pub use withdrawal::Withdrawal;

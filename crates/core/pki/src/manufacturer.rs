@@ -16,6 +16,7 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy, aws_lc_rs as algorithms,
 };
 use x509_cert::{Certificate, name::Name};
+use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 
 use crate::{
     KeyKind, KeyRefusal, NameFacts, NameTemplate, SubjectPublicKey, TemplateError, audit_device_key, audit_key,
@@ -67,17 +68,40 @@ pub enum MakerError {
 pub struct RevocationListFacts {
     /// The CA that made it: its name, in DER.
     pub issuer: Vec<u8>,
+    /// For which of its certificates: the issuing distribution point (RFC 5280 §5.2.5), in DER; empty for all of them.
+    pub scope: Vec<u8>,
     /// When.
     pub this_update: UnixMillis,
 }
 
-/// Whose a revocation list is, and how new. That the CA has signed it is not asked here. `None` for what is none.
+impl RevocationListFacts {
+    /// Whether one of the two takes the place of the other.
+    #[must_use]
+    pub fn is_edition_of(&self, other: &Self) -> bool {
+        (&self.issuer, &self.scope) == (&other.issuer, &other.scope)
+    }
+}
+
+/// Whose a revocation list is, and how new. `None` for what is none, and for what none of these CAs has signed.
 #[must_use]
-pub fn revocation_list_facts(der: &[u8]) -> Option<RevocationListFacts> {
-    let (rest, parsed) = x509_parser::parse_x509_crl(der).ok()?;
-    let seconds = u64::try_from(parsed.last_update().timestamp()).ok()?;
-    let this_update = UnixMillis(seconds.checked_mul(1000)?);
-    rest.is_empty().then(|| RevocationListFacts { issuer: parsed.issuer().as_raw().to_vec(), this_update })
+pub fn revocation_list_facts(der: &[u8], cas: &[CertificateDer<'_>]) -> Option<RevocationListFacts> {
+    let (rest, list) = x509_parser::parse_x509_crl(der).ok()?;
+    let has_signed = |ca: &CertificateDer<'_>| {
+        let ca = x509_parser::parse_x509_certificate(ca);
+        ca.is_ok_and(|(_, ca)| {
+            ca.subject().as_raw() == list.issuer().as_raw() && list.verify_signature(ca.public_key()).is_ok()
+        })
+    };
+    if !rest.is_empty() || !cas.iter().any(has_signed) {
+        return None;
+    }
+    let point = list.extensions().iter().find(|extension| extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+    let seconds = u64::try_from(list.last_update().timestamp()).ok()?;
+    Some(RevocationListFacts {
+        issuer: list.issuer().as_raw().to_vec(),
+        scope: point.map(|extension| extension.value.to_vec()).unwrap_or_default(),
+        this_update: UnixMillis(seconds.checked_mul(1000)?),
+    })
 }
 
 /// Why a device's certificate was not accepted as that of a maker. For the ledger.

@@ -16,10 +16,11 @@ pub struct Withdrawal {
 }
 
 impl Withdrawal {
-    pub(crate) fn read(
-        name: CaName,
-        lookup: &mut impl FnMut(&str) -> Option<Vec<u8>>,
-    ) -> Result<Option<Self>, PkiError> {
+    /// That of a CA, if it was withdrawn. `lookup` finds files by their names.
+    ///
+    /// # Errors
+    /// [`PkiError::BadFile`].
+    pub fn read(name: CaName, mut lookup: impl FnMut(&str) -> Option<Vec<u8>>) -> Result<Option<Self>, PkiError> {
         let Some(bytes) = lookup(&name.withdrawal_file()) else { return Ok(None) };
         let bad = |_| PkiError::BadFile { file: name.withdrawal_file(), reason: "it is not a withdrawal" };
         serde_json::from_slice(&bytes).map(Some).map_err(bad)

@@ -18,15 +18,16 @@ use hyper::{
 };
 use portreeve_config::{Config, Role};
 use portreeve_events::Kind as EventKind;
-use portreeve_hub::{Actor, AdminError, AdminRequest, Hub, inventory::FILE_BYTES_MAX};
+use portreeve_hub::{Actor, AdminError, AdminRequest, Hub, Lane, Outcome, inventory::FILE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinError,
 };
 
 use crate::{
-    BLOCKING_THREADS, StartError,
+    StartError,
     exchange::{Answer, converse, error, json, rest_after},
     peer,
 };
@@ -42,8 +43,16 @@ const IMPORT_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + 4096;
 const IMPORTS_MAX: usize = 1;
 /// Operators at once.
 const CONNECTIONS_MAX: usize = 64;
-/// Requests that wait for a private key at a time: all others find threads free however long a token takes to sign.
-const FOR_KEYS_MAX: usize = BLOCKING_THREADS / 2;
+/// Threads for requests that may wait for a private key: however long a token takes to sign, the others are free.
+const KEY_THREADS: usize = 3;
+/// Threads for revocations and other changes of state.
+const STATE_THREADS: usize = 2;
+/// Threads for requests that look through much.
+const SEARCH_THREADS: usize = 2;
+/// Threads for all other requests.
+const OTHER_THREADS: usize = 2;
+/// All of them. No request is given to them before one is free, so none queues there.
+pub(crate) const THREADS: usize = KEY_THREADS + STATE_THREADS + SEARCH_THREADS + OTHER_THREADS;
 /// Longest conversation, the request's work included.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// The table of local users.
@@ -73,17 +82,50 @@ pub(crate) struct AdminSocket {
     path: PathBuf,
 }
 
-/// What may be done at a time.
+/// What may be done at a time. A place is held until the work is done, whether or not somebody still waits for it.
 #[derive(Clone)]
 struct Rooms {
     imports: Arc<Semaphore>,
     keys: Arc<Semaphore>,
+    states: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
+    others: Arc<Semaphore>,
 }
 
 impl Rooms {
     fn new() -> Self {
-        let [imports, keys] = [IMPORTS_MAX, FOR_KEYS_MAX].map(|max| Arc::new(Semaphore::new(max)));
-        Self { imports, keys }
+        let room = |places| Arc::new(Semaphore::new(places));
+        Self {
+            imports: room(IMPORTS_MAX),
+            keys: room(KEY_THREADS),
+            states: room(STATE_THREADS),
+            searches: room(SEARCH_THREADS),
+            others: room(OTHER_THREADS),
+        }
+    }
+
+    fn of(&self, lane: Lane) -> &Arc<Semaphore> {
+        match lane {
+            Lane::Keys => &self.keys,
+            Lane::State => &self.states,
+            Lane::Search => &self.searches,
+            Lane::Other => &self.others,
+        }
+    }
+
+    /// Does something on a thread of this lane, as soon as one is free. Who hangs up before that has asked for nothing.
+    async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        // The semaphore is never closed.
+        let place = Arc::clone(self.of(lane)).acquire_owned().await.ok();
+        let work = move || {
+            let _place = place;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await
     }
 }
 
@@ -194,7 +236,7 @@ fn answer(
         // The actor is known, and with it what it may send, before anything of the body is kept.
         if !is_large(&request) {
             return match read(request, BODY_BYTES_MAX).await {
-                Ok(request) => administer(hub, &rooms, actor, request).await,
+                Ok(request) => answered(rooms.run(request.lane(), move || hub.administer(&actor, request)).await),
                 Err(answer) => answer,
             };
         }
@@ -205,15 +247,17 @@ fn answer(
                 return refusal(&error);
             }
         };
-        let answer = match read(request, IMPORT_BYTES_MAX).await {
+        match read(request, IMPORT_BYTES_MAX).await {
             Ok(request @ (AdminRequest::DeviceImport { .. } | AdminRequest::SbomAdd { .. })) => {
-                administer(hub, &rooms, actor, request).await
+                let import = move || {
+                    let _place = place;
+                    hub.administer(&actor, request)
+                };
+                answered(rooms.run(Lane::Other, import).await)
             }
             Ok(_) => too_large(&format!("only an import or an SBOM may have more than {BODY_BYTES_MAX} bytes")),
             Err(answer) => answer,
-        };
-        drop(place);
-        answer
+        }
     }
 }
 
@@ -253,11 +297,8 @@ async fn read(request: Request<Incoming>, bytes_max: usize) -> Result<AdminReque
     })
 }
 
-/// Requests wait for the disk or for a token, so they are not done on the thread that serves.
-async fn administer(hub: Arc<Hub>, rooms: &Rooms, actor: Actor, request: AdminRequest) -> Answer {
-    // The semaphore is never closed.
-    let _place = if request.needs_keys() { rooms.keys.acquire().await.ok() } else { None };
-    match tokio::task::spawn_blocking(move || hub.administer(&actor, request)).await {
+fn answered(done: Result<Result<Outcome, AdminError>, JoinError>) -> Answer {
+    match done {
         Ok(Ok(outcome)) => json(StatusCode::OK, &outcome),
         Ok(Err(error)) => refusal(&error),
         Err(_) => denial(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the hub; see its log".into(), 4),
@@ -283,7 +324,59 @@ fn denial(status: StatusCode, error: String, exit_status: u8) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            atomic::{AtomicUsize, Ordering::SeqCst},
+            mpsc,
+        },
+        task::{Context, Waker},
+    };
+
     use super::*;
+
+    /// Whoever asks and hangs up, again and again, has no more done at a time than there are threads in the lane, and the
+    /// other lanes' stay free.
+    #[test]
+    fn who_hangs_up_frees_no_place_before_the_work_is_done() {
+        let runtime = crate::runtime(THREADS).unwrap();
+        let _entered = runtime.enter();
+        let (rooms, begun) = (Rooms::new(), Arc::new(AtomicUsize::new(0)));
+        let hang_up = |lane| {
+            let (begun, (held, wait)) = (Arc::clone(&begun), mpsc::channel::<()>());
+            let work = move || {
+                begun.fetch_add(1, SeqCst);
+                // Until the other end goes.
+                let _ = wait.recv();
+            };
+            let mut asked = Box::pin(rooms.run(lane, work));
+            assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            held
+        };
+        let lanes = [(Lane::Search, SEARCH_THREADS), (Lane::Keys, KEY_THREADS), (Lane::Other, OTHER_THREADS)];
+        let held: Vec<_> = lanes.iter().flat_map(|(lane, _)| [(); 50].map(|()| *lane)).map(hang_up).collect();
+        let done = runtime.block_on(tokio::time::timeout(LIFETIME, rooms.run(Lane::State, || 7)));
+        assert_eq!(done.unwrap().unwrap(), 7, "a revocation is done at once");
+        let busy: usize = lanes.iter().map(|(_, threads)| threads).sum();
+        assert!(begun.load(SeqCst) <= busy, "{begun:?}");
+        let free = lanes.map(|(lane, _)| rooms.of(lane).available_permits());
+        assert_eq!((free, rooms.states.available_permits()), ([0; 3], STATE_THREADS));
+        drop(held);
+        for (lane, _) in lanes {
+            runtime.block_on(rooms.run(lane, || ())).unwrap();
+        }
+        assert_eq!(begun.load(SeqCst), busy, "whoever hung up before there was a thread has asked for nothing");
+    }
+
+    /// A panic gives its place back too.
+    #[test]
+    fn a_request_that_fails_frees_its_place() {
+        let runtime = crate::runtime(THREADS).unwrap();
+        let rooms = Rooms::new();
+        for _ in 0..=STATE_THREADS {
+            assert!(runtime.block_on(rooms.run(Lane::State, || panic!("on purpose"))).is_err());
+        }
+        assert_eq!(rooms.states.available_permits(), STATE_THREADS);
+    }
 
     #[test]
     fn a_socket_that_a_killed_hub_left_is_replaced_and_a_live_one_is_not() {

@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     StartError, est,
     exchange::{Answer, converse, error},
-    frames::Frames,
+    frames::{FrameRates, Frames},
     revocation,
 };
 
@@ -117,8 +117,11 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
                     spawn_local(tasks.track_future(async move {
                         // A peer that vanished before the answer reached it.
                         let Ok(upgraded) = upgrade.await else { return };
-                        let message_bytes_max = hub.config().limits.packet_bytes.max(MESSAGE_BYTES_MIN);
-                        let frames = Frames::accept(TokioIo::new(upgraded), message_bytes_max).await;
+                        let config = hub.config();
+                        let message_bytes_max = config.limits.packet_bytes.max(MESSAGE_BYTES_MIN);
+                        let rates = FrameRates::new(identity.kind(), &config.limits, now().mono_ms);
+                        drop(config);
+                        let frames = Frames::accept(TokioIo::new(upgraded), message_bytes_max, rates).await;
                         let connection = Connection::new(Arc::clone(&hub), identity, peer, now());
                         drive(frames, connection, hub).await;
                         drop(slot);

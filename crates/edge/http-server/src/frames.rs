@@ -8,6 +8,9 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use futures_util::{Sink as _, Stream as _};
+use portreeve_config::Limits;
+use portreeve_mqtt_server::now;
+use portreeve_types::{Bucket, Kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -22,9 +25,82 @@ const FRAME_OUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes read from the socket at once.
 const READ_BYTES: usize = 8 * 1024;
 
+/// Reads from the socket, and messages without data, after which others have their turn.
+const READS_AT_ONCE: usize = 8;
+const MESSAGES_AT_ONCE: usize = 64;
+/// Bytes of the longest frame head that a client needs for a packet.
+const HEAD_BYTES_MAX: u64 = 14;
+
+/// What a peer may send of what is no MQTT, for MQTT alone meets the hub's rates (CSA-COM-04).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameRates {
+    /// Messages without data: pings, pongs, and empty ones.
+    idle: Bucket,
+    /// Bytes as they come: parts of messages may be empty too.
+    bytes: Bucket,
+}
+
+impl FrameRates {
+    /// As many messages without data as MQTT packets, and room for frames around all that these rates permit.
+    pub(crate) fn new(kind: Kind, limits: &Limits, now_ms: u64) -> Self {
+        let (messages_per_s, burst, bytes_per_s) = match kind {
+            Kind::Device => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
+            Kind::Gateway | Kind::Application => {
+                (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
+            }
+        };
+        let (messages_per_s, burst) = (u64::from(messages_per_s), u64::from(burst));
+        // Frames of as many bytes as their heads still pass.
+        let framed = |bytes: u64, messages: u64| bytes.saturating_add(messages * HEAD_BYTES_MAX).saturating_mul(2);
+        let most = bytes_per_s.max(limits.packet_bytes as u64);
+        Self {
+            idle: Bucket::new(messages_per_s, burst, now_ms),
+            bytes: Bucket::new(framed(bytes_per_s, messages_per_s), framed(most, burst), now_ms),
+        }
+    }
+}
+
+/// A stream that gives way after some reads.
+struct Sips<S> {
+    stream: S,
+    reads_left: usize,
+    /// Bytes that were not charged yet.
+    bytes: u64,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Sips<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.reads_left == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = out.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, out))?;
+        this.reads_left -= 1;
+        this.bytes += (out.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Sips<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// The payloads of binary frames, one after the other. Packets may be split over frames and share them [MQTT-6.0.0-2].
 pub(crate) struct Frames<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Sips<S>>,
+    rates: FrameRates,
     rest: Bytes,
     /// Why the peer is going to be sent away.
     farewell: Option<CloseFrame>,
@@ -32,8 +108,9 @@ pub(crate) struct Frames<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
-    /// The server's end of an upgraded connection. A message of more than `message_bytes_max` bytes closes it.
-    pub(crate) async fn accept(stream: S, message_bytes_max: usize) -> Self {
+    /// The server's end of an upgraded connection. A message of more than `message_bytes_max` bytes closes it, and so does who
+    /// sends more than `rates`.
+    pub(crate) async fn accept(stream: S, message_bytes_max: usize, rates: FrameRates) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             // Frames go out at once; the loop above already gathers packets.
@@ -41,17 +118,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
             .max_write_buffer_size(4 * FRAME_OUT_BYTES_MAX)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
+        let stream = Sips { stream, reads_left: READS_AT_ONCE, bytes: 0 };
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        Self { socket, rest: Bytes::new(), farewell: None, closed: false }
+        Self { socket, rates, rest: Bytes::new(), farewell: None, closed: false }
     }
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Binary(bytes) => self.rest = bytes,
+            Message::Binary(bytes) if !bytes.is_empty() => self.rest = bytes,
             // [MQTT-6.0.0-1]
             Message::Text(_) => self.dismiss(CloseCode::Unsupported, "MQTT travels in binary frames"),
             // A ping is answered, and a close confirmed, by the next read.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+            _ if self.rates.idle.take(1, now().mono_ms) => {}
+            _ => self.dismiss(CloseCode::Policy, "too many frames without data"),
+        }
+    }
+
+    /// Charges what was read.
+    fn charge(&mut self) {
+        let bytes = std::mem::take(&mut self.socket.get_mut().bytes);
+        if !self.rates.bytes.take(bytes, now().mono_ms) {
+            self.dismiss(CloseCode::Policy, "too many bytes that are no MQTT");
         }
     }
 
@@ -88,15 +175,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Frames<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.socket.get_mut().reads_left = READS_AT_ONCE;
+        let mut messages_left = MESSAGES_AT_ONCE;
         while this.rest.is_empty() && !this.closed {
             if this.farewell.is_some() {
                 ready!(this.poll_farewell(cx));
                 break;
             }
-            match ready!(Pin::new(&mut this.socket).poll_next(cx)) {
-                Some(Ok(message)) => this.take(message),
-                Some(Err(error)) => this.fail(&error),
-                None => this.closed = true,
+            if messages_left == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            messages_left -= 1;
+            let next = Pin::new(&mut this.socket).poll_next(cx);
+            this.charge();
+            match next {
+                Poll::Ready(Some(Ok(message))) => this.take(message),
+                Poll::Ready(Some(Err(error))) => this.fail(&error),
+                Poll::Ready(None) => this.closed = true,
+                Poll::Pending if this.farewell.is_some() => {}
+                Poll::Pending => return Poll::Pending,
             }
         }
         let count = this.rest.len().min(out.remaining());
@@ -144,10 +242,25 @@ mod tests {
 
     const CAP: usize = 100 * 1024;
 
-    async fn pair() -> (Frames<DuplexStream>, WebSocketStream<DuplexStream>) {
+    /// Rates that a test of anything else does not meet.
+    fn lax() -> FrameRates {
+        FrameRates::new(Kind::Application, &Limits::default(), now().mono_ms)
+    }
+
+    /// So many messages without data, and so many bytes, and no more ever.
+    fn strict(idle: u64, bytes: u64) -> FrameRates {
+        let [idle, bytes] = [idle, bytes].map(|burst| Bucket::new(0, burst, now().mono_ms));
+        FrameRates { idle, bytes }
+    }
+
+    async fn pair_with(rates: FrameRates) -> (Frames<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (near, far) = duplex(1 << 20);
         let peer = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
-        (Frames::accept(near, CAP).await, peer)
+        (Frames::accept(near, CAP, rates).await, peer)
+    }
+
+    async fn pair() -> (Frames<DuplexStream>, WebSocketStream<DuplexStream>) {
+        pair_with(lax()).await
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -208,6 +321,58 @@ mod tests {
             frames.read_exact(&mut got).await.unwrap();
             frames.flush().await.unwrap();
             assert_eq!(peer.next().await.unwrap().unwrap(), Message::Pong(Bytes::from_static(b"there?")));
+        });
+    }
+
+    /// CSA-COM-04: what is no MQTT has rates as well.
+    #[test]
+    fn frames_without_data_close_with_1008_beyond_their_rate() {
+        for idle in [Message::Ping(Bytes::new()), Message::Pong(Bytes::new()), Message::Binary(Bytes::new())] {
+            run(async {
+                let (mut frames, mut peer) = pair_with(strict(3, 1 << 20)).await;
+                for _ in 0..3 {
+                    peer.send(idle.clone()).await.unwrap();
+                }
+                peer.send(Message::Binary(Bytes::from_static(b"x"))).await.unwrap();
+                assert_eq!(frames.read(&mut [0; 8]).await.unwrap(), 1, "as many as may be");
+                peer.send(idle).await.unwrap();
+                assert_eq!(frames.read(&mut [0; 8]).await.unwrap(), 0);
+                assert_eq!(close_code(&mut peer).await, 1008);
+            });
+        }
+    }
+
+    /// A message that never ends, in parts without data, of which nobody hears but here.
+    #[test]
+    fn empty_parts_of_a_message_close_with_1008_beyond_their_rate() {
+        run(async {
+            let (near, mut far) = duplex(1 << 20);
+            let mut frames = Frames::accept(near, CAP, strict(3, 1000)).await;
+            let begin = [0x02, 0x80, 0, 0, 0, 0];
+            let go_on = [0x00, 0x80, 0, 0, 0, 0];
+            far.write_all(&[&begin[..], &go_on.repeat(200)].concat()).await.unwrap();
+            assert_eq!(frames.read(&mut [0; 8]).await.unwrap(), 0);
+            let mut peer = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+            assert_eq!(close_code(&mut peer).await, 1008);
+        });
+    }
+
+    /// However much there is, one look at it is short.
+    #[test]
+    fn who_sends_frames_without_data_waits_for_others() {
+        run(async {
+            let (mut frames, mut peer) = pair().await;
+            for _ in 0..=MESSAGES_AT_ONCE {
+                peer.send(Message::Pong(Bytes::new())).await.unwrap();
+            }
+            peer.send(Message::Binary(Bytes::from_static(b"x"))).await.unwrap();
+            let mut room = [0; 1];
+            let mut room = ReadBuf::new(&mut room);
+            let mut look = |cx: &mut Context<'_>| Pin::new(&mut frames).poll_read(cx, &mut room);
+            let is_short = std::future::poll_fn(|cx| Poll::Ready(look(cx).is_pending())).await;
+            assert!(is_short);
+            std::future::poll_fn(|cx| look(cx)).await.unwrap();
+            assert_eq!(room.filled(), b"x");
         });
     }
 

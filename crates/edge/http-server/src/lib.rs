@@ -101,7 +101,7 @@ impl HttpServer {
         pulse: Arc<Pulse>,
         mut listeners: Vec<(String, String)>,
     ) -> Result<Self, StartError> {
-        let (local_runtime, device_runtime) = (runtime()?, runtime()?);
+        let (local_runtime, device_runtime) = (runtime(admin::THREADS)?, runtime(DEVICE_THREADS)?);
         let device = {
             let _entered = device_runtime.enter();
             DeviceDoor::open(Arc::clone(hub), admission)?
@@ -151,11 +151,11 @@ impl HttpServer {
     }
 }
 
-/// Threads of each runtime for what waits for the disk or for a token.
-const BLOCKING_THREADS: usize = 8;
+/// Threads for what waits for the disk or for a token at a device's word.
+const DEVICE_THREADS: usize = 8;
 
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()
+fn runtime(blocking_threads: usize) -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().max_blocking_threads(blocking_threads).build()
 }
 
 fn spawn(name: &str, runtime: Runtime, run: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -14,6 +14,8 @@ use crate::{
 
 /// Most entries between two heads; more are refused until the next is signed. They are in memory until then.
 pub const UNSEALED_ENTRIES_MAX: u64 = 65_536;
+/// Most bytes of entries between two heads.
+pub const UNSEALED_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a tail beyond which the next seal begins another.
 const TAIL_BYTES_MAX: u64 = 4 << 20;
 
@@ -57,8 +59,10 @@ pub enum SealError {
     /// An entry is too long.
     #[error(transparent)]
     Entry(#[from] BundleError),
-    /// Too many entries wait for a signed head.
-    #[error("{UNSEALED_ENTRIES_MAX} entries wait for a signature")]
+    /// Too many entries wait for a signed head, or too long ones.
+    #[error(
+        "no more than {UNSEALED_ENTRIES_MAX} entries of {UNSEALED_BYTES_MAX} bytes in all may wait for a signature"
+    )]
     Unsealed,
     /// The signer gave no signature, or not that of the ledger's key.
     #[error("the checkpoint was not signed: {0}")]
@@ -76,6 +80,9 @@ pub struct LedgerFiles<V> {
     edge: RightEdge,
     /// Entries that the signed head covers.
     sealed: u64,
+    /// Bytes of entries that were taken since it was opened, and of those that the head covers.
+    taken_bytes: u64,
+    sealed_bytes: u64,
     /// The entries of the bundle that is not full.
     bundle: Vec<u8>,
     /// Files that are complete and wait for the next seal.
@@ -103,6 +110,7 @@ struct OldTail {
 pub struct Head {
     text: String,
     size: u64,
+    taken_bytes: u64,
     /// How many of the complete files it needs.
     complete: usize,
     partial: Vec<(String, Vec<u8>)>,
@@ -141,7 +149,9 @@ impl Cut {
 #[derive(Debug)]
 struct Tail {
     path: String,
-    /// Of whole records.
+    /// `None` while there is no file.
+    key: Option<tail::Key>,
+    /// Of the key and whole records.
     bytes: u64,
     /// There may be a part of a record behind them.
     is_torn: bool,
@@ -150,7 +160,7 @@ struct Tail {
 impl Tail {
     fn new(first: u64) -> Self {
         // Sorted by name they are in order.
-        Self { path: format!("{TAILS}/{first:020}"), bytes: 0, is_torn: false }
+        Self { path: format!("{TAILS}/{first:020}"), key: None, bytes: 0, is_torn: false }
     }
 }
 
@@ -195,6 +205,8 @@ impl<V: Volume> LedgerFiles<V> {
             key,
             edge,
             sealed,
+            taken_bytes: 0,
+            sealed_bytes: 0,
             bundle,
         };
         ledger.read_tails(&tails)?;
@@ -231,13 +243,15 @@ impl<V: Volume> LedgerFiles<V> {
     /// [`SealError`]; nothing was appended.
     pub fn append(&mut self, entries: &[&[u8]]) -> Result<u64, SealError> {
         let first = self.edge.size();
-        if first - self.sealed + entries.len() as u64 > UNSEALED_ENTRIES_MAX {
+        let bytes: u64 = entries.iter().map(|entry| entry.len() as u64).sum();
+        let (count, bytes) = (entries.len() as u64 + first - self.sealed, bytes + self.taken_bytes - self.sealed_bytes);
+        if count > UNSEALED_ENTRIES_MAX || bytes > UNSEALED_BYTES_MAX {
             return Err(SealError::Unsealed);
         }
-        let record = tail::encode(first, entries)?;
         if self.tail.is_torn {
-            self.mend_tail()?;
+            self.volume.truncate(&self.tail.path, self.tail.bytes)?;
         }
+        let record = tail::encode(&self.tail_key()?, first, entries)?;
         self.tail.is_torn = true;
         self.volume.append(&self.tail.path, &record)?;
         self.tail.is_torn = false;
@@ -246,17 +260,22 @@ impl<V: Volume> LedgerFiles<V> {
         Ok(first)
     }
 
-    /// Cuts off what an append that failed may have left, which may be nothing: not even the file.
-    fn mend_tail(&mut self) -> io::Result<()> {
-        match self.tail.bytes {
-            0 => self.volume.remove(&self.tail.path),
-            whole => self.volume.truncate(&self.tail.path, whole),
+    /// The key of the tail, which is made when there is none yet.
+    fn tail_key(&mut self) -> io::Result<tail::Key> {
+        if let Some(key) = &self.tail.key {
+            return Ok(key.clone());
         }
+        let key = tail::Key::random().ok_or_else(|| io::Error::other("there is no entropy"))?;
+        self.volume.write(&self.tail.path, key.header())?;
+        self.tail.bytes = key.header().len() as u64;
+        self.tail.key = Some(key.clone());
+        Ok(key)
     }
 
     /// An entry that is durable.
     fn take(&mut self, entry: &[u8]) -> Result<(), BundleError> {
         push_entry(&mut self.bundle, entry)?;
+        self.taken_bytes += entry.len() as u64;
         let mut full = Vec::new();
         self.edge.append(Hash::of_leaf(entry), &mut full);
         let size = self.edge.size();
@@ -283,6 +302,7 @@ impl<V: Volume> LedgerFiles<V> {
         Some(Head {
             text: head_text(&self.edge, &self.key),
             size,
+            taken_bytes: self.taken_bytes,
             complete: self.complete.len(),
             partial: tiles.chain(bundle).collect(),
         })
@@ -303,6 +323,7 @@ impl<V: Volume> LedgerFiles<V> {
         }
         self.volume.write(CHECKPOINT, signed.as_bytes())?;
         self.sealed = head.size;
+        self.sealed_bytes = head.taken_bytes;
         self.complete.drain(..head.complete.min(self.complete.len()));
         self.tidy(head.partial.into_iter().map(|(path, _)| path).collect());
         Ok(())
@@ -397,7 +418,7 @@ impl<V: Volume> LedgerFiles<V> {
             }
             read.records.iter().try_for_each(|record| self.take_again(record)).map_err(|()| damaged())?;
             if is_last {
-                self.tail = Tail { path, bytes: read.whole_bytes as u64, is_torn };
+                self.tail = Tail { path, key: Some(read.key), bytes: read.whole_bytes as u64, is_torn };
             } else {
                 self.old_tails.push(OldTail { path, until: self.edge.size() });
             }

@@ -18,6 +18,7 @@
 //! - Nothing is removed that no durable truncation lets go; hashes never are.
 //! - A tail may end in the middle of a record, as a power cut leaves it; whatever else is damaged stops the opening, and the
 //!   files are left as they are.
+//! - Nothing in an entry passes for a record: records are tagged under a random key of their tail.
 
 mod copy;
 mod files;
@@ -27,7 +28,9 @@ mod tail;
 mod volume;
 
 pub use copy::{CHECKPOINT, Copied, FILE_BYTES_MAX, TRUNCATION, VERIFIER_KEY, WITNESSED, WITNESSES_MAX, witnessed_by};
-pub use files::{Cut, Head, LedgerFiles, OpenError, REMOVED_BUNDLES_MAX, SealError, Signed, UNSEALED_ENTRIES_MAX};
+pub use files::{
+    Cut, Head, LedgerFiles, OpenError, REMOVED_BUNDLES_MAX, SealError, Signed, UNSEALED_BYTES_MAX, UNSEALED_ENTRIES_MAX,
+};
 pub use memory::{MemoryError, Witness, WitnessError};
 pub use page::{PAGE_BUNDLES_MAX, PAGE_BYTES_MAX, Page, PageError, Proved, Snapshot};
 pub use volume::{Folder, Volume};

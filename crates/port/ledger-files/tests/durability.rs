@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Disk, Signer, append, audited, create, open, seal, try_audit};
-use portreeve_ledger_files::{Folder, LedgerFiles, OpenError, SealError, UNSEALED_ENTRIES_MAX, Volume};
+use portreeve_ledger_files::{
+    Folder, LedgerFiles, OpenError, SealError, UNSEALED_BYTES_MAX, UNSEALED_ENTRIES_MAX, Volume,
+};
 use proptest::prelude::*;
 
 fn entry(number: u64) -> Vec<u8> {
@@ -75,7 +77,7 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
     assert!(operations > 20);
     // The first begins the ledger.
     for operation in 0..operations - 1 {
-        for extent in [0, 1, 2, 43, 44, 45, 100, 101, usize::MAX / 2] {
+        for extent in [0, 1, 2, 59, 60, 61, 100, 101, usize::MAX / 2] {
             let disk = Disk::with_ledger();
             disk.fail_at(operation, extent);
             let (acknowledged, done) = work(&mut open(disk.clone()).unwrap(), &groups);
@@ -199,7 +201,7 @@ fn a_damaged_ledger_is_not_gone_on_with() {
         let length = disk.read(&path).unwrap().unwrap().len();
         let is_tail = path.starts_with("tail/");
         // Of the last record it cannot be told whether it was whole once.
-        let last = if is_tail { length - 44 - 11 } else { length };
+        let last = if is_tail { length - 60 - 11 } else { length };
         // Each byte of small files; core/ledger does it with each of all.
         for at in (0..last).step_by(if length > 1000 { 13 } else { 1 }) {
             let disk = disk.restart();
@@ -229,6 +231,70 @@ fn what_waits_for_a_signature_is_bounded() {
     assert!(matches!(append(&mut ledger, &[vec![0; 65_536]]), Err(SealError::Entry(_))));
     append(&mut ledger, &[vec![0; 65_535]]).unwrap();
     assert_eq!(ledger.size(), UNSEALED_ENTRIES_MAX + 2);
+}
+
+/// So are their bytes, which are in memory until then.
+#[test]
+fn bytes_that_wait_for_a_signature_are_bounded() {
+    let mut ledger = open(Disk::with_ledger()).unwrap();
+    let long = vec![b'x'; 1 << 15];
+    let half = vec![&long[..]; usize::try_from(UNSEALED_BYTES_MAX / 2).unwrap() / long.len()];
+    ledger.append(&half).unwrap();
+    let head = ledger.next_head().unwrap();
+    ledger.append(&half).unwrap();
+    assert!(matches!(ledger.append(&[b"x"]), Err(SealError::Unsealed)));
+    // What came while the head was signed still waits.
+    let signature = Signer::new(7).sign(head.message()).unwrap();
+    ledger.seal_as(head, &signature).unwrap();
+    ledger.append(&half).unwrap();
+    assert!(matches!(ledger.append(&[b"x"]), Err(SealError::Unsealed)));
+    seal(&mut ledger).unwrap();
+    ledger.append(&[b"x"]).unwrap();
+}
+
+/// A tail that ends in a part of a record is not set aside: with another behind it that would be damage.
+#[test]
+fn a_torn_tail_is_mended_before_another_begins() {
+    /// Which tears what is appended, when told to, and never removes a tail.
+    struct Stubborn(Disk, std::rc::Rc<std::cell::Cell<bool>>);
+    impl Volume for Stubborn {
+        fn read(&self, path: &str) -> std::io::Result<Option<Vec<u8>>> {
+            self.0.read(path)
+        }
+        fn list(&self, folder: &str) -> std::io::Result<Vec<String>> {
+            self.0.list(folder)
+        }
+        fn append(&mut self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+            let tears = self.1.get();
+            self.0.append(path, if tears { &bytes[..bytes.len() / 2] } else { bytes })?;
+            if tears { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+        fn write(&mut self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+            self.0.write(path, bytes)
+        }
+        fn truncate(&mut self, path: &str, bytes: u64) -> std::io::Result<()> {
+            self.0.truncate(path, bytes)
+        }
+        fn remove(&mut self, path: &str) -> std::io::Result<()> {
+            if path.starts_with("tail/") { Err(std::io::ErrorKind::Other.into()) } else { self.0.remove(path) }
+        }
+    }
+    let (disk, tears) = (Disk::with_ledger(), std::rc::Rc::new(std::cell::Cell::new(false)));
+    let mut ledger = open(Stubborn(disk.clone(), tears.clone())).unwrap();
+    let long = vec![1; 60_000];
+    for _ in 0..80 {
+        ledger.append(&[&long]).unwrap();
+    }
+    tears.set(true);
+    assert!(ledger.append(&[&long]).is_err());
+    seal(&mut ledger).unwrap();
+    tears.set(false);
+    ledger.append(&[&long]).unwrap();
+    assert_eq!(open(disk.restart()).unwrap().size(), 81);
+    seal(&mut ledger).unwrap();
+    ledger.append(&[&long]).unwrap();
+    assert_eq!(disk.list("tail").unwrap().len(), 2);
+    assert_eq!(open(disk.restart()).unwrap().size(), 82);
 }
 
 /// Tails do not grow for ever.

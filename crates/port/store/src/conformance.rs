@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::{
     CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MemoryRegistry, MemorySessions, MessageId,
-    MessageRow, QueueRow, RegistryContents, RegistryOp, RegistryStore, SessionContents, SessionId, SessionOp,
-    SessionRow, SessionStore, StoreError, StoredSession, SubscriptionRow, WillRow,
+    MessageRow, OWN_CHANGES_PER_IDENTITY_MAX, QueueRow, RegistryContents, RegistryOp, RegistryStore, SessionContents,
+    SessionId, SessionOp, SessionRow, SessionStore, StoreError, StoredSession, SubscriptionRow, WillRow,
     codec::{Encode, read_ops},
 };
 
@@ -343,6 +343,16 @@ fn changes_are_kept_in_order_and_within_their_bound<S: RegistryStore>(mut open: 
     assert_eq!((kept.len(), &kept[0]), (CHANGES_PER_IDENTITY_MAX, &change(3)));
     assert_eq!(kept.last(), Some(&change(CHANGES_PER_IDENTITY_MAX + 2)));
     assert_eq!(done(store.history(other)), [change(0)]);
+    // What an identity says of itself takes the place of nothing else, and stands where it belongs.
+    let own = |number| RegistryOp::NoteOwn { identity: other, change: change(number) };
+    for number in 1..OWN_CHANGES_PER_IDENTITY_MAX + 3 {
+        done(store.commit(&[own(number)]));
+    }
+    done(store.commit(&[note(other, 999), own(1000)]));
+    let kept = done(store.history(other));
+    assert_eq!(kept.len(), OWN_CHANGES_PER_IDENTITY_MAX + 2);
+    assert_eq!((&kept[0], &kept[1]), (&change(0), &change(4)));
+    assert_eq!(kept[OWN_CHANGES_PER_IDENTITY_MAX..], [change(999), change(1000)]);
 }
 
 fn documents_are_read_one_by_one<S: RegistryStore>(mut open: impl FnMut() -> S) {

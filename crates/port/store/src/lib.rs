@@ -37,8 +37,9 @@ pub use error::StoreError;
 pub use journal::{Health, Journal, JournalLimits, JournalStats, Progress, Ticket};
 pub use memory::{MemoryRegistry, MemorySessions};
 pub use rows::{
-    CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow, RegistryContents,
-    RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, SpentKey, StoredSession, SubscriptionRow, WillRow,
+    CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow,
+    OWN_CHANGES_PER_IDENTITY_MAX, QueueRow, RegistryContents, RegistryOp, SessionContents, SessionId, SessionOp,
+    SessionRow, SpentKey, StoredSession, SubscriptionRow, WillRow,
 };
 
 /// Identities, credentials and named blobs. Small, read once, written rarely.

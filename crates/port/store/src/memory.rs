@@ -1,7 +1,7 @@
 //! The model: what a store must do, in maps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -12,9 +12,9 @@ use crate::{
     RegistryStore, SessionStore, StoreError,
     assemble::Assembly,
     rows::{
-        CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow, QueueRow,
-        RegistryContents, RegistryOp, SessionContents, SessionId, SessionOp, SessionRow, SpentKey, SubscriptionRow,
-        WillRow,
+        CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, MessageId, MessageRow,
+        OWN_CHANGES_PER_IDENTITY_MAX, QueueRow, RegistryContents, RegistryOp, SessionContents, SessionId, SessionOp,
+        SessionRow, SpentKey, SubscriptionRow, WillRow,
     },
 };
 
@@ -25,7 +25,8 @@ struct Registry {
     credentials: BTreeMap<KeyHash, CredentialRow>,
     spent: BTreeSet<SpentKey>,
     blobs: BTreeMap<String, Vec<u8>>,
-    changes: BTreeMap<IdentityId, VecDeque<ChangeRow>>,
+    /// With whether the identity reported it itself.
+    changes: BTreeMap<IdentityId, Vec<(bool, ChangeRow)>>,
     documents: BTreeMap<String, Vec<u8>>,
 }
 
@@ -52,13 +53,8 @@ impl Registry {
                 self.credentials.remove(key);
                 self.spent.insert((*key).into());
             }
-            RegistryOp::Note { identity, change } => {
-                let changes = self.changes.entry(*identity).or_default();
-                changes.push_back(change.clone());
-                if changes.len() > CHANGES_PER_IDENTITY_MAX {
-                    changes.pop_front();
-                }
-            }
+            RegistryOp::Note { identity, change } => self.note(*identity, change, false),
+            RegistryOp::NoteOwn { identity, change } => self.note(*identity, change, true),
             RegistryOp::PutBlob { name, bytes } => {
                 self.blobs.insert(name.clone(), bytes.clone());
             }
@@ -73,6 +69,18 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    fn note(&mut self, identity: IdentityId, change: &ChangeRow, by_itself: bool) {
+        let changes = self.changes.entry(identity).or_default();
+        changes.push((by_itself, change.clone()));
+        let most = if by_itself { OWN_CHANGES_PER_IDENTITY_MAX } else { CHANGES_PER_IDENTITY_MAX };
+        let is_same = |(own, _): &(bool, ChangeRow)| *own == by_itself;
+        if changes.iter().filter(|row| is_same(row)).count() > most
+            && let Some(oldest) = changes.iter().position(is_same)
+        {
+            changes.remove(oldest);
+        }
     }
 
     fn put_identity(&mut self, row: &IdentityRow) -> Result<(), StoreError> {
@@ -110,7 +118,8 @@ impl RegistryStore for MemoryRegistry {
     }
 
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
-        Ok(self.0.lock().changes.get(&identity).map(|changes| changes.iter().cloned().collect()).unwrap_or_default())
+        let state = self.0.lock();
+        Ok(state.changes.get(&identity).into_iter().flatten().map(|(_, change)| change.clone()).collect())
     }
 
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

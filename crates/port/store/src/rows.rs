@@ -94,6 +94,9 @@ pub struct ChangeRow {
 
 /// Changes that are kept of one identity; the oldest go.
 pub const CHANGES_PER_IDENTITY_MAX: usize = 256;
+/// Changes that an identity reported itself, which are kept beside those; the oldest go. So none of its reports takes the place
+/// of what an operator did.
+pub const OWN_CHANGES_PER_IDENTITY_MAX: usize = 64;
 
 /// A change to the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +117,13 @@ pub enum RegistryOp {
     },
     /// Notes a change to an identity behind those noted before, of which [`CHANGES_PER_IDENTITY_MAX`] are kept.
     Note {
+        /// Whose.
+        identity: IdentityId,
+        /// What changed.
+        change: ChangeRow,
+    },
+    /// The same for a change that the identity reported itself, of which [`OWN_CHANGES_PER_IDENTITY_MAX`] are kept.
+    NoteOwn {
         /// Whose.
         identity: IdentityId,
         /// What changed.

@@ -366,6 +366,19 @@ pub(super) enum Need {
     Audit,
 }
 
+/// Requests that share threads. Those of one lane never wait for those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// It may wait for a private key, which a token or TPM makes available when it likes.
+    Keys,
+    /// It ends somebody's access, or moves an identity along its life.
+    State,
+    /// It looks through much, at the word of whoever may look.
+    Search,
+    /// All else.
+    Other,
+}
+
 impl AdminRequest {
     pub(super) fn need(&self) -> Need {
         match self {
@@ -401,22 +414,34 @@ impl AdminRequest {
 }
 
 impl AdminRequest {
-    /// Whether it may wait for a private key, which a token or TPM makes available when it likes. No other request is to
-    /// wait behind such; nor is the withdrawal of a CA, which takes effect before it asks for one.
+    /// Which threads do it.
     #[must_use]
-    pub fn needs_keys(&self) -> bool {
-        matches!(
-            self,
+    pub fn lane(&self) -> Lane {
+        match self {
             Self::DeviceAdd { bundle: true, .. }
-                | Self::CaShow
-                | Self::CaRotate { .. }
-                | Self::RootRotate { .. }
-                | Self::TrustRotate { .. }
-                | Self::CaRequest { .. }
-                | Self::CaImport { .. }
-                | Self::ApprovalAnswer { .. }
-                | Self::Reload
-        )
+            | Self::CaShow
+            | Self::CaRotate { .. }
+            | Self::RootRotate { .. }
+            | Self::TrustRotate { .. }
+            | Self::CaRequest { .. }
+            | Self::CaImport { .. }
+            | Self::ApprovalAnswer { .. }
+            | Self::Reload => Lane::Keys,
+            // The withdrawal of a CA takes effect before it asks for a key.
+            Self::CaRevoke { .. }
+            | Self::DeviceState { .. }
+            | Self::DeviceWipe { .. }
+            | Self::EnrolmentGroupCrls { .. }
+            | Self::EnrolmentGroupRemove { .. } => Lane::State,
+            Self::DeviceList { .. }
+            | Self::DeviceExport { .. }
+            | Self::SbomShow { .. }
+            | Self::SbomExport { .. }
+            | Self::SbomFind { .. }
+            | Self::PolicyCheck { .. }
+            | Self::PolicyTest { .. } => Lane::Search,
+            _ => Lane::Other,
+        }
     }
 
     /// Whether it changes which CA issues certificates, or extends to whom and on whose word: one person alone may not do that
@@ -635,7 +660,8 @@ mod tests {
             enrol_anew: true,
             dry_run: false,
         };
-        assert!(!revoke.is_of_ca() && !revoke.needs_keys());
+        assert!(!revoke.is_of_ca());
+        assert_eq!(revoke.lane(), Lane::State);
         assert!(matches!(revoke.need(), Need::Keys));
     }
 }

@@ -10,11 +10,11 @@ use std::{
 
 use portreeve_config::{KeyCustody, Keys};
 use portreeve_keys::{Custody, FileCustody, Kdf, KeyError, KeyName, PassphraseSource, SigningKey};
-use portreeve_pki::{CaName, CaRole, PkiError, SubjectPublicKey, leaf_facts, newest_ca};
+use portreeve_pki::{CaName, CaRole, PkiError, SubjectPublicKey, leaf_facts};
 use portreeve_store::RedbStore;
 
 use super::{CustodyError, Door, KeyAccess};
-use crate::{OpenError, bootstrap::io_error};
+use crate::{OpenError, bootstrap::io_error, ca_files::CaFiles};
 
 /// Memory for a store that is opened only to keep others out.
 const CACHE_BYTES: usize = 1 << 20;
@@ -45,7 +45,7 @@ pub fn export_root(
     let pki = data.join("pki");
     let files = key_files(&pki, config)?;
     let failed = refusal(config);
-    let root = newest_ca(CaRole::Root, |file| fs::read(pki.join(file)).ok());
+    let root = CaFiles::read(&pki)?.newest(CaRole::Root);
     let file = &root.certificate_file();
     let name: KeyName = root.to_string().parse().map_err(&failed)?;
     let pem = read(&pki.join(file))?;

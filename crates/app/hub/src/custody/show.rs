@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_keys::{Custody, Protection};
-use portreeve_pki::{CaName, CaRole, PkiError, leaf_facts, used_from};
+use portreeve_pki::{CaName, CaRole, PkiError, leaf_facts};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
 use super::{LISTENERS, key_hash};
-use crate::{AdminError, Hub};
+use crate::{AdminError, Hub, ca_files::CaFiles};
 
 /// A certificate, and what there is to say of its key.
 struct Row<'a> {
@@ -26,7 +26,7 @@ impl Hub {
     pub(crate) fn ca_show(&self) -> Result<Value, AdminError> {
         let ring = &self.keys;
         let mut rows = Vec::new();
-        let authority = self.authority.load();
+        let (authority, files) = (self.authority.load(), CaFiles::read(&ring.pki)?);
         for (name, certificate) in authority.certificates() {
             let row = Row {
                 name: &name.to_string(),
@@ -36,10 +36,9 @@ impl Hub {
                 in_use: name.role != CaRole::Root,
             };
             let mut row = self.row(&row)?;
-            let lookup = |file: &str| std::fs::read(ring.pki.join(file)).ok();
-            row["withdrawn"] = json!(lookup(&name.withdrawal_file()).is_some());
+            row["withdrawn"] = json!(files.get(&name.withdrawal_file()).is_some());
             row["certifies_from_ms"] = match name.role {
-                CaRole::Root => json!(used_from(name, lookup).0),
+                CaRole::Root => json!(files.used_from(name).0),
                 _ => Value::Null,
             };
             rows.push(row);

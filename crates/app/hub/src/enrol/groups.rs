@@ -110,6 +110,17 @@ pub enum ProofSettings {
     },
 }
 
+impl ProofSettings {
+    /// What its CAs have revoked; none where it goes by no CA.
+    fn lists(&self) -> Result<Vec<RevocationListFacts>, String> {
+        match self {
+            Self::Maker { anchors_pem, crls_pem } => lists_of(anchors_pem, crls_pem, MAKER_ANCHORS_MAX),
+            Self::Tpm { anchors_pem, crls_pem } => lists_of(anchors_pem, crls_pem, TPM_ANCHORS_MAX),
+            Self::List { .. } => Ok(Vec::new()),
+        }
+    }
+}
+
 /// A group in use.
 #[derive(Debug)]
 struct Group {
@@ -160,6 +171,9 @@ pub(super) struct Promise {
 impl Group {
     /// `now` is `None` for what was taken before: a list whose time is over admits nobody, and its edition still counts.
     fn read(settings: GroupSettings, now: Option<UnixMillis>, known: Option<u64>) -> Result<Self, String> {
+        if now.is_some() {
+            settings.proof.lists()?;
+        }
         let names: NameTemplate = settings.names.parse().map_err(|error| format!("the names: {error}"))?;
         let proof = match &settings.proof {
             ProofSettings::Maker { anchors_pem, crls_pem } => {
@@ -254,28 +268,31 @@ fn tell_list(row: &mut Value, list: Option<&AllowList>) {
     row["expires_ms"] = json!(list.map(|list| list.expires.0));
 }
 
-/// Lists only ever get newer: of each CA that had one there has to be one, and none that is older. Else who is revoked could
-/// be let in again.
-fn expect_newer(kept_pem: &str, given_pem: &str) -> Result<(), String> {
-    let read = |text: &str| -> Result<Vec<RevocationListFacts>, String> {
-        blocks(text, "X509 CRL", TPM_ANCHORS_MAX)?
-            .iter()
-            .map(|der| revocation_list_facts(der).ok_or("not a revocation list".into()))
-            .collect()
-    };
-    let given = read(given_pem)?;
-    for kept in read(kept_pem)? {
-        let newest = given.iter().filter(|given| given.issuer == kept.issuer).map(|given| given.this_update).max();
-        match newest {
-            None => {
-                return Err(
-                    "a CA that had a revocation list has none among these; remove the group to go without".into()
-                );
-            }
-            Some(newest) if newest < kept.this_update => {
-                return Err("a revocation list is older than the one that is in force".into());
-            }
-            Some(_) => {}
+/// Whose these lists are. Each is signed by one of the CAs, and none takes the place of another: of two editions of one list
+/// the older could be the one that is asked.
+fn lists_of(anchors_pem: &str, crls_pem: &str, most: usize) -> Result<Vec<RevocationListFacts>, String> {
+    let (anchors, lists) = authorities(anchors_pem, crls_pem, most)?;
+    let mut all: Vec<RevocationListFacts> = Vec::new();
+    for der in &lists {
+        let unsigned = "a revocation list is none, or is signed by none of the CAs that were given";
+        let list = revocation_list_facts(der, &anchors).ok_or(unsigned)?;
+        if all.iter().any(|other| other.is_edition_of(&list)) {
+            return Err("two editions of one revocation list were given; only the newest counts".into());
+        }
+        all.push(list);
+    }
+    Ok(all)
+}
+
+/// Lists only ever get newer: of each that there was there has to be one, and none that is older. Else who is revoked could be
+/// let in again.
+fn expect_newer(kept: &[RevocationListFacts], given: &[RevocationListFacts]) -> Result<(), String> {
+    for kept in kept {
+        let Some(edition) = given.iter().find(|given| given.is_edition_of(kept)) else {
+            return Err("a CA that had a revocation list has none among these; remove the group to go without".into());
+        };
+        if edition.this_update < kept.this_update {
+            return Err("a revocation list is older than the one that is in force".into());
         }
     }
     Ok(())
@@ -448,13 +465,15 @@ impl Hub {
     ) -> Result<Value, AdminError> {
         let _change = self.groups.change.lock();
         let mut settings = self.group(name)?.settings.clone();
-        let (ProofSettings::Maker { crls_pem: kept, .. } | ProofSettings::Tpm { crls_pem: kept, .. }) =
+        let kept = settings.proof.lists().map_err(AdminError::Refused)?;
+        let (ProofSettings::Maker { crls_pem: text, .. } | ProofSettings::Tpm { crls_pem: text, .. }) =
             &mut settings.proof
         else {
             return Err(AdminError::Refused(format!("`{name}` goes by a list, not by a maker's certificates")));
         };
-        expect_newer(kept, &crls_pem).map_err(AdminError::Refused)?;
-        *kept = crls_pem;
+        *text = crls_pem;
+        let given = settings.proof.lists().map_err(AdminError::Invalid)?;
+        expect_newer(&kept, &given).map_err(AdminError::Refused)?;
         let group = Group::read(settings, Some(now), None).map_err(AdminError::Invalid)?;
         self.keep_group(actor, group, "revocation lists replaced")
     }
@@ -553,5 +572,63 @@ impl Hub {
     fn tell_of_group(&self, actor: &Actor, name: &IdentityName, what: &str) {
         let detail = format_args!("{name}: {what}");
         self.tell(&Event::new(EventKind::EnrolmentGroupChanged, detail).by(&actor.name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portreeve_pki::{Authority, CaRole, CaSigner, CrlDraft, IssuingKeys, to_pem};
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_893_486_600_000);
+
+    /// A CA with its key.
+    struct Maker(CertificateDer<'static>, rcgen::KeyPair);
+
+    impl Maker {
+        /// All have one name.
+        fn new() -> Self {
+            let [root, devices, hub] = [(); 3].map(|()| rcgen::KeyPair::generate().unwrap());
+            let keys = IssuingKeys { devices: Arc::new(devices), hub: Arc::new(hub) };
+            let authority = Authority::establish(NOW, &root, keys).unwrap();
+            assert_eq!(authority.name_of(CaRole::Root), CaRole::Root.first());
+            Self(authority.root_certificate().clone(), root)
+        }
+
+        fn list(&self, hours: u64) -> String {
+            let this_update = NOW.plus(Duration::from_secs(hours * 3600));
+            let draft = CrlDraft { number: hours, this_update, lifetime: Duration::from_secs(86_400), revoked: &[] };
+            CaSigner::new(self.0.clone(), &self.1).unwrap().crl(&draft).unwrap().pem
+        }
+    }
+
+    /// Neither beside a newer one nor under a name of its maker does an older list come back.
+    #[test]
+    fn revocation_lists_only_get_newer() {
+        let (acme, other) = (Maker::new(), Maker::new());
+        let lists = |text: String| lists_of(&to_pem(&acme.0), &text, 8);
+        let kept = lists(acme.list(2)).unwrap();
+        assert_eq!(expect_newer(&kept, &lists(acme.list(3)).unwrap()), Ok(()));
+        assert!(expect_newer(&kept, &lists(acme.list(1)).unwrap()).unwrap_err().contains("older"));
+        assert!(expect_newer(&kept, &[]).unwrap_err().contains("has none"));
+        for beside in [acme.list(3) + &acme.list(1), acme.list(1) + &acme.list(3)] {
+            assert!(lists(beside).unwrap_err().contains("two editions"));
+        }
+        // Somebody else's under the same name, as new as can be.
+        for forged in [other.list(9), acme.list(1) + &other.list(9)] {
+            assert!(lists(forged).unwrap_err().contains("signed by none"));
+        }
+        // Also when the group is added.
+        let group = |crls_pem| {
+            let proof = ProofSettings::Maker { anchors_pem: to_pem(&acme.0), crls_pem };
+            let (name, names, group) = ("pumps".parse().unwrap(), "pump-{serial}".to_owned(), String::new());
+            let settings = GroupSettings { name, names, kind: Kind::Device, group, approval: false, proof };
+            Group::read(settings, Some(NOW), None).map(drop)
+        };
+        assert_eq!(group(acme.list(1)), Ok(()));
+        assert!(group(acme.list(1) + &acme.list(3)).is_err() && group(other.list(1)).is_err());
     }
 }

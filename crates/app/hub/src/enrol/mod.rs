@@ -155,6 +155,8 @@ enum Why {
     Disapproved,
     #[error("too many wait for an operator's consent")]
     TooManyWaiting,
+    #[error("an operator was asked about another key of it a short while ago")]
+    AskedLately(u32),
     #[error(transparent)]
     Message(#[from] EstRefusal),
     #[error(transparent)]
@@ -191,9 +193,9 @@ impl Why {
             | Self::Registry(RegistryError::TooManyCertificates(_) | RegistryError::TooManyPending(_)) => {
                 EnrolRefusal::Busy { retry_after_s: CONSENT_RETRY_S }
             }
-            Self::TooManyFailures(retry_after_s) | Self::TooManyCertificates(retry_after_s) => {
-                EnrolRefusal::Busy { retry_after_s: *retry_after_s }
-            }
+            Self::TooManyFailures(retry_after_s)
+            | Self::TooManyCertificates(retry_after_s)
+            | Self::AskedLately(retry_after_s) => EnrolRefusal::Busy { retry_after_s: *retry_after_s },
             // The hub's own affair, whatever the request says: an operator mends it, and the device comes again.
             Self::Registry(RegistryError::Store(_) | RegistryError::Overtaken) | Self::Pki(_) => {
                 EnrolRefusal::Busy { retry_after_s: OWN_RETRY_S }
@@ -399,7 +401,7 @@ impl Hub {
             asked_by,
         });
         if let Some(wish) = &wish {
-            self.expect_consent(wish, now)?;
+            self.expect_consent(wish, request.rated(), now)?;
         }
         if newcomer.is_none() {
             take_certificate()?;
@@ -467,11 +469,18 @@ impl Hub {
         Ok(())
     }
 
-    fn expect_consent(&self, wish: &Wish<'_>, now: Now) -> Result<(), Why> {
-        match self.consent_to(wish, now.wall).map_err(RegistryError::from)? {
+    /// A question costs whoever puts it as much as a failure does, and so does one that cannot be put yet: else one code would
+    /// be good for as many commits and events as there are keys to ask for.
+    fn expect_consent(&self, wish: &Wish<'_>, rated: Rated, now: Now) -> Result<(), Why> {
+        let consent = self.consent_to(wish, now.wall).map_err(RegistryError::from)?;
+        if matches!(consent, Consent::Asked | Consent::Early(_)) {
+            self.enrolment.failed(rated, &self.config().limits, now.mono_ms);
+        }
+        match consent {
             Consent::Granted => Ok(()),
             Consent::Refused => Err(Why::Disapproved),
-            Consent::Waiting => Err(Why::Waiting),
+            Consent::Waiting | Consent::Asked => Err(Why::Waiting),
+            Consent::Early(wait_s) => Err(Why::AskedLately(wait_s)),
             Consent::Full => Err(Why::TooManyWaiting),
         }
     }

@@ -77,6 +77,14 @@ pub(crate) struct Word {
     pub(crate) libraries: Option<Vec<Component>>,
 }
 
+/// A change that counts as the identity's own.
+fn by_itself(op: RegistryOp) -> RegistryOp {
+    match op {
+        RegistryOp::Note { identity, change } => RegistryOp::NoteOwn { identity, change },
+        other => other,
+    }
+}
+
 /// Where a device's libraries lie among the documents.
 fn libraries_of(id: IdentityId) -> String {
     format!("libraries/{id}")
@@ -134,11 +142,13 @@ impl Registry {
                 continue;
             }
             let by = By { actor: before.name.as_str(), reason: "its own report", at: now };
-            ops.extend(by.differences(Some(&before), &row));
-            ops.extend(is_wiped.then(|| by.change(*identity, WIPE, ASKED, CONFIRMED)));
+            let mut said = by.differences(Some(&before), &row);
             if let Some(libraries) = libraries {
-                ops.extend(self.put_libraries(&row, libraries, by)?);
+                said.extend(self.put_libraries(&row, libraries, by)?);
             }
+            ops.extend(said.into_iter().map(by_itself));
+            // The answer to an operator's command stands with it.
+            ops.extend(is_wiped.then(|| by.change(*identity, WIPE, ASKED, CONFIRMED)));
             ops.push(RegistryOp::PutIdentity(row.clone()));
             outcomes.push(Ok(Arc::new(row)));
         }

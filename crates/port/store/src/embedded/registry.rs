@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use portreeve_types::IdentityId;
 use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
@@ -7,7 +7,10 @@ use super::file::{Failure, RedbFile, Role};
 use crate::{
     RegistryStore, StoreError,
     codec::Encode,
-    rows::{CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, RegistryContents, RegistryOp, SpentKey},
+    rows::{
+        CHANGES_PER_IDENTITY_MAX, ChangeRow, CredentialRow, IdentityRow, OWN_CHANGES_PER_IDENTITY_MAX,
+        RegistryContents, RegistryOp, SpentKey,
+    },
 };
 
 const IDENTITIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("identities");
@@ -18,6 +21,8 @@ const CREDENTIALS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("
 const SPENT: TableDefinition<'_, u128, ()> = TableDefinition::new("spent_keys");
 /// Changes by whose they are and in their order.
 const CHANGES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("changes");
+/// Those that the identity reported itself, numbered together with the others.
+const OWN_CHANGES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("own_changes");
 const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
 /// What is not read at the start.
 const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
@@ -25,13 +30,16 @@ const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("docume
 /// The registry in a redb file.
 pub struct RedbRegistry(RedbFile);
 
+type Changes<'txn> = Table<'txn, (u128, u64), &'static [u8]>;
+
 struct Tables<'txn> {
     identities: Table<'txn, u128, &'static [u8]>,
     names: Table<'txn, &'static str, u128>,
     credentials: Table<'txn, [u8; 32], &'static [u8]>,
     spent: Table<'txn, u128, ()>,
     blobs: Table<'txn, &'static str, &'static [u8]>,
-    changes: Table<'txn, (u128, u64), &'static [u8]>,
+    changes: Changes<'txn>,
+    own_changes: Changes<'txn>,
     documents: Table<'txn, &'static str, &'static [u8]>,
     row: Vec<u8>,
 }
@@ -45,6 +53,7 @@ impl<'txn> Tables<'txn> {
             spent: transaction.open_table(SPENT)?,
             blobs: transaction.open_table(BLOBS)?,
             changes: transaction.open_table(CHANGES)?,
+            own_changes: transaction.open_table(OWN_CHANGES)?,
             documents: transaction.open_table(DOCUMENTS)?,
             row: Vec::new(),
         })
@@ -60,7 +69,8 @@ impl<'txn> Tables<'txn> {
                 self.spent.insert(SpentKey::from(*key).0, ())?;
                 Ok(())
             }
-            RegistryOp::Note { identity, change } => self.note(identity.0.as_u128(), change),
+            RegistryOp::Note { identity, change } => self.note(identity.0.as_u128(), change, false),
+            RegistryOp::NoteOwn { identity, change } => self.note(identity.0.as_u128(), change, true),
             RegistryOp::PutBlob { name, bytes } => {
                 self.blobs.insert(name.as_str(), bytes.as_slice())?;
                 Ok(())
@@ -80,18 +90,22 @@ impl<'txn> Tables<'txn> {
         }
     }
 
-    fn note(&mut self, id: u128, change: &ChangeRow) -> Result<(), Failure> {
+    fn note(&mut self, id: u128, change: &ChangeRow, by_itself: bool) -> Result<(), Failure> {
         change.encode(&mut self.row);
-        let all = (id, 0)..=(id, u64::MAX);
-        let first = self.changes.range(all.clone())?.next().transpose()?.map(|(key, _)| key.value().1);
-        let last = self.changes.range(all)?.next_back().transpose()?.map(|(key, _)| key.value().1);
+        let last = last_number(&self.changes, id)?.max(last_number(&self.own_changes, id)?);
         let next = last.map_or(0, |last| last + 1);
-        // They are numbered without gaps.
-        let full = first.filter(|first| next - first >= CHANGES_PER_IDENTITY_MAX as u64);
-        if let Some(oldest) = full {
-            self.changes.remove((id, oldest))?;
+        let (changes, most) = match by_itself {
+            true => (&mut self.own_changes, OWN_CHANGES_PER_IDENTITY_MAX),
+            false => (&mut self.changes, CHANGES_PER_IDENTITY_MAX),
+        };
+        let (oldest, count) = {
+            let mut all = changes.range(all_of(id))?;
+            (all.next().transpose()?.map(|(key, _)| key.value()), 1 + all.count())
+        };
+        if let Some(oldest) = oldest.filter(|_| count >= most) {
+            changes.remove(oldest)?;
         }
-        self.changes.insert((id, next), self.row.as_slice())?;
+        changes.insert((id, next), self.row.as_slice())?;
         Ok(())
     }
 
@@ -109,7 +123,8 @@ impl<'txn> Tables<'txn> {
     }
 
     fn delete_identity(&mut self, id: u128, file: &RedbFile) -> Result<(), Failure> {
-        self.changes.retain_in((id, 0)..=(id, u64::MAX), |_, _| false)?;
+        self.changes.retain_in(all_of(id), |_, _| false)?;
+        self.own_changes.retain_in(all_of(id), |_, _| false)?;
         let Some(before) = self.identities.remove(id)? else { return Ok(()) };
         let before: IdentityRow = decode(file, "identities", id, before.value())?;
         self.names.remove(before.name.as_str())?;
@@ -177,13 +192,20 @@ impl RegistryStore for RedbRegistry {
     fn history(&self, identity: IdentityId) -> Result<Vec<ChangeRow>, StoreError> {
         let id = identity.0.as_u128();
         self.0.read(|transaction| {
-            let table = match transaction.open_table(CHANGES) {
-                // A file from before changes were noted, in which none was since.
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                table => table?,
-            };
-            let rows = table.range((id, 0)..=(id, u64::MAX))?;
-            rows.map(|entry| decode(&self.0, "changes", identity, entry?.1.value())).collect()
+            let mut rows = Vec::new();
+            for table in [CHANGES, OWN_CHANGES] {
+                let table = match transaction.open_table(table) {
+                    // A file from before such changes were noted, in which none was since.
+                    Err(TableError::TableDoesNotExist(_)) => continue,
+                    table => table?,
+                };
+                for entry in table.range(all_of(id))? {
+                    let (key, value) = entry?;
+                    rows.push((key.value().1, decode(&self.0, "changes", identity, value.value())?));
+                }
+            }
+            rows.sort_by_key(|(number, _)| *number);
+            Ok(rows.into_iter().map(|(_, row)| row).collect())
         })
     }
 
@@ -193,6 +215,16 @@ impl RegistryStore for RedbRegistry {
             Ok(table.get(name)?.map(|found| found.value().to_vec()))
         })
     }
+}
+
+/// The keys of an identity's changes.
+fn all_of(id: u128) -> RangeInclusive<(u128, u64)> {
+    (id, 0)..=(id, u64::MAX)
+}
+
+/// The number of its newest.
+fn last_number(changes: &Changes<'_>, id: u128) -> Result<Option<u64>, Failure> {
+    Ok(changes.range(all_of(id))?.next_back().transpose()?.map(|(key, _)| key.value().1))
 }
 
 /// Decodes a row, or says where the bad one is.
