@@ -339,6 +339,7 @@ impl Pending {
     fn of_repeated(repeated: &Repeated) -> Self {
         let event = Event {
             identity: repeated.identity.as_deref(),
+            actor: repeated.actor.as_deref(),
             source: repeated.source,
             ..Event::new(repeated.kind, format_args!("again"))
         };

@@ -19,6 +19,7 @@ pub(crate) const SOURCES_PER_KIND_MAX: u32 = 256;
 pub(super) struct Repeated {
     pub(super) kind: Kind,
     pub(super) identity: Option<String>,
+    pub(super) actor: Option<String>,
     pub(super) source: Option<IpAddr>,
     /// How often after the entry before.
     pub(super) count: u64,
@@ -46,15 +47,15 @@ pub(super) struct Repeats {
 impl Repeats {
     /// Whether this one is to be an entry. If not, it is counted. `mono_ms` is a clock that only goes forward.
     pub(super) fn is_entry(&mut self, event: &Event<'_>, at: UnixMillis, mono_ms: u64) -> bool {
-        self.name(event.kind, event.identity, event.source);
+        self.name(event.kind, event.identity, event.actor, event.source);
         if self.count(at) {
             return false;
         }
-        let by_source = event.identity.is_none() && event.source.is_some();
+        let by_source = event.identity.is_none() && event.actor.is_none() && event.source.is_some();
         let sources = self.sources.get(&event.kind).copied().unwrap_or_default();
         let is_full = self.windows.len() >= SUBJECTS_MAX || (by_source && sources >= SOURCES_PER_KIND_MAX);
         if is_full {
-            self.name(event.kind, None, None);
+            self.name(event.kind, None, None, None);
             if self.count(at) {
                 return false;
             }
@@ -64,6 +65,7 @@ impl Repeats {
         let repeated = Repeated {
             kind: event.kind,
             identity: event.identity.filter(|_| !is_full).map(ToOwned::to_owned),
+            actor: event.actor.filter(|_| !is_full).map(ToOwned::to_owned),
             source: event.source.filter(|_| !is_full && by_source),
             count: 0,
             first: at,
@@ -86,13 +88,15 @@ impl Repeats {
     }
 
     /// The key of a kind and its subject.
-    fn name(&mut self, kind: Kind, identity: Option<&str>, source: Option<IpAddr>) {
+    fn name(&mut self, kind: Kind, identity: Option<&str>, actor: Option<&str>, source: Option<IpAddr>) {
         self.key.clear();
         // Writing to a string cannot fail. A slash is in no name.
-        let _ = match (identity, source) {
-            (Some(identity), _) => write!(self.key, "{}/{identity}", kind as usize),
-            (None, Some(source)) => write!(self.key, "{}//{}", kind as usize, network_of(source)),
-            (None, None) => write!(self.key, "{}", kind as usize),
+        let _ = match (identity, actor, source) {
+            (None, None, None) => write!(self.key, "{}", kind as usize),
+            (None, None, Some(source)) => write!(self.key, "{}//{}", kind as usize, network_of(source)),
+            (identity, actor, _) => {
+                write!(self.key, "{}/{}/{}", kind as usize, identity.unwrap_or_default(), actor.unwrap_or_default())
+            }
         };
     }
 
@@ -104,16 +108,16 @@ impl Repeats {
             if window.ends_ms > mono_ms && !all {
                 return true;
             }
-            let Repeated { kind, identity, source, count, first, last } = &mut window.repeated;
+            let Repeated { kind, identity, actor, source, count, first, last } = &mut window.repeated;
             if *count == 0 {
                 if source.is_some() {
                     sources.entry(*kind).and_modify(|sources| *sources = sources.saturating_sub(1));
                 }
                 return false;
             }
-            let (identity, source) = (identity.clone(), *source);
+            let (identity, actor, source) = (identity.clone(), actor.clone(), *source);
             let count = std::mem::take(count);
-            due.push(Repeated { kind: *kind, identity, source, count, first: *first, last: *last });
+            due.push(Repeated { kind: *kind, identity, actor, source, count, first: *first, last: *last });
             window.length_ms = (window.length_ms * 2).min(WINDOW_MAX_MS);
             window.ends_ms = mono_ms + window.length_ms;
             true
@@ -190,6 +194,10 @@ mod tests {
         let due = repeats.due(WINDOW_MIN_MS, false);
         assert_eq!(due.iter().map(|repeated| repeated.count).sum::<u64>() + entries as u64, 1_000_000);
         assert_eq!(due.len(), 1, "all others came once");
+        // Two operators are two subjects.
+        let asks = |actor| Event::new(Kind::AdminDenied, format_args!("")).by(actor);
+        assert!(["alice", "bob"].iter().all(|actor| repeats.is_entry(&asks(actor), T, 0)));
+        assert!(!repeats.is_entry(&asks("bob"), T, 0));
         let same = |n: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, n, n, n, n]);
         assert_eq!(
             (0..1000).filter(|n| repeats.is_entry(&refused(same(*n)), T, WINDOW_MIN_MS)).count(),

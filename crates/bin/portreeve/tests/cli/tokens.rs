@@ -69,6 +69,12 @@ fn as_str(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
+/// The listeners' keys, and where the ledger's is: no TPM signs with Ed25519, which the ledger's readers want.
+fn keys_in_files(protection: &str) -> Vec<&'static str> {
+    let ledger = protection.starts_with("TPM").then_some("ledger.key");
+    ledger.into_iter().chain(["server-2.key", "server.key"]).collect()
+}
+
 /// A hub whose CA keys are not in its data directory issues; `openssl` agrees that its CA did.
 fn issues(place: &Place, args: &[&str], protection: &str) {
     let hub = place.serve(args);
@@ -79,10 +85,7 @@ fn issues(place: &Place, args: &[&str], protection: &str) {
         assert_eq!((&entry["key"]["protection"], &entry["key"]["hardware_held"]), (&protection.into(), &true.into()));
     }
     hub.stop();
-    // No TPM signs with Ed25519, which the ledger's readers want.
-    let ledger = protection.starts_with("TPM").then_some("ledger.key");
-    let files: Vec<_> = ledger.into_iter().chain(["server-2.key", "server.key"]).collect();
-    assert_eq!(open_keys(place), files, "no CA's key is in a file");
+    assert_eq!(open_keys(place), keys_in_files(protection), "no CA's key is in a file");
     place.openssl("verify -purpose sslclient -CAfile lamp-1/ca.pem -untrusted lamp-1/cert.pem lamp-1/cert.pem");
     place.openssl("verify -CAfile data/pki/root.pem data/pki/devices.pem");
 
@@ -115,7 +118,7 @@ fn issues(place: &Place, args: &[&str], protection: &str) {
         assert_eq!(entry["key"]["protection"], protection, "{entry}");
     }
     hub.stop();
-    assert_eq!(open_keys(place), ["ledger.key", "server-2.key", "server.key"]);
+    assert_eq!(open_keys(place), keys_in_files(protection));
     let hub = place.serve(args);
     publishes(place, &hub, "lamp-3");
     hub.stop();
