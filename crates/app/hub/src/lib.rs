@@ -32,6 +32,7 @@ mod policies;
 mod posture;
 mod registry;
 mod reports;
+mod response;
 mod revocation;
 mod roots;
 pub mod sbom;
@@ -78,6 +79,7 @@ pub use ledger::LedgerState;
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
+pub use response::Responses;
 pub use revocation::PublicationError;
 pub use succession::IssuingCa;
 pub use watch::Watched;
@@ -92,6 +94,7 @@ pub struct Hub {
     events: Events,
     recorder: ledger::Recorder,
     watcher: watch::Watcher,
+    response: response::Response,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
     keys: custody::KeyRing,

@@ -6,8 +6,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
 use crate::{
+    case::CaseCommand,
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
+    response::ResponseCommand,
 };
 
 /// How most machines' TPM is reached: by the kernel's resource manager.
@@ -104,6 +106,16 @@ pub(crate) enum Command {
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Decide what the hub does by itself about what it finds
+    Response {
+        #[command(subcommand)]
+        command: ResponseCommand,
+    },
+    /// Work on cases: what was found, what was done, and who had the evidence in hand
+    Case {
+        #[command(subcommand)]
+        command: CaseCommand,
     },
     /// The certificate authority and the custody of its keys
     Ca {

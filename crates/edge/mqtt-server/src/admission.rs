@@ -110,6 +110,9 @@ impl Admission {
             hub.emit(Kind::AdmissionRefused, None, None, Some(address), format_args!("{why}"));
             Err(Dropped)
         };
+        if hub.is_blocked(address, now.mono_ms) {
+            return refuse("its source is blocked");
+        }
         if counts.connections.load(Relaxed) >= limits.connections_total {
             return refuse("all connections are in use");
         }

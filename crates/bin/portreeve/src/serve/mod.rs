@@ -160,10 +160,11 @@ impl Running {
     }
 }
 
-/// Two threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. The other renews
-/// certificates, and waits for a token or TPM as long as that takes.
+/// Three threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews
+/// certificates, and waits for a token or TPM as long as that takes. One handles what was found, and waits for the disk.
 struct Clock {
     ticks: Periodic,
+    watch: Periodic,
     renewals: Periodic,
 }
 
@@ -176,13 +177,16 @@ impl Clock {
             pulse.beat();
             watchdog.beat();
         })?;
+        let watcher = Arc::clone(&keeper);
+        let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
         let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
-        Ok(Self { ticks, renewals })
+        Ok(Self { ticks, watch, renewals })
     }
 
     /// Does not wait for a token that does not answer.
     fn stop(self) {
         self.ticks.stop();
+        self.watch.stop();
         self.renewals.stop();
     }
 }
