@@ -7,6 +7,7 @@
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
 mod alert;
+mod detect;
 mod enrolment;
 mod foreign;
 mod inventory;
@@ -19,6 +20,7 @@ mod tls;
 mod topic;
 
 pub use alert::{alert_records, alert_settings, smtp_reply};
+pub use detect::detect_baselines;
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
     root_material, tpm_key_area, tpm_question, trust_bundle,
@@ -72,4 +74,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("alert_settings", alert_settings),
     ("alert_records", alert_records),
     ("smtp_reply", smtp_reply),
+    ("detect_baselines", detect_baselines),
 ];

@@ -14,6 +14,7 @@ pub(crate) fn all() -> Vec<Generated> {
     vec![
         Generated { path: "docs/CONFIGURATION.md", text: portreeve_config::reference_markdown() },
         Generated { path: "docs/EVENTS.md", text: portreeve_events::reference_markdown() },
+        Generated { path: "docs/DETECTION.md", text: portreeve_detect::reference_markdown() },
     ]
 }
 

@@ -7,6 +7,7 @@ use portreeve_types::{IdentityName, Kind};
 
 use crate::{
     case::CaseCommand,
+    detect::DetectCommand,
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
     response::ResponseCommand,
@@ -91,6 +92,11 @@ pub(crate) enum Command {
     Firmware {
         #[command(subcommand)]
         command: FirmwareCommand,
+    },
+    /// See what was found to be wrong, and by which numbers; set what is watched for
+    Detect {
+        #[command(subcommand)]
+        command: DetectCommand,
     },
     /// Let makers of devices vouch for them, so that nobody has to register each
     Enrolment {

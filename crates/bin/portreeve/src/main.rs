@@ -11,6 +11,7 @@ mod case;
 mod cli;
 mod client;
 mod configuration;
+mod detect;
 mod device;
 mod enrol;
 mod enrolment;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Serve => serve::run(&global),
         Command::Status { wait } => status::run(&global, wait),
         Command::Device { command } => device::run(&global, command),
+        Command::Detect { command } => detect::run(&global, command),
         Command::Firmware { command } => firmware::run(&global, command),
         Command::Enrolment { command } => enrolment::run(&global, command),
         Command::Approval { command } => approval::run(&global, command),

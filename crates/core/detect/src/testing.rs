@@ -61,8 +61,10 @@ impl Bench {
     }
 
     pub(crate) fn opened(&self) -> Vec<&Finding> {
-        let opened = |notice| if let Notice::Opened(finding) = notice { Some(finding) } else { None };
-        self.out.iter().filter_map(opened).collect()
+        self.out
+            .iter()
+            .filter_map(|notice| if let Notice::Opened(finding) = notice { Some(finding) } else { None })
+            .collect()
     }
 
     pub(crate) fn opened_of(&self, kind: Detector) -> Vec<&Finding> {
@@ -70,8 +72,10 @@ impl Bench {
     }
 
     pub(crate) fn closed(&self) -> Vec<&Closing> {
-        let closed = |notice| if let Notice::Closed(closing) = notice { Some(closing) } else { None };
-        self.out.iter().filter_map(closed).collect()
+        self.out
+            .iter()
+            .filter_map(|notice| if let Notice::Closed(closing) = notice { Some(closing) } else { None })
+            .collect()
     }
 }
 

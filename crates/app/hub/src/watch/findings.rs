@@ -108,16 +108,16 @@ mod tests {
 
     use super::*;
 
-    fn found(count: usize) -> Vec<Notice> {
-        let watch = Watch::new(&DetectSettings::default()).unwrap();
-        let all = (0..count).flat_map(|n| watch.rehearse(Detector::AuthFailures, UnixMillis(1_000_000 + n as u64)));
+    fn found(watch: &Watch, count: usize) -> Vec<Notice> {
+        let all = (0..count).flat_map(|_| watch.rehearse(Detector::AuthFailures, UnixMillis(1_000_000)));
         all.map(Notice::Opened).collect()
     }
 
     #[test]
     fn findings_are_bounded_and_survive() {
         let mut findings = Findings::default();
-        let notices = found(10);
+        let watch = Watch::new(&DetectSettings::default()).unwrap();
+        let notices = found(&watch, 10);
         assert_eq!(notices.len(), 10);
         let ops = findings.take(&notices);
         let blobs: Vec<_> = ops
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!((resumed.kept.len(), resumed.open()), (10, 0), "what followed them is gone");
         let numbers = &resumed.newest().next().unwrap().to_json()["numbers"];
         assert!(numbers.as_array().is_some_and(|numbers| !numbers.is_empty()), "{numbers}");
-        let ops = findings.take(&found(FINDINGS_MAX));
+        let ops = findings.take(&found(&watch, FINDINGS_MAX));
         assert_eq!(findings.kept.len(), FINDINGS_MAX);
         assert!(ops.iter().any(|op| matches!(op, RegistryOp::DeleteBlob { .. })));
     }

@@ -161,33 +161,32 @@ impl Running {
 }
 
 /// Three threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews
-/// certificates, and waits for a token or TPM as long as that takes. One handles what was found, and waits for the disk.
+/// certificates, and waits for a token or TPM as long as that takes. One handles what detectors find, and waits for the disk.
 struct Clock {
     ticks: Periodic,
-    watch: Periodic,
     renewals: Periodic,
+    watch: Periodic,
 }
 
 impl Clock {
     fn start(hub: Arc<Hub>, pulse: Arc<Pulse>) -> std::io::Result<Self> {
         let mut watchdog = Watchdog::new();
-        let keeper = Arc::clone(&hub);
+        let (keeper, watcher) = (Arc::clone(&hub), Arc::clone(&hub));
         let ticks = Periodic::start("clock", TICK, move || {
             hub.tick(now());
             pulse.beat();
             watchdog.beat();
         })?;
-        let watcher = Arc::clone(&keeper);
-        let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
         let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
-        Ok(Self { ticks, watch, renewals })
+        let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
+        Ok(Self { ticks, renewals, watch })
     }
 
     /// Does not wait for a token that does not answer.
     fn stop(self) {
         self.ticks.stop();
-        self.watch.stop();
         self.renewals.stop();
+        self.watch.stop();
     }
 }
 
