@@ -306,6 +306,7 @@ fn without_a_ledger_nothing_is_done() {
     world.bench.hub.tend_watch(world.bench.now);
     let used = world.bench.hub.responses();
     assert_eq!((used.quarantined, used.brake_used, used.cases_open), (0, 0, 1), "but there is a case");
+    assert_eq!(world.bench.count(EventKind::ResponseTaken), 0);
     let row = world.bench.hub.registry().find(&"lamp-1".parse().unwrap()).unwrap();
     assert!(row.state == LifecycleState::Active && !client.is_over());
 }
@@ -388,6 +389,16 @@ fn a_case_is_worked_on_and_exported() {
     let custody: Vec<_> =
         shown["custody"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
     assert_eq!(custody, ["opened", "acknowledged", "read", "exported", "handed-over", "closed", "reopened", "read"]);
+}
+
+/// What docs/OPERATIONS.md shows is taken, with the words that detectors have.
+#[test]
+fn the_documented_rules_are_taken() {
+    let guide = include_str!("../../../../docs/OPERATIONS.md");
+    let section = guide.split("## What happens by itself\n").nth(1).unwrap();
+    let text = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let taken = World::new("").apply(text).unwrap();
+    assert_eq!((&taken["rules"], &taken["dry_run"]), (&5.into(), &2.into()));
 }
 
 /// Nobody is responded to before the clock of responses began, and one that does not begin at zero ends nothing early.

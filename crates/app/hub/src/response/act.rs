@@ -42,14 +42,14 @@ impl Hub {
         let standing = measure.and_then(|id| self.measure(id));
         let recorded = self.record_decision(EventKind::ResponseTaken, step, standing.as_ref(), decision, found);
         let Ok(entry) = recorded else {
-            self.take_back(new, "it could not be recorded", now);
+            self.take_back(new, step, found, "it could not be recorded", now);
             return None;
         };
         // Bound to a name: a lock that stands in the condition is held through the branch.
         let stored = self.response.book.lock().keep(self);
         if let Err(error) = stored {
             tracing::error!(%error, action = step.action(), "a response could not be stored, and is not made");
-            self.take_back(new, "it could not be stored", now);
+            self.take_back(new, step, found, "it could not be stored", now);
             return Some(entry);
         }
         self.enforce(step, measure, now.wall);
@@ -60,12 +60,21 @@ impl Hub {
         self.response.book.lock().responder.measures().find(|measure| measure.id == id).cloned()
     }
 
-    /// Takes back a measure that was never carried out.
-    fn take_back(&self, measure: Option<u64>, why: &'static str, now: Moment) {
-        let lifted = measure.map(|id| self.response.book.lock().responder.lift(id, ACTOR, why, now));
-        if let Some(Ok(lift)) = lifted {
-            self.tell_lifted(&lift);
+    /// Takes back what was decided and is not done, with the measure that it would have been.
+    fn take_back(&self, measure: Option<u64>, step: &Step, found: &Found, why: &'static str, now: Moment) {
+        if let Some(id) = measure {
+            // It stands, as it was begun just now.
+            let _ = self.response.book.lock().responder.lift(id, ACTOR, why, now);
         }
+        self.tell_not_made(step, found, why);
+    }
+
+    fn tell_not_made(&self, step: &Step, found: &Found, why: &str) {
+        let (action, finding) = (step.action(), found.finding());
+        let data = [("action", Datum::Plain(&action)), ("finding", Datum::Plain(&finding.id))];
+        let detail = format_args!("not done: {why}");
+        let event = Event { identity: found.name(), ..Event::new(EventKind::ResponseWithheld, detail) };
+        self.tell(&event.by(ACTOR).with(&data));
     }
 
     fn enforce(&self, step: &Step, measure: Option<u64>, now: UnixMillis) {
@@ -175,7 +184,7 @@ impl Hub {
         let reason = format!("a rule asks for it, because of {}", found.finding().kind);
         let request = AdminRequest::DeviceState { name, to: LifecycleState::Revoked, reason, dry_run: false };
         if let Err(error) = self.ask_for_two(ACTOR, request, now) {
-            tracing::error!(%error, "two persons could not be asked for a revocation");
+            self.tell_not_made(step, found, &error.to_string());
         }
         Some(entry)
     }
