@@ -70,7 +70,7 @@ fn from_a_rule_to_an_export() {
     assert_eq!((&case["kind"], &case["state"]), (&"policy_denials".into(), &"open".into()));
     let measure = wait_for(|| first(hub.json(&["response", "list"])));
     assert_eq!((&measure["action"], &measure["whom"]), (&"quarantine".into(), &"lamp-1".into()));
-    client.closed_within(PATIENCE);
+    client.cut(0x98);
     assert_eq!(hub.json(&["device", "show", "lamp-1"])["state"], "quarantined");
 
     let number = case["case"].to_string();

@@ -291,12 +291,11 @@ impl Hub {
     ) -> Result<u64, Unrecorded> {
         let (finding, action) = (found.finding(), step.action());
         let rule = decision.rule.as_deref().unwrap_or_default();
-        let numbers = measure.map(|measure| (measure.id, measure.until.map_or(0, |until| until.0)));
+        let until_ms = measure.and_then(|measure| measure.until).map(|until| until.0);
         let mut data = vec![("action", Datum::Plain(&action)), ("finding", Datum::Plain(&finding.id))];
         data.push(("rule", Datum::Plain(&rule)));
-        if let Some((id, until_ms)) = &numbers {
-            data.extend([("measure", Datum::Plain(id) as Datum<'_>), ("until_ms", Datum::Plain(until_ms))]);
-        }
+        data.extend(measure.map(|measure| ("measure", Datum::Plain(&measure.id))));
+        data.extend(until_ms.as_ref().map(|until_ms| ("until_ms", Datum::Plain(until_ms))));
         // No address stands in the reason: that is a person's, and the entry's source.
         let why = match (&decision.verdict, step) {
             (_, Step::BlockSource { .. }) => finding.kind.to_owned(),
