@@ -116,7 +116,7 @@ impl Hub {
     }
 
     /// Undoes what is over. What cannot be undone now stays stored, for the next start.
-    pub(super) fn undo(&self, over: Vec<Lift>, now: UnixMillis) {
+    pub(super) fn undo(&self, over: &[Lift], now: UnixMillis) {
         if over.is_empty() {
             return;
         }

@@ -106,7 +106,7 @@ impl Hub {
             LiftError::Unknown(_) => AdminError::Refused(format!("{error}; `portreeve response list` shows all")),
         })?;
         let told = measure_json(&lift.measure);
-        self.undo(vec![lift], now.wall);
+        self.undo(&[lift], now.wall);
         Ok(told)
     }
 }

@@ -203,7 +203,7 @@ impl Hub {
         }
         let _turn = self.response.turn.lock();
         let over = self.response.book.lock().responder.tick(now);
-        self.undo(over, now.wall);
+        self.undo(&over, now.wall);
     }
 
     /// Files a finding and does what rules make of it. `entry` is its number in the ledger: without one nothing is done.
