@@ -324,6 +324,22 @@ impl Hub {
             AdminRequest::DetectThaw => self.detect_freeze(false).map(Outcome::ok),
             AdminRequest::DetectRelearn { name } => self.detect_relearn(&name).map(Outcome::ok),
             AdminRequest::Canary => Ok(self.canary(actor)),
+            AdminRequest::ResponseApply { file, text, dry_run } => {
+                self.response_apply(&file, text, dry_run).map(Outcome::ok)
+            }
+            AdminRequest::ResponseShow => Ok(Outcome::ok(self.response_show())),
+            AdminRequest::ResponseList => Ok(Outcome::ok(self.response_list())),
+            AdminRequest::ResponseLift { id, reason } => self.response_lift(actor, id, &reason).map(Outcome::ok),
+            AdminRequest::CaseList { closed } => Ok(Outcome::ok(self.case_list(closed))),
+            AdminRequest::CaseShow { number } => self.case_show(actor, number).map(Outcome::ok),
+            AdminRequest::CaseNote { number, text } => self.case_note(actor, number, &text).map(Outcome::ok),
+            AdminRequest::CaseAcknowledge { number } => self.case_acknowledge(actor, number).map(Outcome::ok),
+            AdminRequest::CaseClose { number, reason } => self.case_close(actor, number, &reason).map(Outcome::ok),
+            AdminRequest::CaseReopen { number, reason } => self.case_reopen(actor, number, &reason).map(Outcome::ok),
+            AdminRequest::CaseHandOver { number, to, sha256 } => {
+                self.case_hand_over(actor, number, &to, sha256).map(Outcome::ok)
+            }
+            AdminRequest::CaseExport { number, reason } => self.case_export(actor, number, &reason).map(Outcome::ok),
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
             AdminRequest::RootRotate { at_once, dry_run } => {
@@ -543,7 +559,12 @@ impl Hub {
                 json!({ "name": name.as_str(), "from": from, "to": to.as_str(), "sessions": sessions, "dry_run": true }),
             ));
         }
-        let (row, cut) = self.move_identity(name, to, By { reason, ..actor.at(now) })?;
+        let by = By { reason, ..actor.at(now) };
+        // Where a rule's quarantine stands, the person's takes its place.
+        if to == LifecycleState::Quarantined && row.state == to && self.overtake_quarantine(row.id, by) {
+            return Ok(Outcome::ok(identity_json(self, &row)));
+        }
+        let (row, cut) = self.move_identity(name, to, by)?;
         let mut result = identity_json(self, &row);
         result["connections_closed"] = json!(cut);
         Ok(Outcome::ok(result))
@@ -560,6 +581,7 @@ impl Hub {
         let row = self.registry.set_state(name, to, by)?;
         let sessions = self.renew_decisions(row.id);
         self.tell_change(by.actor, &row, to.as_str());
+        self.overtake_quarantine(row.id, by);
         let cut = if to == LifecycleState::Active {
             0
         } else {
@@ -648,6 +670,7 @@ impl Hub {
             "identities": self.registry.len(),
             "policies": self.policy().len(),
             "ledger": self.ledger().to_json(),
+            "responses": self.responses_json(),
             "store": { "health": self.store_health(), "commits": journal.commits, "last_commit_us": journal.last_commit_us },
             "limits": self.limits_table(),
         })

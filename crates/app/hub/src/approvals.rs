@@ -17,7 +17,7 @@ use portreeve_types::{IdentityId, IdentityName, KeyHash, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Actor, AdminError, AdminRequest, Hub, Outcome, registry::By};
+use crate::{Actor, AdminError, AdminRequest, Hub, Outcome, admin::RequestNote, registry::By};
 
 /// Where they lie among the registry's blobs; behind it stands the number.
 const PREFIX: &str = "approval/";
@@ -25,11 +25,15 @@ const PREFIX: &str = "approval/";
 const NEXT_BLOB: &str = "approvals/next";
 /// Operators' requests that may wait: they have room of their own, which no device can take.
 const REQUESTS_MAX: usize = 100;
+/// Of what rules ask for, so many may wait: they take no operator's room.
+const REQUESTS_OF_RULES_MAX: usize = 50;
 /// Answers to devices that are kept until they are used or their time is over, for each that may wait.
 const ANSWERED_FACTOR: usize = 4;
 /// How long a device's question is kept before another key of the same identity may take its place: an operator is to find
 /// under a number what was seen there.
 const QUESTION_KEPT: Duration = Duration::from_secs(600);
+/// What the names of the hub's own parts begin with. No user is called that.
+const RULES: &str = "the hub: ";
 /// Longest reason that is kept, characters.
 const REASON_CHARS_MAX: usize = 256;
 
@@ -148,6 +152,15 @@ fn delete(number: &u64) -> RegistryOp {
 impl Approval {
     fn is_request(&self) -> bool {
         matches!(self.matter, Matter::Request { .. })
+    }
+
+    /// Whether it was no person who asked: nobody has consented yet, and two have to.
+    fn is_of_rule(&self) -> bool {
+        self.asked_by.starts_with(RULES)
+    }
+
+    fn is_request_for(&self, wanted: &RequestNote) -> bool {
+        matches!(&self.matter, Matter::Request { request } if request.note().sha256 == wanted.sha256)
     }
 
     fn is_waiting_device(&self) -> bool {
@@ -301,6 +314,35 @@ impl Hub {
         Ok(Outcome::waiting(number))
     }
 
+    /// Puts a request of the hub's own before two persons; one that waits already is not put again.
+    pub(crate) fn ask_for_two(&self, part: &str, request: AdminRequest, now: UnixMillis) -> Result<(), AdminError> {
+        let mut book = self.approvals.all.lock();
+        let note = request.note();
+        if book.entries.values().any(|approval| approval.is_request_for(&note) && now < approval.expires) {
+            return Ok(());
+        }
+        let matter = Matter::Request { request: Box::new(request) };
+        let asked = self.ask(&mut book, matter, part, BTreeSet::new(), now)?;
+        asked
+            .map(drop)
+            .ok_or_else(|| AdminError::Refused("too many requests of rules wait for approval already".into()))
+    }
+
+    /// The first person's consent to what no person asked for makes it a request of his, which waits for another. Whether it was that.
+    fn consent_first(&self, actor: &Actor, number: u64, now: UnixMillis) -> Result<bool, AdminError> {
+        let mut book = self.approvals.all.lock();
+        let found = book.entries.get(&number).filter(|approval| now < approval.expires && approval.is_of_rule());
+        let Some((approval, Matter::Request { request })) = found.map(|approval| (approval, &approval.matter)) else {
+            return Ok(false);
+        };
+        actor.expect_to_be_known()?;
+        self.expect_permission(actor, request)?;
+        let adopted = Approval { asked_by: actor.name.clone(), ..approval.clone() };
+        self.registry.put_blobs(&[put(number, &adopted)])?;
+        book.entries.insert(number, adopted);
+        Ok(true)
+    }
+
     /// Puts a question; those that are over, and those that it takes the place of, go. `None` when as many wait as may.
     fn ask(
         &self,
@@ -318,7 +360,9 @@ impl Hub {
         let mut ops: Vec<RegistryOp> = gone.iter().map(delete).collect();
         let left = || book.entries.iter().filter(|(number, _)| !gone.contains(number)).map(|(_, approval)| approval);
         let is_full = if approval.is_request() {
-            left().filter(|approval| approval.is_request()).count() >= REQUESTS_MAX
+            let of_rules = approval.is_of_rule();
+            let max = if of_rules { REQUESTS_OF_RULES_MAX } else { REQUESTS_MAX };
+            left().filter(|other| other.is_request() && other.is_of_rule() == of_rules).count() >= max
         } else {
             let max = config.limits.approvals_waiting;
             left().filter(|approval| approval.is_waiting_device()).count() >= max
@@ -364,6 +408,11 @@ impl Hub {
         reason: &str,
         now: UnixMillis,
     ) -> Result<Outcome, AdminError> {
+        if granted && self.consent_first(actor, number, now)? {
+            let detail = format_args!("{number}: granted by the first of two");
+            self.tell(&Event::new(EventKind::ApprovalAnswered, detail).by(&actor.name));
+            return Ok(Outcome::waiting(number));
+        }
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
         let approval =
             self.take_answer(actor, number, Answer { granted, by: actor.name.clone(), at: now, reason }, now)?;

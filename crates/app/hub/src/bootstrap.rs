@@ -223,6 +223,7 @@ impl Hub {
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
         let watcher = crate::watch::Watcher::resume(&registry_contents.blobs, data)
             .map_err(|error| OpenError::Detection(error.to_string()))?;
+        let response = crate::response::Response::resume(&registry_contents.blobs, now);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
         registry.set_withdrawn(authority.withdrawn());
@@ -246,6 +247,7 @@ impl Hub {
             recorder,
             witnesses: ledger::Witnesses::default(),
             watcher,
+            response,
             registry,
             authority: ArcSwap::from_pointee(authority),
             keys,
@@ -293,6 +295,8 @@ impl Hub {
         });
         let opened = [("entries", Datum::Plain(&entries)), ("unsealed", Datum::Plain(&unsealed))];
         hub.tell(&Event::new(Kind::LedgerOpened, format_args!("")).with(&opened));
+        // What stood before a restart stands again.
+        hub.enforce_standing();
         hub.watch_disk();
         hub.continue_ids(&session_contents);
         hub.recover(session_contents, now);

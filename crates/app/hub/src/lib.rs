@@ -33,6 +33,7 @@ mod policies;
 mod posture;
 mod registry;
 mod reports;
+mod response;
 mod revocation;
 mod roots;
 pub mod sbom;
@@ -79,6 +80,7 @@ pub use ledger::{Cosigning, Erasure, Extract as LedgerExtract, LedgerPlace, Ledg
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
+pub use response::Responses;
 pub use revocation::PublicationError;
 pub use succession::IssuingCa;
 pub use watch::Watched;
@@ -94,6 +96,7 @@ pub struct Hub {
     recorder: ledger::Recorder,
     witnesses: ledger::Witnesses,
     watcher: watch::Watcher,
+    response: response::Response,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
     keys: custody::KeyRing,

@@ -569,6 +569,12 @@ impl Registry {
         self.store.commit(ops)
     }
 
+    /// How many are in service: registered, and not revoked or retired.
+    pub(crate) fn in_service(&self) -> u64 {
+        let is_over = |row: &IdentityRow| matches!(row.state, LifecycleState::Revoked | LifecycleState::Retired);
+        self.state.read().identities.values().filter(|row| !is_over(row)).count() as u64
+    }
+
     /// Every active identity.
     pub(crate) fn active(&self) -> Vec<Arc<IdentityRow>> {
         let state = self.state.read();

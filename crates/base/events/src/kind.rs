@@ -293,7 +293,7 @@ kinds! {
         "The brake or an exemption kept a rule from acting.";
     ResponseLifted = "response_lifted", Info, Operator => Identity, Each, ["IIITA-N6"], ["measure"],
         "What the hub did upon a finding was taken back, or is over.";
-    CaseChanged = "case_changed", Info, Operator => Hub, Each, ["CSA-IMT-02", "CSA-MSU-03"], ["case", "change"],
+    CaseChanged = "case_changed", Info, Operator => Hub, Each, ["CSA-IMT-02", "CSA-MSU-03"], ["case", "change", "sha256", "custody_sha256"],
         "A case was opened, noted in, handed on, exported or closed.";
     CanaryInjected = "canary_injected", Info, Operator => Hub, Each, ["CSA-SNT-10"], [],
         "Synthetic events were injected to see whether they are noticed.";

@@ -6,10 +6,12 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
 use crate::{
+    case::CaseCommand,
     detect::DetectCommand,
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
     ledger::LedgerCommand,
+    response::ResponseCommand,
 };
 
 /// How most machines' TPM is reached: by the kernel's resource manager.
@@ -111,6 +113,16 @@ pub(crate) enum Command {
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Decide what the hub does by itself about what it finds
+    Response {
+        #[command(subcommand)]
+        command: ResponseCommand,
+    },
+    /// Work on cases: what was found, what was done, and who had the evidence in hand
+    Case {
+        #[command(subcommand)]
+        command: CaseCommand,
     },
     /// The certificate authority and the custody of its keys
     Ca {

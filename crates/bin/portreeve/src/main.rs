@@ -7,6 +7,7 @@
 mod admin;
 mod approval;
 mod ca;
+mod case;
 mod cli;
 mod client;
 mod configuration;
@@ -21,6 +22,7 @@ mod jitter;
 mod ledger;
 mod output;
 mod policy;
+mod response;
 mod serve;
 mod status;
 
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         Command::Enrolment { command } => enrolment::run(&global, command),
         Command::Approval { command } => approval::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),
+        Command::Response { command } => response::run(&global, command),
+        Command::Case { command } => case::run(&global, command),
         Command::Ca { command } => ca::run(&global, command),
         Command::Ledger { command } => ledger::run(&global, command),
         Command::Client { command } => client::run(&global, command),

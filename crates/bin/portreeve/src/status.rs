@@ -61,6 +61,7 @@ fn render(status: &Value) -> String {
         ("policies", format!("{} in force", status["policies"])),
         ("store", cell(&status["store"]["health"])),
         ("ledger", ledger(&status["ledger"])),
+        ("responses", responses(&status["responses"])),
     ];
     let rows = |key: &str, row: &dyn Fn(&Value) -> Vec<String>| -> Vec<Vec<String>> {
         status[key].as_array().map(|values| values.iter().map(row).collect()).unwrap_or_default()
@@ -82,6 +83,14 @@ fn ledger(ledger: &Value) -> String {
         Some(trouble) => trouble.to_owned(),
         None => format!("ok, {} entries, {} signed for", ledger["entries"], ledger["sealed"]),
     }
+}
+
+fn responses(used: &Value) -> String {
+    let dry_run = match used["dry_run"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(dry_run) => format!(", {dry_run} of them in dry run"),
+    };
+    format!("{} rules{dry_run}; {} cases not closed", used["rules"], used["cases_open"])
 }
 
 fn percent(used: &Value, limit: &Value) -> String {
@@ -107,6 +116,7 @@ mod tests {
             "ready": true, "version": "0.1.0", "uptime_s": 61, "data": "/d", "clients_connected": 2, "identities": 3, "policies": 1,
             "store": { "health": "ok" },
             "ledger": { "entries": 12, "sealed": 12, "trouble": null },
+            "responses": { "rules": 3, "dry_run": 2, "cases_open": 1 },
             "listeners": [{ "name": "mqtt", "address": "0.0.0.0:8883" }],
             "limits": [{ "name": "sessions_total", "limit": 1000, "used": 250 }, { "name": "x", "limit": 1000, "used": 1 }],
         });
@@ -115,6 +125,7 @@ mod tests {
             "ready       yes",
             "uptime      1m 1s",
             "clients     2 connected",
+            "responses   3 rules, 2 of them in dry run; 1 cases not closed",
             "mqtt      0.0.0.0:8883",
             "sessions_total   250  1000      25%",
             "x                  1  1000       1%",

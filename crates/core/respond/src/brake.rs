@@ -116,6 +116,11 @@ impl Brake {
         Ok(())
     }
 
+    /// How many are counted within the hour.
+    pub(crate) fn used(&self) -> usize {
+        self.touched_ms.values().map(BTreeMap::len).sum()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, Touched, u64)> {
         self.touched_ms.iter().flat_map(|(class, counted)| counted.iter().map(|(who, at_ms)| (*class, *who, *at_ms)))
     }

@@ -55,6 +55,18 @@ pub enum Step {
 }
 
 impl Step {
+    /// The word of its action in settings.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Throttle { .. } => "throttle",
+            Self::Disconnect { .. } => "disconnect",
+            Self::BlockSource { .. } => "block-source",
+            Self::Quarantine { .. } => "quarantine",
+            Self::Revoke { .. } => "revoke",
+        }
+    }
+
     /// What lasts of it, and can be lifted, and on whom; nothing if it is over at once.
     pub(crate) fn lasting(&self) -> Option<(Lasting, Touched)> {
         match self {

@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use portreeve_types::UnixMillis;
+use portreeve_types::{IdentityId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -216,6 +216,19 @@ impl Responder {
     /// What stands, by number.
     pub fn measures(&self) -> impl Iterator<Item = &Measure> {
         self.standing.values().map(|standing| &standing.measure)
+    }
+
+    /// How many identities and sources the brake counts within the hour.
+    #[must_use]
+    pub fn brake_used(&self) -> usize {
+        self.brake.used()
+    }
+
+    /// The quarantine of a rule that stands for an identity.
+    #[must_use]
+    pub fn quarantine_of(&self, identity: IdentityId) -> Option<&Measure> {
+        let id = self.by_subject.get(&Lasting::Quarantine)?.get(&Touched::Identity(identity))?;
+        self.standing.get(id).map(|standing| &standing.measure)
     }
 
     /// The blocked sources, as they are now.

@@ -33,6 +33,24 @@ impl Source {
         }
     }
 
+    /// The lowest address of it.
+    #[must_use]
+    pub fn first_address(self) -> IpAddr {
+        self.address
+    }
+
+    /// The highest address of it.
+    #[must_use]
+    pub fn last_address(self) -> IpAddr {
+        match self.address {
+            v4 @ IpAddr::V4(_) => v4,
+            IpAddr::V6(v6) => {
+                let host_bits = u128::MAX.checked_shr(u32::from(self.prefix_bits)).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.to_bits() | host_bits).into()
+            }
+        }
+    }
+
     /// The prefix length, if it is an IPv6 prefix.
     pub(crate) fn ipv6_prefix_bits(self) -> Option<u8> {
         self.address.is_ipv6().then_some(self.prefix_bits)
@@ -88,6 +106,17 @@ mod tests {
         assert_eq!(of("2001:db8:1:2::1", 0), "::/0");
         assert_eq!(of("192.0.2.7", 64), "192.0.2.7");
         assert_eq!(of("::ffff:192.0.2.7", 64), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_source_is_a_range_of_addresses() {
+        let range = |text: &str, bits| {
+            let source = Source::of(text.parse().unwrap(), bits);
+            [source.first_address(), source.last_address()].map(|address| address.to_string())
+        };
+        assert_eq!(range("2001:db8:1:2::7", 64), ["2001:db8:1:2::", "2001:db8:1:2:ffff:ffff:ffff:ffff"]);
+        assert_eq!(range("2001:db8::7", 128), ["2001:db8::7"; 2]);
+        assert_eq!(range("192.0.2.7", 64), ["192.0.2.7"; 2]);
     }
 
     #[test]

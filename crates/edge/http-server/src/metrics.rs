@@ -187,6 +187,28 @@ impl Figures {
         metric.encode_histogram::<NoLabelSet>(self.0.cuts().sum().as_secs_f64(), count, &buckets, None)
     }
 
+    /// What rules have done, and what people have to do (CSA-OPA-04).
+    fn responses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let used = self.0.responses();
+        let mut family = encoder.encode_descriptor(
+            "portreeve_response_measures",
+            "Measures of response rules that stand, by action",
+            None,
+            MetricType::Gauge,
+        )?;
+        let measures = [("throttle", used.throttled), ("block-source", used.blocked), ("quarantine", used.quarantined)];
+        for (action, count) in measures {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            ConstGauge::new(count).encode(family.encode_family(&[("action", action)])?)?;
+        }
+        let brake = "Identities and sources that the brake of response rules counts within the hour";
+        gauge(encoder, "portreeve_response_brake_used", brake, used.brake_used)?;
+        gauge(encoder, "portreeve_response_rules", "Response rules in force", used.rules)?;
+        let dry = "Response rules that only say what they would do";
+        gauge(encoder, "portreeve_response_rules_dry_run", dry, used.dry_run)?;
+        gauge(encoder, "portreeve_cases_open", "Cases that are not closed", used.cases_open)
+    }
+
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let hub = &self.0;
         let journal = hub.journal().stats();
@@ -211,6 +233,7 @@ impl Figures {
             postures.silent.load(Relaxed),
         )?;
         self.cuts(encoder)?;
+        self.responses(encoder)?;
         let ledger = hub.ledger();
         gauge(encoder, "portreeve_ledger_entries", "Entries of the ledger", ledger.entries)?;
         gauge(encoder, "portreeve_ledger_sealed_entries", "Entries that a signed head covers", ledger.sealed)?;

@@ -110,6 +110,9 @@ impl Admission {
             hub.emit(Kind::AdmissionRefused, None, None, Some(address), format_args!("{why}"));
             Err(Dropped)
         };
+        if hub.is_blocked(address, now.mono_ms) {
+            return refuse("its source is blocked");
+        }
         if counts.connections.load(Relaxed) >= limits.connections_total {
             return refuse("all connections are in use");
         }
@@ -235,6 +238,28 @@ mod tests {
         drop((slots, honest, greedy, _next));
         let state = admission.0.state.lock();
         assert_eq!((state.half_open, state.ranks.len()), (0, 0));
+    }
+
+    /// IOTSF-2.4.7.5, IIITA-N6: from a blocked source nothing is taken, whatever it wants, until the block is lifted.
+    #[test]
+    fn a_blocked_source_is_refused_before_its_handshake() {
+        use portreeve_hub::{Actor, AdminRequest};
+        let data = tempfile::tempdir().unwrap();
+        let now = crate::now();
+        let hub = Hub::open(&data.path().join("hub"), portreeve_config::Config::default(), now.wall).unwrap();
+        let admission = Admission::new(Arc::clone(&hub));
+        let actor = Actor { name: "test".into(), role: portreeve_config::Role::Administrator };
+        let ask = |request| hub.administer(&actor, request).unwrap();
+        let text = "[[rule]]\nfindings = [\"auth_failures\"]\naction = \"block-source\"\nfor_s = 60\nmode = \"act\"";
+        ask(AdminRequest::ResponseApply { file: "rules".into(), text: text.into(), dry_run: false });
+        let [bad, good] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+        for _ in 0..10 {
+            hub.emit(Kind::HandshakeRefused, None, None, Some(bad), format_args!("no certificate"));
+        }
+        hub.tend_watch(now);
+        assert!(admission.admit(bad, now).is_err() && admission.admit(good, now).is_ok());
+        ask(AdminRequest::ResponseLift { id: 1, reason: "a test".into() });
+        assert!(admission.admit(bad, now).is_ok());
     }
 
     /// IOTSF-2.4.7.25: while clients are put off, what a handshake costs is not spent on more of them than can be let in.

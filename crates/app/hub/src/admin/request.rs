@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_config::Role;
 use portreeve_policy::PolicySource;
+use portreeve_respond::Sha256;
 use portreeve_types::{IdentityName, Kind, LifecycleState};
 use serde::{Deserialize, Serialize};
 
@@ -257,6 +258,81 @@ pub enum AdminRequest {
     },
     /// Injects what every detector must find, marked, and says whether it was found.
     Canary,
+    /// Takes other rules of what is done upon findings.
+    ResponseApply {
+        /// Name of the file.
+        file: String,
+        /// Its text, TOML; an empty one has no rules.
+        text: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// The rules in force, and how much of the brake is used.
+    ResponseShow,
+    /// What stands by rules.
+    ResponseList,
+    /// Ends what stands by a rule before its time.
+    ResponseLift {
+        /// Its number.
+        id: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Cases, the newest first.
+    CaseList {
+        /// Also those that are closed.
+        #[serde(default)]
+        closed: bool,
+    },
+    /// Reads a case, which its custody log tells.
+    CaseShow {
+        /// Which.
+        number: u64,
+    },
+    /// Writes a note into a case.
+    CaseNote {
+        /// Which.
+        number: u64,
+        /// The note.
+        text: String,
+    },
+    /// Takes a case on.
+    CaseAcknowledge {
+        /// Which.
+        number: u64,
+    },
+    /// Closes a case.
+    CaseClose {
+        /// Which.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Opens a closed case again.
+    CaseReopen {
+        /// Which.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Notes that evidence of a case was given to somebody.
+    CaseHandOver {
+        /// Which.
+        number: u64,
+        /// To whom.
+        to: String,
+        /// Of an export's manifest; without it, of the case as it is.
+        #[serde(default)]
+        sha256: Option<Sha256>,
+    },
+    /// Takes a case out, with its entries of the ledger.
+    CaseExport {
+        /// Which.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
     /// The CAs, and where their keys are.
     CaShow,
     /// Has issuing CAs followed by others now.
@@ -364,6 +440,8 @@ pub(super) enum Need {
     Govern,
     /// Reads what everybody did.
     Audit,
+    /// Reads what was found against somebody, and what is done about it.
+    Review,
 }
 
 /// Requests that share threads. Those of one lane never wait for those of another.
@@ -398,6 +476,12 @@ impl AdminRequest {
             // Who could blind the detectors decides who may do what.
             Self::DetectApply { .. } | Self::DetectFreeze | Self::DetectThaw => Need::Govern,
             Self::DetectRelearn { .. } => Need::Govern,
+            // Who could have rules cut devices off, or have none do it, decides who may do what.
+            Self::ResponseApply { .. } => Need::Govern,
+            Self::ResponseShow | Self::ResponseList | Self::CaseList { .. } | Self::CaseShow { .. } => Need::Review,
+            Self::ResponseLift { .. } | Self::CaseNote { .. } | Self::CaseAcknowledge { .. } => Need::Operate,
+            Self::CaseClose { .. } | Self::CaseReopen { .. } => Need::Operate,
+            Self::CaseHandOver { .. } | Self::CaseExport { .. } => Need::Operate,
             Self::CaShow => Need::Read,
             Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
             Self::RootRotate { .. } | Self::TrustRotate { .. } | Self::CaRevoke { .. } => Need::Keys,
@@ -467,6 +551,7 @@ impl AdminRequest {
                 | Self::SbomRemove { dry_run: true, .. }
                 | Self::PolicyApply { dry_run: true, .. }
                 | Self::DetectApply { dry_run: true, .. }
+                | Self::ResponseApply { dry_run: true, .. }
                 | Self::CaRotate { dry_run: true, .. }
                 | Self::RootRotate { dry_run: true, .. }
                 | Self::TrustRotate { dry_run: true }
@@ -500,6 +585,10 @@ impl AdminRequest {
             Self::DeviceState { reason, .. }
             | Self::DeviceWipe { reason, .. }
             | Self::ApprovalAnswer { reason, .. }
+            | Self::ResponseLift { reason, .. }
+            | Self::CaseClose { reason, .. }
+            | Self::CaseReopen { reason, .. }
+            | Self::CaseExport { reason, .. }
             | Self::CaRevoke { reason, .. } => reason.clone(),
             Self::DeviceDispose { statement, .. } => statement.clone(),
             _ => String::new(),
@@ -510,6 +599,13 @@ impl AdminRequest {
                 format!("{number} {}", if *granted { "granted" } else { "refused" })
             }
             Self::CaRevoke { name, .. } => name.clone(),
+            Self::ResponseLift { id, .. } => format!("measure {id}"),
+            Self::CaseNote { number, .. }
+            | Self::CaseAcknowledge { number }
+            | Self::CaseClose { number, .. }
+            | Self::CaseReopen { number, .. }
+            | Self::CaseHandOver { number, .. }
+            | Self::CaseExport { number, .. } => format!("case {number}"),
             Self::EnrolmentGroupCrls { name, .. }
             | Self::EnrolmentGroupList { name, .. }
             | Self::EnrolmentGroupRemove { name } => name.to_string(),
@@ -525,7 +621,7 @@ impl AdminRequest {
             subject,
             reason,
             sha256: hashed.map(hex::encode).unwrap_or_default(),
-            changes: !matches!(self.need(), Need::Read | Need::Audit) && !self.is_dry_run(),
+            changes: !matches!(self.need(), Need::Read | Need::Audit | Need::Review) && !self.is_dry_run(),
         }
     }
 
@@ -533,7 +629,7 @@ impl AdminRequest {
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::EnrolmentGroupAdd { settings } => settings.name.to_string(),
-            Self::DeviceDispose { name, .. } => name.to_string(),
+            Self::DeviceDispose { name, .. } | Self::DeviceState { name, .. } => name.to_string(),
             Self::CaRotate { ca, .. } => ca.map_or("devices, hub", IssuingCa::as_str).to_owned(),
             Self::RootRotate { .. } => "root".into(),
             Self::TrustRotate { .. } => "trust".into(),
@@ -546,6 +642,7 @@ impl AdminRequest {
         match self {
             Self::EnrolmentGroupAdd { settings } => format!("add an enrolment group: {settings}"),
             Self::DeviceDispose { statement, .. } => format!("disposal: {statement}"),
+            Self::DeviceState { to, reason, .. } => format!("move it to {}: {reason}", to.as_str()),
             Self::CaRotate { .. } => "have issuing CAs followed by others".into(),
             Self::RootRotate { at_once: false, .. } => "make another root, and announce it to devices".into(),
             Self::RootRotate { at_once: true, .. } => "use the announced root now".into(),
@@ -586,9 +683,10 @@ pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
     match role {
         _ if need == Need::Audit => role == Role::Auditor,
         Role::Administrator => need != Need::Keys || !keys_apart,
-        Role::Operator => matches!(need, Need::Read | Need::Operate),
-        Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys),
-        Role::ReleaseSigner | Role::Auditor | Role::Viewer => need == Need::Read,
+        Role::Operator => matches!(need, Need::Read | Need::Operate | Need::Review),
+        Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys | Need::Review),
+        Role::Auditor => matches!(need, Need::Read | Need::Review),
+        Role::ReleaseSigner | Role::Viewer => need == Need::Read,
     }
 }
 
@@ -600,23 +698,23 @@ mod tests {
     #[test]
     fn role_by_need() {
         let row = |role: Role, keys_apart| {
-            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern, Need::Audit];
+            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern, Need::Audit, Need::Review];
             let cells = cells.map(|need| if permits(role, need, keys_apart) { '✔' } else { '✘' });
             format!("{role} {}", cells.iter().collect::<String>())
         };
         let table = |keys_apart| Role::ALL.iter().map(|&role| row(role, keys_apart)).collect::<Vec<_>>();
         let expected = [
-            "administrator ✔✔✔✔✘",
-            "operator ✔✔✘✘✘",
-            "key-manager ✔✔✔✘✘",
-            "release-signer ✔✘✘✘✘",
-            "auditor ✔✘✘✘✔",
-            "viewer ✔✘✘✘✘",
+            "administrator ✔✔✔✔✘✔",
+            "operator ✔✔✘✘✘✔",
+            "key-manager ✔✔✔✘✘✔",
+            "release-signer ✔✘✘✘✘✘",
+            "auditor ✔✘✘✘✔✔",
+            "viewer ✔✘✘✘✘✘",
         ];
         assert_eq!(table(false), expected);
         // CSA-CRD-03.
         let apart = table(true);
-        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘", &expected.map(String::from)[1..]));
+        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘✔", &expected.map(String::from)[1..]));
     }
 
     /// CSA-CLS-13: what changes something is told from what does not, and every request has its name.

@@ -122,6 +122,10 @@ impl Hub {
 
         let mut after = Aftermath::default();
         let admitted = self.admit(identity, &key, request.clean_start, peer, will.as_deref(), now)?;
+        // Under the table's lock: whoever blocks a source looks through the table behind it.
+        if self.is_blocked(peer.address, at.mono_ms) {
+            return Err(Refused::new(Reason::BANNED, "its source is blocked"));
+        }
         let attached = self.attach_locked(identity, request, admitted, peer, expiry_s, will, &mut after, at);
         self.see_to(after, now);
         let mut attached = attached?;
@@ -680,6 +684,15 @@ impl Hub {
         let is_of =
             |session: &&Arc<Session>| session.outgoing.lock().link.as_ref().is_some_and(|link| link.issuer == issuer);
         let sessions: Vec<_> = table.by_id.values().filter(is_of).cloned().collect();
+        self.cut_sessions(table, &sessions, close, false)
+    }
+
+    /// Ends every connection from addresses that are meant. Sessions stay.
+    pub(crate) fn cut_from(&self, is_meant: impl Fn(IpAddr) -> bool, close: Close) -> usize {
+        let table = self.sessions.lock();
+        let is_there =
+            |session: &&Arc<Session>| is_meant(session.peer.load().address) && session.outgoing.lock().is_online();
+        let sessions: Vec<_> = table.by_id.values().filter(is_there).cloned().collect();
         self.cut_sessions(table, &sessions, close, false)
     }
 

@@ -1,7 +1,17 @@
 //! What one client may say a second, also across its connections.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
+};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portreeve_config::Config;
 use portreeve_types::{Bucket, IdentityId, Kind};
@@ -14,22 +24,22 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    fn unused(kind: Kind, config: &Config, now_ms: u64) -> Self {
+    fn unused(kind: Kind, config: &Config, cap: Option<u32>, now_ms: u64) -> Self {
         let [messages, bytes] =
-            Self::bounds(kind, config).map(|(rate_per_s, burst)| Bucket::new(rate_per_s, burst, now_ms));
+            Self::bounds(kind, config, cap).map(|(rate_per_s, burst)| Bucket::new(rate_per_s, burst, now_ms));
         Self { messages, bytes }
     }
 
     /// The same use under the bounds that are in force now.
-    fn under(mut self, kind: Kind, config: &Config) -> Self {
-        let [messages, bytes] = Self::bounds(kind, config);
+    fn under(mut self, kind: Kind, config: &Config, cap: Option<u32>) -> Self {
+        let [messages, bytes] = Self::bounds(kind, config, cap);
         self.messages.adjust(messages.0, messages.1);
         self.bytes.adjust(bytes.0, bytes.1);
         self
     }
 
-    /// Rate a second and burst, of messages and of bytes.
-    fn bounds(kind: Kind, config: &Config) -> [(u64, u64); 2] {
+    /// Rate a second and burst, of messages and of bytes. Who is held to a rate has no burst beyond it.
+    fn bounds(kind: Kind, config: &Config, cap: Option<u32>) -> [(u64, u64); 2] {
         let limits = &config.limits;
         let (messages_per_s, burst, bytes_per_s) = match kind {
             Kind::Device => (limits.device_messages_per_s, limits.device_messages_burst, limits.device_bytes_per_s),
@@ -37,6 +47,8 @@ impl Rates {
                 (limits.application_messages_per_s, limits.application_messages_burst, limits.application_bytes_per_s)
             }
         };
+        let capped = |bound: u32| cap.map_or(bound, |cap| bound.min(cap));
+        let (messages_per_s, burst) = (capped(messages_per_s), capped(burst));
         // The largest packet must pass, however low the rate.
         [(messages_per_s.into(), burst.into()), (bytes_per_s, bytes_per_s.max(limits.packet_bytes as u64))]
     }
@@ -50,23 +62,52 @@ impl Rates {
     }
 }
 
+/// Who is held to fewer messages a second than the configuration grants.
+pub(crate) type Caps = HashMap<IdentityId, u32>;
+
 /// What identities had used of their rates when they last left, so that coming back renews nothing. An entry lasts until
 /// it would be full again, which is seconds, and there is one for an identity at most.
 #[derive(Debug, Default)]
-pub(crate) struct UsedRates(Mutex<HashMap<IdentityId, Rates>>);
+pub(crate) struct UsedRates {
+    kept: Mutex<HashMap<IdentityId, Rates>>,
+    caps: ArcSwap<Caps>,
+    /// Raised by every change of the caps, for connections to see that there was one.
+    revision: AtomicU64,
+}
 
 impl UsedRates {
     /// The rates that a new connection begins with.
     pub(crate) fn begin(&self, identity: IdentityId, kind: Kind, config: &Config, now_ms: u64) -> Rates {
-        match self.0.lock().get(&identity) {
-            Some(used) => used.under(kind, config),
-            None => Rates::unused(kind, config, now_ms),
+        let cap = self.cap(identity);
+        match self.kept.lock().get(&identity) {
+            Some(used) => used.under(kind, config, cap),
+            None => Rates::unused(kind, config, cap, now_ms),
         }
+    }
+
+    /// The rates of a connection after the caps were changed.
+    pub(crate) fn renew(&self, rates: Rates, identity: IdentityId, kind: Kind, config: &Config) -> Rates {
+        rates.under(kind, config, self.cap(identity))
+    }
+
+    fn cap(&self, identity: IdentityId) -> Option<u32> {
+        self.caps.load().get(&identity).copied()
+    }
+
+    /// Holds these identities to rates, and no others.
+    pub(crate) fn set_caps(&self, caps: Caps) {
+        self.caps.store(Arc::new(caps));
+        self.revision.fetch_add(1, Release);
+    }
+
+    /// Which caps a connection looks at.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision.load(Acquire)
     }
 
     /// A connection is over.
     pub(crate) fn keep(&self, identity: IdentityId, rates: Rates) {
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         let rates = match kept.remove(&identity) {
             Some(other) => rates.emptier(other),
             None => rates,
@@ -76,7 +117,7 @@ impl UsedRates {
 
     /// Forgets what is full again.
     pub(crate) fn prune(&self, now_ms: u64) {
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         kept.retain(|_, rates| !rates.is_unused(now_ms));
         if kept.is_empty() {
             kept.shrink_to_fit();
@@ -87,6 +128,29 @@ impl UsedRates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// CSA-OPA-04.
+    #[test]
+    fn a_cap_holds_until_it_is_gone() {
+        let config = Config::default();
+        let (used, id) = (UsedRates::default(), IdentityId(uuid::Uuid::new_v4()));
+        let free = used.begin(id, Kind::Device, &config, 0);
+        used.set_caps(Caps::from([(id, 2)]));
+        let renew = |rates: Rates| used.renew(rates, id, Kind::Device, &config);
+        for mut capped in [renew(free), used.begin(id, Kind::Device, &config, 0)] {
+            assert!(capped.messages.take(2, 0) && !capped.messages.take(1, 0));
+            assert!(capped.messages.take(2, 1000) && !capped.messages.take(1, 1000));
+        }
+        let other = IdentityId(uuid::Uuid::new_v4());
+        assert!(used.begin(other, Kind::Device, &config, 0).messages.take(3, 0));
+        let revision = used.revision();
+        used.set_caps(Caps::new());
+        assert_ne!(used.revision(), revision);
+        assert!(renew(free).messages.take(3, 0));
+        used.set_caps(Caps::from([(id, u32::MAX)]));
+        let burst = u64::from(config.limits.device_messages_burst);
+        assert!(!renew(free).messages.take(burst + 1, 0), "never more than the configuration grants");
+    }
 
     #[test]
     fn coming_back_renews_nothing_and_time_does() {
@@ -109,8 +173,8 @@ mod tests {
         let stranger = IdentityId(uuid::Uuid::new_v4());
         assert!(used.begin(stranger, Kind::Device, &config, 0).messages.take(100, 0));
         used.prune(9_999);
-        assert_eq!(used.0.lock().len(), 1);
+        assert_eq!(used.kept.lock().len(), 1);
         used.prune(10_000);
-        assert_eq!(used.0.lock().len(), 0, "full again");
+        assert_eq!(used.kept.lock().len(), 0, "full again");
     }
 }

@@ -90,6 +90,7 @@ impl Hub {
 
     /// Observes that a client connected.
     pub(crate) fn watch_connected(&self, session: &Session, keep_alive_s: u16) {
+        self.note_place(session.key.identity, session.peer.load().address);
         let row = self.registry.row(session.key.identity);
         let text = |of: fn(&IdentityRow) -> &str| row.as_deref().map(of).filter(|text| !text.is_empty());
         let observation = Observation::Connected {
@@ -111,6 +112,7 @@ impl Hub {
 
     /// Observes the end of a connection.
     pub(crate) fn watch_ended(&self, session: &Session, how: Ending) {
+        self.note_place(session.key.identity, session.peer.load().address);
         let observation = Observation::Disconnected { identity: session.name.as_str(), how };
         self.watcher.observe(&observation, self.wall_clock());
     }

@@ -135,6 +135,7 @@ impl Hub {
             self.watcher.watch.tick(self.wall_clock(), &mut found);
             self.watcher.keep(found);
         }
+        self.tend_responses(now);
         let (notices, lost) = {
             let mut waiting = self.watcher.notices.lock();
             let count = waiting.notices.len().min(HANDLED_AT_ONCE);
@@ -160,9 +161,12 @@ impl Hub {
         if let Err(error) = self.registry.put_blobs(&ops) {
             tracing::error!(%error, "findings could not be kept; they are in the log and, if that can be written, in the ledger");
         }
+        let fleet = self.registry.in_service();
         for notice in notices {
             match notice {
-                Notice::Opened(finding) => self.tell_finding(finding),
+                // Nobody is cut off for a rehearsal.
+                Notice::Opened(finding) if finding.canary => drop(self.record_finding(finding)),
+                Notice::Opened(finding) => self.respond(finding, self.record_finding(finding), fleet),
                 Notice::Closed(closing) => {
                     let (id, what) = (closing.id.to_string(), closing.kind.as_str());
                     let data = [
@@ -177,7 +181,8 @@ impl Hub {
         }
     }
 
-    fn tell_finding(&self, finding: &Finding) {
+    /// The number of its entry, if there is one.
+    fn record_finding(&self, finding: &Finding) -> Option<u64> {
         let (id, what) = (finding.id.to_string(), finding.kind.as_str());
         let numbers = finding.numbers.iter().map(|number| format!("{} {} {}", number.name, number.value, number.unit));
         let numbers = numbers.collect::<Vec<_>>().join("; ");
@@ -194,7 +199,10 @@ impl Hub {
             ("numbers", Datum::Plain(&numbers)),
             ("canary", Datum::Plain(&finding.canary)),
         ];
-        self.tell(&Event::new(EventKind::FindingOpened, format_args!("{what}")).with(&data));
+        let recorded = self.record(&Event::new(EventKind::FindingOpened, format_args!("{what}")).with(&data));
+        recorded
+            .inspect_err(|error| tracing::error!(%error, id, "a finding is not in the ledger: nothing is done"))
+            .ok()
     }
 
     /// Writes down what was learnt.

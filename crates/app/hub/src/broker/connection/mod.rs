@@ -96,6 +96,8 @@ struct Open {
     /// What CONNECT was granted, for the rule on DISCONNECT [MQTT-3.14.2-2].
     expiry_s: u32,
     rates: Rates,
+    /// The caps that `rates` obey.
+    caps_revision: u64,
     /// The current second and the messages that came in it.
     second: (u64, u64),
     departure: Departure,
@@ -180,6 +182,7 @@ impl Connection {
         let mut turn = Turn::new(&self.hub, &config, now);
         let mut used = 0;
         self.interrupted = false;
+        self.obey_caps(&config);
         while self.ended.is_none() {
             if let Some(open) = &mut self.open {
                 open.go_on(&self.hub, &mut turn);
@@ -264,6 +267,14 @@ impl Connection {
         if let Some(open) = &mut self.open {
             open.settle(&self.hub, turn);
         }
+    }
+
+    /// Takes up a change of who is held to a rate.
+    fn obey_caps(&mut self, config: &Config) {
+        let revision = self.hub.used_rates.revision();
+        let Some(open) = self.open.as_mut().filter(|open| open.caps_revision != revision) else { return };
+        open.caps_revision = revision;
+        open.rates = self.hub.used_rates.renew(open.rates, self.identity.id(), self.identity.kind(), config);
     }
 
     /// Raises the high-water marks of what one client may do.
@@ -382,6 +393,8 @@ impl Connection {
             keep_alive_ms: u64::from(keep_alive_s) * 1500,
             last_packet_ms: now.mono_ms,
             expiry_s: attached.expiry_s,
+            // Read first: what changes meanwhile is seen at the next turn.
+            caps_revision: self.hub.used_rates.revision(),
             rates: self.hub.used_rates.begin(self.identity.id(), self.identity.kind(), config, now.mono_ms),
             second: (0, 0),
             departure: Departure::WithWill,
