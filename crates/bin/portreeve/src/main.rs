@@ -5,6 +5,7 @@
 //! error, 3 hub not reachable, 4 refused by policy or state.
 
 mod admin;
+mod alert;
 mod approval;
 mod ca;
 mod cli;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         Command::Enrolment { command } => enrolment::run(&global, command),
         Command::Approval { command } => approval::run(&global, command),
         Command::Policy { command } => policy::run(&global, command),
+        Command::Alert { command } => alert::run(&global, command),
+        Command::Canary { wait } => alert::canary(&global, wait),
         Command::Ca { command } => ca::run(&global, command),
         Command::Client { command } => client::run(&global, command),
         Command::Config { command } => configuration::run(&global, command),

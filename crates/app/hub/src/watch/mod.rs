@@ -104,7 +104,12 @@ impl Watcher {
         }
     }
 
-    fn keep(&self, found: Vec<Notice>) {
+    /// What this detector finds when it must find something (CSA-SNT-10).
+    pub(crate) fn rehearse(&self, detector: portreeve_detect::Detector, now: UnixMillis) -> Vec<Finding> {
+        self.watch.rehearse(detector, now)
+    }
+
+    pub(crate) fn keep(&self, found: Vec<Notice>) {
         let mut waiting = self.notices.lock();
         for notice in found {
             if waiting.notices.len() < NOTICES_MAX {
@@ -158,6 +163,7 @@ impl Hub {
             tracing::error!(%error, "findings could not be kept; they are in the log and, if that can be written, in the ledger");
         }
         for notice in notices {
+            self.alert_notice(notice);
             match notice {
                 Notice::Opened(finding) => self.tell_finding(finding),
                 Notice::Closed(closing) => {

@@ -82,8 +82,9 @@ fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
     let config = &loaded.config;
     let prepared = Hub::prepare(data, config, now().wall)?;
     let territory = Territory::new(data, &socket_path(data, config), global.config.as_deref());
-    let territory = territory.with_custody(&config.keys);
-    match confine(&territory) {
+    let territory = territory.with_custody(&config.keys).with_alerts(prepared.alert_settings().as_ref());
+    let confined = confine(&territory);
+    match &confined {
         Ok(RulesetStatus::FullyEnforced) => tracing::info!("Landlock confines the hub to its data directory"),
         Ok(RulesetStatus::PartiallyEnforced) => {
             tracing::info!("Landlock confines the hub to its data directory, as far as this kernel can");
@@ -93,7 +94,11 @@ fn open(global: &Global, loaded: &Loaded) -> Result<Arc<Hub>, Failure> {
         }
         Err(error) => tracing::warn!(%error, "Landlock refused: the hub is not confined to its data directory"),
     }
-    Ok(Hub::open_prepared(&prepared, config.clone(), now().wall)?)
+    let hub = Hub::open_prepared(&prepared, config.clone(), now().wall)?;
+    if matches!(confined, Ok(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced)) {
+        hub.set_alert_reach(Box::new(move |kind| territory.reaches(kind)));
+    }
+    Ok(hub)
 }
 
 /// The hub with its doors open and its clock running.
@@ -161,7 +166,7 @@ impl Running {
 }
 
 /// Three threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews
-/// certificates, and waits for a token or TPM as long as that takes. One handles what detectors find, and waits for the disk.
+/// certificates, and waits for a token or TPM as long as that takes. One handles what detectors find and has alerts sent, and waits for the disk.
 struct Clock {
     ticks: Periodic,
     renewals: Periodic,
@@ -178,7 +183,10 @@ impl Clock {
             watchdog.beat();
         })?;
         let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
-        let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
+        let watch = Periodic::start("watch", TICK, move || {
+            watcher.tend_watch(now());
+            watcher.tend_alerts(now());
+        })?;
         Ok(Self { ticks, renewals, watch })
     }
 
