@@ -88,6 +88,9 @@ impl Hub {
     /// Sends a test through every channel. How it went [`Self::alert_timings`] knows.
     pub(crate) fn alert_test(&self, now: UnixMillis) -> Result<Value, AdminError> {
         let mut state = self.alerts.state.lock();
+        if !state.desk.settings().reach_somebody() {
+            return Err(AdminError::Refused("alerts reach nobody: portreeve alert apply FILE".into()));
+        }
         let id = state.desk.canary(now)?;
         self.keep(&mut state);
         Ok(json!({ "alert": id, "since_ms": now }))
@@ -162,15 +165,14 @@ impl Hub {
         if tested_at.is_some_and(|at| now.since(at) < CANARY_INTERVAL) {
             return Err(DeskError::TooSoon.into());
         }
-        let rehearsed = self.inject(&actor.name);
+        let rehearsed = self.inject(&actor.name, now);
         let told: Vec<Value> = rehearsed
-            .found
             .iter()
             .map(|(detector, found)| json!({ "detector": detector.as_str(), "found": found }))
             .collect();
-        let failed = rehearsed.found.iter().any(|(_, found)| !found);
+        let failed = rehearsed.iter().any(|(_, found)| !found);
         let reach = self.alert_summary().reach_somebody;
-        let result = json!({ "detectors": told, "since_ms": rehearsed.at, "reach_somebody": reach });
+        let result = json!({ "detectors": told, "since_ms": now, "reach_somebody": reach });
         Ok(Outcome { result, failed })
     }
 

@@ -239,7 +239,8 @@ impl State {
                     over.into_iter().for_each(|id| _ = self.desk.close(id));
                 }
                 // One so soon after another is refused where it is asked for.
-                Said::Test => _ = self.desk.canary(at.min(now)),
+                Said::Test if self.desk.settings().reach_somebody() => _ = self.desk.canary(at.min(now)),
+                Said::Test => {}
             }
         }
     }
@@ -387,4 +388,75 @@ fn escalated(delivery: &Delivery) -> Option<Told> {
     let (kind, channel) = (EventKind::AlertEscalated, delivery.channel.clone());
     let why = format!("to {}", delivery.contact);
     (delivery.attempt == 1).then(|| Told { kind, alert: alert.id.to_string(), channel, after_ms: 0, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_alert::{Occurrence, Severity};
+
+    use super::*;
+
+    fn raise(desk: &mut Desk, subject: &str) {
+        desk.raise(Occurrence::new("store_full".parse().unwrap(), Severity::High, subject, ""), UnixMillis(1));
+    }
+
+    fn names(ops: &[RegistryOp]) -> Vec<String> {
+        let name = |op: &RegistryOp| match op {
+            RegistryOp::PutBlob { name, .. } | RegistryOp::DeleteBlob { name } => name.clone(),
+            _ => unreachable!("records are blobs"),
+        };
+        ops.iter().map(name).collect()
+    }
+
+    /// A disk that takes nothing stops no alert, and what it did not take is written with the next that it does.
+    #[test]
+    fn what_could_not_be_written_is_kept_and_tried_again() {
+        let (mut desk, mut unsaved) = (Desk::new(AlertSettings::nobody(), 7), Unsaved::default());
+        raise(&mut desk, "a");
+        let mut tries = 0;
+        let mut fail = |unsaved: &mut Unsaved, desk: &mut Desk, mono_ms| {
+            unsaved.commit(desk, mono_ms, |_| {
+                tries += 1;
+                Err("no space left".to_owned())
+            });
+        };
+        fail(&mut unsaved, &mut desk, 1000);
+        fail(&mut unsaved, &mut desk, 1500);
+        fail(&mut unsaved, &mut desk, 2000);
+        raise(&mut desk, "b");
+        fail(&mut unsaved, &mut desk, 2100);
+        assert_eq!(tries, 3, "without anything new once in {RETRY_MS} ms");
+        assert!(desk.open().count() == 2 && !unsaved.ops.is_empty());
+        let mut written = Vec::new();
+        unsaved.commit(&mut desk, 3200, |ops| {
+            written = names(ops);
+            Ok(())
+        });
+        assert_eq!(written, ["alerts/alert/0", "alerts/alert/1", "alerts/desk", "alerts/kind/store_full"]);
+        unsaved.commit(&mut desk, 9000, |_| unreachable!("nothing is left"));
+    }
+
+    /// A damaged record costs itself, and many cost the past, but never the start.
+    #[test]
+    fn damaged_records_are_let_go() {
+        let mut desk = Desk::new(AlertSettings::nobody(), 7);
+        raise(&mut desk, "a");
+        raise(&mut desk, "b");
+        let mut blobs: Vec<(String, Vec<u8>)> = desk
+            .take_changes()
+            .into_iter()
+            .filter_map(|change| Some((format!("{PREFIX}{}", change.key), change.value?)))
+            .collect();
+        blobs.push(("finding/1".into(), b"of others".to_vec()));
+        let restored = |blobs: &[(String, Vec<u8>)]| {
+            let (desk, unsaved) = restore(AlertSettings::nobody(), blobs, UnixMillis(5));
+            (desk.open().count(), unsaved.ops.len())
+        };
+        assert_eq!(restored(&blobs), (2, 0));
+        blobs[0].1.truncate(5);
+        assert_eq!(restored(&blobs), (1, 1));
+        blobs.extend((0..20).map(|number| (format!("{PREFIX}nonsense/{number}"), Vec::new())));
+        let (open, gone) = restored(&blobs);
+        assert!(open == 0 && gone >= 20, "{open} {gone}");
+    }
 }

@@ -44,25 +44,18 @@ impl SelfWatch {
     }
 }
 
-/// What each detector made of what it must find.
-pub(crate) struct Rehearsed {
-    pub(crate) at: UnixMillis,
-    pub(crate) found: Vec<(Detector, bool)>,
-}
-
 impl Hub {
     /// Has every detector find what it must find, in a world of its own, and hands the findings on, marked: from there on they go
-    /// the way of all findings, up to the channels (CSA-SNT-10).
-    pub(crate) fn inject(&self, by: &str) -> Rehearsed {
+    /// the way of all findings, up to the channels (CSA-SNT-10). Which detectors found it.
+    pub(crate) fn inject(&self, by: &str, at: UnixMillis) -> Vec<(Detector, bool)> {
         self.tell(&Event::new(EventKind::CanaryInjected, format_args!("")).by(by));
-        let at = self.wall_clock();
         let mut found = Vec::new();
         for &detector in Detector::ALL {
             let findings = self.watcher.rehearse(detector, at);
             found.push((detector, findings.len() == 1 && findings[0].canary));
             self.watcher.keep(findings.into_iter().map(Notice::Opened).collect());
         }
-        Rehearsed { at, found }
+        found
     }
 
     /// The test on its schedule.
@@ -80,9 +73,9 @@ impl Hub {
             }
             state.self_watch.injected = Some(now);
         }
-        let rehearsed = self.inject(SCHEDULE);
+        let rehearsed = self.inject(SCHEDULE, now);
         let mut state = self.alerts.state.lock();
-        for (detector, found) in rehearsed.found {
+        for (detector, found) in rehearsed {
             if !found {
                 let text =
                     format!("the detector {} did not find what it must find in its rehearsal", detector.as_str());
