@@ -86,6 +86,16 @@ const fn ended_by(kind: Kind) -> &'static [Kind] {
     }
 }
 
+/// A measure as a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is never negative, and what is too large is the largest"
+)]
+fn rounded(value: f64) -> u64 {
+    value.round() as u64
+}
+
 impl Hub {
     /// Takes an event for an alert, if it is one by itself. Costs the others a look at their kind.
     pub(crate) fn alert_event(&self, event: &Event<'_>, at: UnixMillis) {
@@ -136,8 +146,7 @@ impl Hub {
         let mut occurrence = Occurrence::new(word, severity, &subject, &finding.text);
         for number in &finding.numbers {
             let Ok(name) = number.name.replace(' ', "_").parse::<Word>() else { continue };
-            // The cast takes the nearest number that there is; a measure is never negative.
-            occurrence = occurrence.number(name, number.value.round() as u64);
+            occurrence = occurrence.number(name, rounded(number.value));
         }
         let identity = match &finding.subject {
             portreeve_detect::Subject::Identity(name) => Some(name.as_ref()),

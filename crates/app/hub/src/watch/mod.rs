@@ -72,7 +72,7 @@ impl Watcher {
             DetectSettings::default()
         });
         let watch = Watch::new(&settings).or_else(|_| Watch::new(&DetectSettings::default()));
-        // The defaults are within their own ranges, which the crate's tests show.
+        // proof: the defaults are within their own ranges, which the crate's tests show.
         #[expect(clippy::expect_used, reason = "see above")]
         let watch = watch.expect("the default settings are in range");
         match std::fs::read(data.join(BASELINES)) {

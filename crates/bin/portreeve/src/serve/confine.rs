@@ -221,6 +221,33 @@ mod tests {
         assert_eq!(of(KeyCustody::Tpm), (false, 0, 1));
     }
 
+    /// What is applied when the hub starts can be reached, and nothing that comes later.
+    #[test]
+    fn channels_get_their_ports_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(path("secret"), "x").unwrap();
+        let settings = |port: u16, secret: &str| {
+            let text = format!(
+                "[[channel]]\nname = \"soc\"\nkind = \"webhook\"\nurl = \"https://soc.example.org:{port}/\"\n\
+                 secret_file = \"{secret}\"\n[[contact]]\nname = \"ann\"\nchannels = [\"soc\"]\n\
+                 reviewed = 2026-11-22\n[[route]]\ncontacts = [\"ann\"]\n"
+            );
+            AlertSettings::parse("alerts.toml", &text, &[]).unwrap()
+        };
+        let bare = || Territory::new(Path::new("/d"), Path::new("/run/p/admin.sock"), Some(Path::new("/e/hub.toml")));
+        let applied = settings(8443, &path("secret"));
+        let reaches = |territory: &Territory, settings: &AlertSettings| territory.reaches(&settings.channels()[0].kind);
+        assert!(!reaches(&bare().with_alerts(None), &applied));
+        let territory = bare().with_alerts(Some(&applied));
+        assert!(reaches(&territory, &applied));
+        assert!(reaches(&territory, &settings(8443, "/e/secret")), "the folder of the configuration is the hub's");
+        assert!(!reaches(&territory, &settings(8444, &path("secret"))));
+        assert!(!reaches(&territory, &settings(8443, &path("another"))));
+        let missing = settings(8443, &path("another"));
+        assert!(!reaches(&bare().with_alerts(Some(&missing)), &missing), "a file that came later");
+    }
+
     #[test]
     fn a_configuration_file_without_a_folder_is_in_this_one() {
         let territory = Territory::new(Path::new("/d"), Path::new("/run/p/admin.sock"), Some(Path::new("hub.toml")));
