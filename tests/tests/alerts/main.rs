@@ -80,7 +80,7 @@ fn five_refused_handshakes_are_one_alert_in_time() {
     for _ in 0..4 {
         refused(&hub);
     }
-    assert!(receiver.quiet_for(Duration::from_secs(1)), "four are not five");
+    receiver.silent_for(Duration::from_secs(1), "four are not five");
     let fifth = Instant::now();
     refused(&hub);
     let message = receiver.message(PATIENCE, is_of_failures).expect("an alert");
@@ -88,7 +88,7 @@ fn five_refused_handshakes_are_one_alert_in_time() {
     assert!(message["signed"] == true && message["body"]["notice"] == "opened", "{message}");
     assert_eq!(message["body"]["alert"]["severity"], "high");
     refused(&hub);
-    assert!(receiver.quiet_for(Duration::from_secs(3)), "one alert is enough");
+    receiver.silent_for(Duration::from_secs(3), "one alert is enough");
     let open = hub.json(&["alert", "list"]);
     let alerts = open["alerts"].as_array().unwrap();
     assert_eq!(alerts.len(), 1, "{open}");
@@ -158,7 +158,7 @@ fn tests_are_timed_to_the_receiver() {
     assert_eq!(told["deliveries"][0]["state"], "delivered");
     let soon = hub.run(&["alert", "test"]);
     assert_eq!(soon.status.code(), Some(4), "one after another: {soon:?}");
-    assert!(receiver.quiet_for(Duration::from_secs(1)), "rehearsed findings are no alerts");
+    receiver.silent_for(Duration::from_secs(1), "rehearsed findings are no alerts");
     thread::sleep(Duration::from_secs(10));
     assert_eq!(hub.json(&["alert", "test"])["deliveries"][0]["state"], "delivered");
     assert_eq!(receiver.message(PATIENCE, |_| true).unwrap()["body"]["alert"]["canary"], true);

@@ -81,13 +81,9 @@ impl Receiver {
         self.lines.try_iter().collect()
     }
 
-    pub(crate) fn quiet_for(&self, time: Duration) -> bool {
-        match self.lines.recv_timeout(time) {
-            Ok(message) => {
-                println!("unexpected: {message}");
-                false
-            }
-            Err(_) => true,
+    pub(crate) fn silent_for(&self, time: Duration, why: &str) {
+        if let Ok(message) = self.lines.recv_timeout(time) {
+            panic!("{why}: {message}");
         }
     }
 

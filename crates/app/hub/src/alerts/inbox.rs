@@ -25,10 +25,13 @@ pub(super) enum Said {
     Test,
 }
 
+/// What was said of each subject, as it came.
+type BySubject = BTreeMap<String, Vec<(Said, UnixMillis)>>;
+
 /// What waits for the desk, by kind, severity and subject. Whoever floods one kind takes no room of another.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    waiting: BTreeMap<(&'static str, Option<Severity>), BTreeMap<String, Vec<(Said, UnixMillis)>>>,
+    waiting: BTreeMap<(&'static str, Option<Severity>), BySubject>,
     left_out: u64,
 }
 
