@@ -10,7 +10,7 @@ use common::{Bench, Client, Got, SubscriptionOptions, connect};
 use portreeve_config::Role;
 use portreeve_events::{Event, Kind as EventKind};
 use portreeve_hub::{Actor, AdminError, AdminRequest, Fields};
-use portreeve_types::{Kind, Qos};
+use portreeve_types::{Kind, Qos, UnixMillis};
 use serde_json::Value;
 
 const TOPIC: &str = "$SYS/portreeve/alerts";
@@ -161,6 +161,26 @@ fn what_could_not_be_sent_is_sent_after_a_restart() {
     let told = read(&mut panel, &bench);
     assert_eq!((told.len(), &told[0]["alert"]["kind"]), (1, &"ledger_failed".into()));
     assert!(told[0]["attempt"].as_u64().unwrap() > 1);
+}
+
+/// A clock that is set back delays nothing by what it was ahead.
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut bench = bench();
+    apply(&bench, &settings(&today()));
+    bench.advance(Duration::from_secs(86_400));
+    // Back-off: it is tried again a while later, by a clock that is a day ahead.
+    for _ in 0..5 {
+        fail(&bench);
+        tend(&bench);
+    }
+    assert_eq!(bench.hub.alert_summary().channels[0].waiting, 1);
+    let mut panel = panel(&bench);
+    bench.now.wall = UnixMillis(bench.now.wall.0 - 86_400_000);
+    tend(&bench);
+    bench.advance(Duration::from_secs(300));
+    tend(&bench);
+    assert_eq!(read(&mut panel, &bench).len(), 1);
 }
 
 /// IIITA-N4: nobody publishes alerts but the hub, and nobody reads them without a permit that names them.

@@ -20,8 +20,9 @@ use crate::{
     output::{cell, instant, rows, say, say_json, show, table},
 };
 
-/// Time between two looks at how a test goes.
+/// Time between two looks at how a test goes: at first, and once it takes long. Who asks too often is found out.
 const POLL: Duration = Duration::from_millis(100);
+const POLL_LATER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertCommand {
@@ -107,13 +108,13 @@ fn since(result: &Value) -> UnixMillis {
 
 /// How the test's deliveries stand once all are over, or the time is.
 fn await_test(hub: &Administration, since: UnixMillis, wait: Duration) -> Result<Value, Failure> {
-    let until = Instant::now() + wait;
+    let started = Instant::now();
     loop {
         let timings = hub.live(&AdminRequest::AlertTimings { since })?.result;
-        if timings["done"] == true || Instant::now() >= until {
+        if timings["done"] == true || started.elapsed() >= wait {
             return Ok(timings);
         }
-        thread::sleep(POLL);
+        thread::sleep(if started.elapsed() < POLL_LATER { POLL } else { POLL_LATER });
     }
 }
 

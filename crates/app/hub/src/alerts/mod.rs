@@ -73,6 +73,8 @@ struct State {
     reports: (Sender<Report>, Receiver<Report>),
     unsaved: Unsaved,
     self_watch: SelfWatch,
+    /// The time of the last turn.
+    turned: UnixMillis,
 }
 
 /// Changes of the desk that are not on the disk yet.
@@ -129,6 +131,7 @@ impl Alerts {
             reports: channel(),
             unsaved,
             self_watch: SelfWatch::new(now),
+            turned: now,
         };
         let summary = state.summary();
         Self {
@@ -253,6 +256,10 @@ impl Hub {
         self.inject_when_due(now.wall);
         let said = self.alerts.inbox.lock().drain();
         let mut state = self.alerts.state.lock();
+        if now.wall < state.turned {
+            state.desk.clamp(now.wall);
+        }
+        state.turned = now.wall;
         let mut told = self.take_reports(&mut state, now.wall);
         state.take(said, now.wall);
         self.look_at_contacts(&mut state, now.wall);

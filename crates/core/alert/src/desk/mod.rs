@@ -128,7 +128,8 @@ impl KindState {
     }
 }
 
-/// Open alerts, deliveries and dead letters. Times are those of one clock that should not go back while the hub runs.
+/// Open alerts, deliveries and dead letters. Times are those of one clock; when it was set back, [`clamp`](Self::clamp) comes
+/// first.
 ///
 /// A turn is: [`raise`](Self::raise) and the reports of senders, [`poll`](Self::poll), [`take_changes`](Self::take_changes), a
 /// commit of these, sending; the next turn is due at [`next_due`](Self::next_due) or when something happens.
