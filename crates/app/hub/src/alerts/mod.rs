@@ -460,7 +460,8 @@ mod tests {
             (desk.open().count(), unsaved.ops.len())
         };
         assert_eq!(restored(&blobs), (2, 0));
-        blobs[0].1.truncate(5);
+        let alert = blobs.iter_mut().find(|(name, _)| name == "alerts/alert/0").unwrap();
+        alert.1.truncate(5);
         assert_eq!(restored(&blobs), (1, 1));
         blobs.extend((0..20).map(|number| (format!("{PREFIX}nonsense/{number}"), Vec::new())));
         let (open, gone) = restored(&blobs);
