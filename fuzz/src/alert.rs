@@ -6,7 +6,7 @@ use portreeve_types::UnixMillis;
 
 const KINDS: &[&str] = &["auth_failures"];
 const SETTINGS: &str = "[[channel]]\nname = \"a\"\nkind = \"syslog\"\nserver = \"h\"\n[[channel]]\nname = \"b\"\n\
-    kind = \"mqtt\"\ntopic = \"alerts\"\n[[contact]]\nname = \"ann\"\nchannels = [\"a\", \"b\"]\nreviewed = 2026-11-01\n\
+    kind = \"mqtt\"\ntopic = \"$SYS/portreeve/alerts\"\n[[contact]]\nname = \"ann\"\nchannels = [\"a\", \"b\"]\nreviewed = 2026-11-01\n\
     [[route]]\ncontacts = [\"ann\"]\n";
 
 /// What is refused has a place and says so in a bounded, clean line; what is read has a way for every alert.

@@ -323,7 +323,6 @@ impl Hub {
             AdminRequest::DetectFreeze => self.detect_freeze(true).map(Outcome::ok),
             AdminRequest::DetectThaw => self.detect_freeze(false).map(Outcome::ok),
             AdminRequest::DetectRelearn { name } => self.detect_relearn(&name).map(Outcome::ok),
-            AdminRequest::Canary => Ok(self.canary(actor)),
             AdminRequest::ResponseApply { file, text, dry_run } => {
                 self.response_apply(&file, text, dry_run).map(Outcome::ok)
             }
@@ -340,6 +339,18 @@ impl Hub {
                 self.case_hand_over(actor, number, &to, sha256).map(Outcome::ok)
             }
             AdminRequest::CaseExport { number, reason } => self.case_export(actor, number, &reason).map(Outcome::ok),
+            AdminRequest::Canary => self.canary(actor, now),
+            AdminRequest::AlertApply { file, text, dry_run } => {
+                self.alert_apply(&file, &text, dry_run, now).map(Outcome::ok)
+            }
+            AdminRequest::AlertShow => Ok(Outcome::ok(self.alert_show())),
+            AdminRequest::AlertList { all } => Ok(Outcome::ok(self.alert_list(all))),
+            AdminRequest::AlertAck { id } => self.alert_ack(actor, id, now).map(Outcome::ok),
+            AdminRequest::AlertTest => self.alert_test(now).map(Outcome::ok),
+            AdminRequest::AlertTimings { since } => Ok(Outcome::ok(self.alert_timings(since))),
+            AdminRequest::AlertDead => Ok(Outcome::ok(self.alert_dead())),
+            AdminRequest::AlertResend { id } => self.alert_resend(id, now).map(Outcome::ok),
+            AdminRequest::AlertChannels => Ok(Outcome::ok(self.alert_channels())),
             AdminRequest::CaShow => self.ca_show().map(Outcome::ok),
             AdminRequest::CaRotate { ca, dry_run } => self.ca_rotate(actor, ca, dry_run, now).map(Outcome::ok),
             AdminRequest::RootRotate { at_once, dry_run } => {
@@ -672,6 +683,7 @@ impl Hub {
             "ledger": self.ledger().to_json(),
             "responses": self.responses_json(),
             "store": { "health": self.store_health(), "commits": journal.commits, "last_commit_us": journal.last_commit_us },
+            "alerts": self.alert_status(),
             "limits": self.limits_table(),
         })
     }

@@ -24,6 +24,7 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::{Mutex, RwLock};
+use portreeve_alert::AlertSettings;
 use portreeve_config::{Config, DeviceKey, Enrolment};
 use portreeve_events::{Datum, Event, Events, Kind};
 use portreeve_ledger_files::Folder;
@@ -160,6 +161,13 @@ impl Prepared {
         let pki = self.data.join("pki");
         read_authority(&pki, &self.keys.ring(&pki)?, now)
     }
+
+    /// The settings of alerts that are applied, for a process that confines itself to what they need. A store that cannot be
+    /// read says so when the hub is opened.
+    #[must_use]
+    pub fn alert_settings(&self) -> Option<AlertSettings> {
+        crate::alerts::stored_settings(&self.data)
+    }
 }
 
 impl From<PkiError> for OpenError {
@@ -224,6 +232,7 @@ impl Hub {
         let watcher = crate::watch::Watcher::resume(&registry_contents.blobs, data)
             .map_err(|error| OpenError::Detection(error.to_string()))?;
         let response = crate::response::Response::resume(&registry_contents.blobs, now);
+        let alerts = crate::alerts::Alerts::resume(&*registry_store, &registry_contents.blobs, now);
         let registry = Arc::new(Registry::new(registry_store, registry_contents));
         registry.set_rules(&config.inventory);
         registry.set_withdrawn(authority.withdrawn());
@@ -248,6 +257,7 @@ impl Hub {
             witnesses: ledger::Witnesses::default(),
             watcher,
             response,
+            alerts,
             registry,
             authority: ArcSwap::from_pointee(authority),
             keys,

@@ -16,6 +16,7 @@
 //!   No lock is held while another session's connection is woken.
 
 mod admin;
+mod alerts;
 mod approvals;
 mod bootstrap;
 mod broker;
@@ -71,6 +72,7 @@ use portreeve_tls::{LeafGate, Refusal, ServerTls};
 use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Lane, Outcome, Reloader, RoleOf, Source};
+pub use alerts::{AlertLatency, AlertSummary, ChannelSummary, Reach};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
@@ -97,6 +99,7 @@ pub struct Hub {
     witnesses: ledger::Witnesses,
     watcher: watch::Watcher,
     response: response::Response,
+    alerts: alerts::Alerts,
     registry: Arc<Registry>,
     authority: ArcSwap<Authority>,
     keys: custody::KeyRing,
@@ -294,6 +297,7 @@ impl Hub {
         self.events.emit(now.seconds(), event);
         self.recorder.note(event, now);
         self.watch_event(event, now);
+        self.alert_event(event, now);
     }
 
     /// The same, and it is on the disk when this returns.
@@ -304,6 +308,7 @@ impl Hub {
         let now = self.wall_clock();
         self.events.emit(now.seconds(), event);
         self.watch_event(event, now);
+        self.alert_event(event, now);
         self.recorder.record(event, now)
     }
 
@@ -599,6 +604,7 @@ impl Hub {
         self.write_reports(now);
         let sequences = self.flush_sequences(usize::MAX).is_ok();
         self.save_baselines();
+        self.keep_alerts();
         self.recorder.close();
         let seen = self.registry.flush_seen().is_ok() && self.registry.flush_used(now).is_ok();
         self.journal.flush(timeout) && seen && sequences

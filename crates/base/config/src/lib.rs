@@ -27,8 +27,8 @@ pub use naming::{BadPattern, NamePattern};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::{explain, keys, reference_markdown};
 pub use schema::{
-    Admin, DeviceHttps, Enrolment, Hub, Inventory, Keys, Ledger, Lifecycle, Limits, Log, Metrics, Mqtt, Revocation,
-    Store,
+    Admin, Canary, DeviceHttps, Enrolment, Hub, Inventory, Keys, Ledger, Lifecycle, Limits, Log, Metrics, Mqtt,
+    Revocation, Store,
 };
 pub use section::KeyDoc;
 pub use words::{
@@ -95,7 +95,7 @@ macro_rules! define_config {
 // The one list of sections, in the order of the reference.
 define_config! {
     hub: Hub, mqtt: Mqtt, device_https: DeviceHttps, ledger: Ledger, inventory: Inventory, enrolment: Enrolment, lifecycle: Lifecycle,
-    revocation: Revocation, keys: Keys, metrics: Metrics, admin: Admin, limits: Limits, store: Store, log: Log,
+    revocation: Revocation, keys: Keys, metrics: Metrics, admin: Admin, limits: Limits, canary: Canary, store: Store, log: Log,
 }
 
 /// A key's path, taken apart.

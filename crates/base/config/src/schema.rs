@@ -392,6 +392,15 @@ section! {
 }
 
 section! {
+    /// Self-watch: whether what should be noticed still is, and reaches who should know.
+    Canary as "canary" {
+        /// How long after the last test of detectors and alert channels the next is made. It sends a marked alert through every
+        /// channel to every contact; without settings for alerts there is none. 0 makes none: `portreeve canary` does it by hand.
+        every_s: u64 = 604_800, in 0..=31_536_000, "seconds", reload;
+    }
+}
+
+section! {
     /// The store on disk. There is no key that trades an acknowledgement for speed.
     Store as "store" {
         /// Memory that the store may use to keep pages of its files.

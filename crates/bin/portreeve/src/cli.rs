@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use portreeve_types::{IdentityName, Kind};
 
 use crate::{
+    alert::AlertCommand,
     case::CaseCommand,
     detect::DetectCommand,
     firmware::FirmwareCommand,
@@ -123,6 +124,17 @@ pub(crate) enum Command {
     Case {
         #[command(subcommand)]
         command: CaseCommand,
+    },
+    /// Decide who is told of what is found, and see what is
+    Alert {
+        #[command(subcommand)]
+        command: AlertCommand,
+    },
+    /// See whether every detector still finds what it must, and whether that reaches who should know, in what time
+    Canary {
+        /// How long to wait for all channels
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+        wait: Duration,
     },
     /// The certificate authority and the custody of its keys
     Ca {

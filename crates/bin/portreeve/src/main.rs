@@ -5,6 +5,7 @@
 //! error, 3 hub not reachable, 4 refused by policy or state.
 
 mod admin;
+mod alert;
 mod approval;
 mod ca;
 mod case;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
         Command::Policy { command } => policy::run(&global, command),
         Command::Response { command } => response::run(&global, command),
         Command::Case { command } => case::run(&global, command),
+        Command::Alert { command } => alert::run(&global, command),
+        Command::Canary { wait } => alert::canary(&global, wait),
         Command::Ca { command } => ca::run(&global, command),
         Command::Ledger { command } => ledger::run(&global, command),
         Command::Client { command } => client::run(&global, command),

@@ -62,6 +62,7 @@ fn render(status: &Value) -> String {
         ("store", cell(&status["store"]["health"])),
         ("ledger", ledger(&status["ledger"])),
         ("responses", responses(&status["responses"])),
+        ("alerts", alerts(&status["alerts"])),
     ];
     let rows = |key: &str, row: &dyn Fn(&Value) -> Vec<String>| -> Vec<Vec<String>> {
         status[key].as_array().map(|values| values.iter().map(row).collect()).unwrap_or_default()
@@ -93,6 +94,21 @@ fn responses(used: &Value) -> String {
     format!("{} rules{dry_run}; {} cases not closed", used["rules"], used["cases_open"])
 }
 
+fn alerts(alerts: &Value) -> String {
+    if alerts["reach_somebody"] == false {
+        return format!("{} open; alerts reach nobody: portreeve alert apply FILE", alerts["open"]);
+    }
+    let mut text = format!("{} open, {} deliveries wait", alerts["open"], alerts["waiting"]);
+    let failing: Vec<String> = alerts["failing"].as_array().into_iter().flatten().map(cell).collect();
+    if !failing.is_empty() {
+        text += &format!("; failing: {}", failing.join(", "));
+    }
+    if alerts["dead_letters"].as_u64().is_some_and(|dead| dead > 0) {
+        text += &format!("; {} given up: portreeve alert dead", alerts["dead_letters"]);
+    }
+    text
+}
+
 fn percent(used: &Value, limit: &Value) -> String {
     match (used.as_u64(), limit.as_u64()) {
         (Some(used), Some(limit)) if limit > 0 => {
@@ -115,6 +131,7 @@ mod tests {
         let status = json!({
             "ready": true, "version": "0.1.0", "uptime_s": 61, "data": "/d", "clients_connected": 2, "identities": 3, "policies": 1,
             "store": { "health": "ok" },
+            "alerts": { "reach_somebody": true, "open": 1, "waiting": 2, "failing": ["soc"], "dead_letters": 0 },
             "ledger": { "entries": 12, "sealed": 12, "trouble": null },
             "responses": { "rules": 3, "dry_run": 2, "cases_open": 1 },
             "listeners": [{ "name": "mqtt", "address": "0.0.0.0:8883" }],
@@ -126,6 +143,7 @@ mod tests {
             "uptime      1m 1s",
             "clients     2 connected",
             "responses   3 rules, 2 of them in dry run; 1 cases not closed",
+            "alerts      1 open, 2 deliveries wait; failing: soc",
             "mqtt      0.0.0.0:8883",
             "sessions_total   250  1000      25%",
             "x                  1  1000       1%",

@@ -98,6 +98,12 @@ impl Occurrence {
         Self { group: Some(Line::new(group)), ..self }
     }
 
+    /// How urgent it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
     /// Adds a measured value; at most 16 are kept.
     #[must_use]
     pub fn number(mut self, name: Word, value: u64) -> Self {
@@ -105,6 +111,13 @@ impl Occurrence {
             self.numbers.insert(name, value);
         }
         self
+    }
+}
+
+impl fmt::Display for Occurrence {
+    /// For a log: kind, severity, subject and text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) {}: {}", self.kind, self.severity, self.subject, self.text)
     }
 }
 

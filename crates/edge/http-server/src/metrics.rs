@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, sync::atomic::Ordering::Relaxed, time
 
 use hyper::{Method, StatusCode, header};
 use portreeve_events::Kind as EventKind;
-use portreeve_hub::Hub;
+use portreeve_hub::{ChannelSummary, Hub};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text},
@@ -209,6 +209,39 @@ impl Figures {
         gauge(encoder, "portreeve_cases_open", "Cases that are not closed", used.cases_open)
     }
 
+    /// Who is told of what is found, and how soon. Channels have the operator's own names.
+    fn alerts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let alerts = self.0.alert_summary();
+        gauge(encoder, "portreeve_alerts_open", "Open alerts", alerts.open)?;
+        gauge(
+            encoder,
+            "portreeve_alerts_reach_somebody",
+            "1 if alerts have channels",
+            u64::from(alerts.reach_somebody),
+        )?;
+        gauge(encoder, "portreeve_alert_dead_letters", "Deliveries that were given up", alerts.dead_letters)?;
+        let help = "Deliveries that were given up and made room for others";
+        counter(encoder, "portreeve_alert_dead_letters_dropped", help, alerts.dead_letters_dropped)?;
+        gauge(encoder, "portreeve_alert_unsaved_records", "Records that are not on the disk yet", alerts.unsaved)?;
+        let mut by_channel = |name: &str, help: &str, of: fn(&ChannelSummary) -> u64| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            alerts.channels.iter().try_for_each(|channel| {
+                let value = i64::try_from(of(channel)).unwrap_or(i64::MAX);
+                let labels = [("channel", channel.name.as_str())];
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)
+            })
+        };
+        by_channel("portreeve_alert_deliveries_waiting", "Deliveries that wait", |channel| channel.waiting)?;
+        by_channel("portreeve_alert_channel_failures", "Failures in a row", |channel| channel.failures)?;
+        let latency = self.0.alert_latency();
+        let buckets: Vec<(f64, u64)> = latency.buckets().collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let help = "From what calls for a delivery to its end";
+        let mut metric =
+            encoder.encode_descriptor("portreeve_alert_delivery", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(latency.sum().as_secs_f64(), count, &buckets, None)
+    }
+
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let hub = &self.0;
         let journal = hub.journal().stats();
@@ -234,6 +267,7 @@ impl Figures {
         )?;
         self.cuts(encoder)?;
         self.responses(encoder)?;
+        self.alerts(encoder)?;
         let ledger = hub.ledger();
         gauge(encoder, "portreeve_ledger_entries", "Entries of the ledger", ledger.entries)?;
         gauge(encoder, "portreeve_ledger_sealed_entries", "Entries that a signed head covers", ledger.sealed)?;

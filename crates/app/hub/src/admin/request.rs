@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_config::Role;
 use portreeve_policy::PolicySource;
 use portreeve_respond::Sha256;
-use portreeve_types::{IdentityName, Kind, LifecycleState};
+use portreeve_types::{IdentityName, Kind, LifecycleState, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -256,7 +256,7 @@ pub enum AdminRequest {
         /// Which.
         name: IdentityName,
     },
-    /// Injects what every detector must find, marked, and says whether it was found.
+    /// Injects what every detector must find, marked, and says whether it was found; a test goes through every channel.
     Canary,
     /// Takes other rules of what is done upon findings.
     ResponseApply {
@@ -333,6 +333,45 @@ pub enum AdminRequest {
         /// Why.
         reason: String,
     },
+    /// Takes other channels, contacts and routes of alerts.
+    AlertApply {
+        /// Name of the file.
+        file: String,
+        /// Its text, TOML.
+        text: String,
+        /// Only checks it.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// The settings of alerts that are applied.
+    AlertShow,
+    /// Open alerts.
+    AlertList {
+        /// Also those that somebody has taken on, and tests.
+        #[serde(default)]
+        all: bool,
+    },
+    /// Takes an alert on.
+    AlertAck {
+        /// Its number.
+        id: u64,
+    },
+    /// Sends a test through every channel.
+    AlertTest,
+    /// How the deliveries of the newest test stand.
+    AlertTimings {
+        /// Of those since then, Unix time in milliseconds.
+        since: UnixMillis,
+    },
+    /// Deliveries that were given up.
+    AlertDead,
+    /// Tries one of these again.
+    AlertResend {
+        /// Its number.
+        id: u64,
+    },
+    /// Channels of alerts, and how they do.
+    AlertChannels,
     /// The CAs, and where their keys are.
     CaShow,
     /// Has issuing CAs followed by others now.
@@ -472,7 +511,10 @@ impl AdminRequest {
             Self::SbomAdd { .. } | Self::SbomRemove { .. } => Need::Operate,
             Self::SbomList | Self::SbomShow { .. } | Self::SbomExport { .. } | Self::SbomFind { .. } => Need::Read,
             Self::DetectStatus | Self::FindingList { .. } | Self::FindingShow { .. } => Need::Read,
-            Self::Canary => Need::Operate,
+            Self::Canary | Self::AlertTest | Self::AlertAck { .. } | Self::AlertResend { .. } => Need::Operate,
+            Self::AlertList { .. } | Self::AlertTimings { .. } | Self::AlertDead | Self::AlertChannels => Need::Read,
+            // Who is told decides what is known; the address of a webhook may be a secret.
+            Self::AlertApply { .. } | Self::AlertShow => Need::Govern,
             // Who could blind the detectors decides who may do what.
             Self::DetectApply { .. } | Self::DetectFreeze | Self::DetectThaw => Need::Govern,
             Self::DetectRelearn { .. } => Need::Govern,
@@ -552,6 +594,7 @@ impl AdminRequest {
                 | Self::PolicyApply { dry_run: true, .. }
                 | Self::DetectApply { dry_run: true, .. }
                 | Self::ResponseApply { dry_run: true, .. }
+                | Self::AlertApply { dry_run: true, .. }
                 | Self::CaRotate { dry_run: true, .. }
                 | Self::RootRotate { dry_run: true, .. }
                 | Self::TrustRotate { dry_run: true }
@@ -606,6 +649,7 @@ impl AdminRequest {
             | Self::CaseReopen { number, .. }
             | Self::CaseHandOver { number, .. }
             | Self::CaseExport { number, .. } => format!("case {number}"),
+            Self::AlertAck { id } | Self::AlertResend { id } => id.to_string(),
             Self::EnrolmentGroupCrls { name, .. }
             | Self::EnrolmentGroupList { name, .. }
             | Self::EnrolmentGroupRemove { name } => name.to_string(),

@@ -4,8 +4,11 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use portreeve_types::{Qos, TopicName, UnixMillis};
 
-use super::message::{Envelope, Message};
-use crate::Hub;
+use super::{
+    message::{Envelope, Message},
+    turn::Turn,
+};
+use crate::{Hub, Now};
 
 impl Hub {
     /// Publishes the hub's state below `$SYS/broker/`. The values stay in memory as retained messages and are not stored.
@@ -37,5 +40,25 @@ impl Hub {
         let replaced = self.retained.write().set(Arc::clone(&message));
         drop(replaced);
         self.publish_detached(&message, None, now, Vec::new());
+    }
+
+    /// Publishes an alert below `$SYS/portreeve/`: a queue of every session that policy lets read it takes it.
+    ///
+    /// # Errors
+    /// Nobody subscribes, or a receiver has no room.
+    pub(crate) fn publish_alert(&self, topic: &TopicName, text: &[u8], now: UnixMillis) -> Result<(), &'static str> {
+        let qos = Qos::AtLeastOnce;
+        let envelope =
+            Envelope { topic: topic.clone(), publisher: None, qos, retain: false, expires: None, received: now };
+        let message = Message::new(envelope, &[], text);
+        let route = self.route(topic, None, now);
+        if route.is_empty() {
+            return Err("nobody subscribes to its topic");
+        }
+        let config = self.config();
+        let mut turn = Turn::new(self, &config, Now { wall: now, mono_ms: 0 });
+        let published = self.publish(&mut turn, &message, &route);
+        turn.finish(self);
+        if published.refused { Err("the queue of a receiver has no room") } else { Ok(()) }
     }
 }

@@ -1,13 +1,12 @@
 //! What operators ask of detection.
 
-use portreeve_detect::{Detector, FindingId, Notice};
-use portreeve_events::{Event, Kind as EventKind};
+use portreeve_detect::FindingId;
 use portreeve_store::RegistryOp;
 use portreeve_types::IdentityName;
 use serde_json::{Value, json};
 
 use super::{FROZEN_BLOB, SETTINGS_BLOB, parse};
-use crate::{Actor, AdminError, Hub, Outcome};
+use crate::{AdminError, Hub};
 
 /// Findings in one answer.
 const LISTED_MAX: usize = 1000;
@@ -86,19 +85,5 @@ impl Hub {
         self.registry.find(name)?;
         let is_followed = self.watcher.watch.relearn(name.as_str());
         Ok(json!({ "name": name.as_str(), "was_followed": is_followed }))
-    }
-
-    /// Has every detector find what it must find, in a world of its own, and hands the findings on, marked (CSA-SNT-10).
-    pub(crate) fn canary(&self, actor: &Actor) -> Outcome {
-        self.tell(&Event::new(EventKind::CanaryInjected, format_args!("")).by(&actor.name));
-        let now = self.wall_clock();
-        let mut told = Vec::new();
-        for &kind in Detector::ALL {
-            let found = self.watcher.watch.rehearse(kind, now);
-            told.push(json!({ "detector": kind.as_str(), "found": found.len() == 1 && found[0].canary }));
-            self.watcher.keep(found.into_iter().map(Notice::Opened).collect());
-        }
-        let failed = told.iter().any(|told| told["found"] == false);
-        Outcome { result: Value::Array(told), failed }
     }
 }

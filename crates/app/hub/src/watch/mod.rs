@@ -107,7 +107,12 @@ impl Watcher {
         }
     }
 
-    fn keep(&self, found: Vec<Notice>) {
+    /// What this detector finds when it must find something (CSA-SNT-10).
+    pub(crate) fn rehearse(&self, detector: portreeve_detect::Detector, now: UnixMillis) -> Vec<Finding> {
+        self.watch.rehearse(detector, now)
+    }
+
+    pub(crate) fn keep(&self, found: Vec<Notice>) {
         let mut waiting = self.notices.lock();
         for notice in found {
             if waiting.notices.len() < NOTICES_MAX {
@@ -163,6 +168,7 @@ impl Hub {
         }
         let fleet = self.registry.in_service();
         for notice in notices {
+            self.alert_notice(notice);
             match notice {
                 // Nobody is cut off for a rehearsal.
                 Notice::Opened(finding) if finding.canary => drop(self.record_finding(finding)),

@@ -1,5 +1,5 @@
 //! What the process takes from itself: core dumps, tracing by others, and, with Landlock, every file but its own and
-//! every TCP connection of its own making.
+//! every TCP connection of its own making but those that keys and alerts need.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
     RulesetError, RulesetStatus, path_beneath_rules,
 };
+use portreeve_alert::{AlertSettings, ChannelKind};
 use portreeve_config::{KeyCustody, Keys};
 use portreeve_keys::{forbid_core_dumps, tpm::TpmAddress};
 use rustix::{
@@ -19,6 +20,8 @@ const RIGHTS: ABI = ABI::V5;
 
 /// What may be read besides the hub's own: the table of local users, and how many processors there are.
 const READABLE: [&str; 3] = ["/etc", "/proc/self", "/sys/fs/cgroup"];
+/// What else a channel of alerts may take: resolv.conf and the system's trust anchors, where these are links.
+const FOR_OUTGOING: [&str; 2] = ["/run/systemd/resolve", "/usr/share/ca-certificates"];
 /// What every process needs.
 const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
 
@@ -45,6 +48,8 @@ pub(super) struct Territory {
     devices: Vec<PathBuf>,
     /// TCP ports to connect to.
     ports: Vec<u16>,
+    /// Files to read, as far as they are there.
+    files: Vec<PathBuf>,
 }
 
 impl Territory {
@@ -59,6 +64,7 @@ impl Territory {
             readable: config.map(folder).into_iter().collect(),
             devices: DEVICES.map(PathBuf::from).into(),
             ports: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -87,6 +93,30 @@ impl Territory {
     }
 }
 
+impl Territory {
+    /// The same, and what the channels of these alerts need: their servers' ports, their files, and what finding a server by its
+    /// name and trusting it takes.
+    pub(super) fn with_alerts(mut self, settings: Option<&AlertSettings>) -> Self {
+        for channel in settings.into_iter().flat_map(AlertSettings::channels) {
+            let Some(server) = channel.kind.server() else { continue };
+            self.ports.push(server.port);
+            self.files.extend(channel.kind.files().into_iter().filter(|file| file.exists()).map(Path::to_owned));
+            self.readable.extend(FOR_OUTGOING.map(PathBuf::from));
+        }
+        self
+    }
+
+    /// Whether a channel's server can be connected to, and its files be read.
+    pub(super) fn reaches(&self, kind: &ChannelKind) -> bool {
+        let Some(server) = kind.server() else { return true };
+        let may_read = |file: &&Path| {
+            let folders = self.own.iter().chain(&self.readable).map(PathBuf::as_path).chain(READABLE.map(Path::new));
+            folders.into_iter().any(|folder| file.starts_with(folder)) || self.files.iter().any(|own| own == file)
+        };
+        self.ports.contains(&server.port) && kind.files().iter().all(may_read)
+    }
+}
+
 /// Confines this thread, and every thread that it starts from now on. Whatever is connected or bound already stays.
 ///
 /// # Errors
@@ -95,12 +125,13 @@ pub(super) fn confine(territory: &Territory) -> Result<RulesetStatus, RulesetErr
     let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
-        // The hub answers; nobody but a token's module, and who asks witnesses, calls somebody.
+        // The hub answers; nobody but a token's module, who asks witnesses, and the channels of alerts calls somebody.
         .handle_access(AccessNet::ConnectTcp)?
         .create()?
         .add_rules(path_beneath_rules(&territory.own, AccessFs::from_write(RIGHTS) | read))?
         .add_rules(path_beneath_rules(&territory.readable, read))?
         .add_rules(path_beneath_rules(READABLE, read))?
+        .add_rules(path_beneath_rules(&territory.files, AccessFs::ReadFile))?
         .add_rules(path_beneath_rules(&territory.devices, AccessFs::ReadFile | AccessFs::WriteFile))?
         .add_rules(
             territory.ports.iter().map(|&port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp))),
@@ -194,6 +225,33 @@ mod tests {
         assert_eq!(of(KeyCustody::Sealed), (false, 0, 0));
         assert_eq!(of(KeyCustody::Pkcs11), (true, 1, 0));
         assert_eq!(of(KeyCustody::Tpm), (false, 0, 1));
+    }
+
+    /// What is applied when the hub starts can be reached, and nothing that comes later.
+    #[test]
+    fn channels_get_their_ports_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(path("secret"), "x").unwrap();
+        let settings = |port: u16, secret: &str| {
+            let text = format!(
+                "[[channel]]\nname = \"soc\"\nkind = \"webhook\"\nurl = \"https://soc.example.org:{port}/\"\n\
+                 secret_file = \"{secret}\"\n[[contact]]\nname = \"ann\"\nchannels = [\"soc\"]\n\
+                 reviewed = 2026-11-22\n[[route]]\ncontacts = [\"ann\"]\n"
+            );
+            AlertSettings::parse("alerts.toml", &text, &[]).unwrap()
+        };
+        let bare = || Territory::new(Path::new("/d"), Path::new("/run/p/admin.sock"), Some(Path::new("/e/hub.toml")));
+        let applied = settings(8443, &path("secret"));
+        let reaches = |territory: &Territory, settings: &AlertSettings| territory.reaches(&settings.channels()[0].kind);
+        assert!(!reaches(&bare().with_alerts(None), &applied));
+        let territory = bare().with_alerts(Some(&applied));
+        assert!(reaches(&territory, &applied));
+        assert!(reaches(&territory, &settings(8443, "/e/secret")), "the folder of the configuration is the hub's");
+        assert!(!reaches(&territory, &settings(8444, &path("secret"))));
+        assert!(!reaches(&territory, &settings(8443, &path("another"))));
+        let missing = settings(8443, &path("another"));
+        assert!(!reaches(&bare().with_alerts(Some(&missing)), &missing), "a file that came later");
     }
 
     #[test]

@@ -84,7 +84,9 @@ fn open(global: &Global, loaded: &Loaded) -> Result<(Arc<Hub>, Option<WitnessCli
     let territory = Territory::new(data, &socket_path(data, config), global.config.as_deref());
     let witnesses = WitnessClient::configured(&config.ledger).map_err(|error| Failure::Usage(error.to_string()))?;
     let territory = territory.with_custody(&config.keys).with_calls_to(witnesses.iter().flat_map(WitnessClient::ports));
-    match confine(&territory) {
+    let territory = territory.with_alerts(prepared.alert_settings().as_ref());
+    let confined = confine(&territory);
+    match &confined {
         Ok(RulesetStatus::FullyEnforced) => tracing::info!("Landlock confines the hub to its data directory"),
         Ok(RulesetStatus::PartiallyEnforced) => {
             tracing::info!("Landlock confines the hub to its data directory, as far as this kernel can");
@@ -94,7 +96,11 @@ fn open(global: &Global, loaded: &Loaded) -> Result<(Arc<Hub>, Option<WitnessCli
         }
         Err(error) => tracing::warn!(%error, "Landlock refused: the hub is not confined to its data directory"),
     }
-    Ok((Hub::open_prepared(&prepared, config.clone(), now().wall)?, witnesses))
+    let hub = Hub::open_prepared(&prepared, config.clone(), now().wall)?;
+    if matches!(confined, Ok(RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced)) {
+        hub.set_alert_reach(Box::new(move |kind| territory.reaches(kind)));
+    }
+    Ok((hub, witnesses))
 }
 
 /// The hub with its doors open and its clock running.
@@ -162,7 +168,7 @@ impl Running {
 }
 
 /// Threads. One drives wills, expiry and the watchdog: if it hangs, `/livez` and systemd notice. One renews certificates, and
-/// waits for a token or TPM as long as that takes. One handles what detectors find, and waits for the disk. If there are witnesses,
+/// waits for a token or TPM as long as that takes. One handles what detectors find and has alerts sent, and waits for the disk. If there are witnesses,
 /// a fourth asks them.
 struct Clock {
     ticks: Periodic,
@@ -182,7 +188,10 @@ impl Clock {
             watchdog.beat();
         })?;
         let renewals = Periodic::start("renewals", RENEWALS_TICK, move || keeper.tend_keys(now()))?;
-        let watch = Periodic::start("watch", TICK, move || watcher.tend_watch(now()))?;
+        let watch = Periodic::start("watch", TICK, move || {
+            watcher.tend_watch(now());
+            watcher.tend_alerts(now());
+        })?;
         let ask = |client: WitnessClient| Periodic::start("witnesses", every, move || client.ask_all(&author));
         let witnesses = witnesses.map(ask).transpose()?;
         Ok(Self { ticks, renewals, watch, witnesses })

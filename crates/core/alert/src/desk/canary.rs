@@ -13,6 +13,12 @@ pub const CANARY_INTERVAL: Duration = Duration::from_secs(10);
 pub const CANARY_AGE_MAX: Duration = Duration::from_secs(60);
 
 impl Desk {
+    /// When the channels were tested last.
+    #[must_use]
+    pub fn tested_at(&self) -> Option<UnixMillis> {
+        self.counts.canary_at
+    }
+
     /// Sends a test through every channel to everybody who can be told through it (CSA-BCN-01), whatever the rates
     /// are; what failed before is tried at once. [`Desk::timings`] tells how long each took, and an acknowledgement can be
     /// practised on it. It takes the place of the test before, and escalates to nobody.

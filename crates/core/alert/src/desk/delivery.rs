@@ -156,7 +156,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub(super) fn why(&self) -> &Line<400> {
+    /// What failed.
+    #[must_use]
+    pub fn why(&self) -> &Line<400> {
         match self {
             Self::Transient(why) | Self::Permanent(why) => why,
         }

@@ -128,7 +128,8 @@ impl KindState {
     }
 }
 
-/// Open alerts, deliveries and dead letters. Times are those of one clock that should not go back while the hub runs.
+/// Open alerts, deliveries and dead letters. Times are those of one clock; when it was set back, [`clamp`](Self::clamp) comes
+/// first.
 ///
 /// A turn is: [`raise`](Self::raise) and the reports of senders, [`poll`](Self::poll), [`take_changes`](Self::take_changes), a
 /// commit of these, sending; the next turn is due at [`next_due`](Self::next_due) or when something happens.
@@ -148,6 +149,14 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// A desk without a past. See [`Self::restore`] for `entropy`.
+    #[must_use]
+    pub fn new(settings: AlertSettings, entropy: u64) -> Self {
+        let mut desk = Self::empty(settings.clone(), entropy);
+        desk.apply(settings, UnixMillis::default());
+        desk
+    }
+
     fn empty(settings: AlertSettings, entropy: u64) -> Self {
         Self {
             settings,
@@ -240,8 +249,10 @@ impl Desk {
         self.open.values().map(|open| &open.alert)
     }
 
-    /// Goes on under other settings. What waits for a channel or contact that they do not have becomes a dead letter.
+    /// Goes on under other settings. What waits for a channel or contact that they do not have becomes a dead letter; what
+    /// stands open since nobody could be told is told now.
     pub fn apply(&mut self, settings: AlertSettings, now: UnixMillis) {
+        let told_nobody = !self.settings.reach_somebody();
         self.settings = settings;
         let leads = |pending: &Pending| {
             let contact = self.settings.contact(&pending.contact);
@@ -270,6 +281,19 @@ impl Desk {
         for contact in lost {
             self.move_digest(&contact, now);
         }
+        if told_nobody && self.settings.reach_somebody() {
+            let waits = |open: &&Open| open.alert.acknowledged.is_none() && !open.alert.canary;
+            let waiting: Vec<AlertId> = self.open.values().filter(waits).map(|open| open.alert.id).collect();
+            for id in waiting {
+                self.tell(id, Why::Opened, false, now);
+            }
+        }
+    }
+
+    /// Under which settings it works.
+    #[must_use]
+    pub fn settings(&self) -> &AlertSettings {
+        &self.settings
     }
 
     fn move_digest(&mut self, contact: &Word, now: UnixMillis) {
@@ -372,7 +396,8 @@ impl Desk {
         let route = self.settings.route(&alert).clone();
         let (steps, contacts) = (route.contacts.len() * route.rounds as usize, &route.contacts);
         let notice = Notice::Alert { why, alert };
-        loop {
+        // Without settings there is nobody.
+        while !contacts.is_empty() {
             let reached = self.send(&contacts[step % contacts.len()], &notice, None, first, now);
             if reached || step + 1 >= contacts.len() {
                 break;

@@ -185,8 +185,8 @@ impl Desk {
         Ok(())
     }
 
-    /// A clock that was ahead before the restart delays nothing by its error.
-    fn clamp(&mut self, now: UnixMillis) {
+    /// A clock that was ahead, before a restart or until it was set back, delays nothing by its error.
+    pub fn clamp(&mut self, now: UnixMillis) {
         for open in self.open.values_mut() {
             let within = self.settings.route(&open.alert).acknowledge_within;
             open.alert.opened = open.alert.opened.min(now);

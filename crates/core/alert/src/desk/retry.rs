@@ -133,6 +133,13 @@ impl Desk {
         Ok(told.chain(waiting).collect())
     }
 
+    /// The channel of a delivery that waits, and the alert that it is about.
+    #[must_use]
+    pub fn destination(&self, id: DeliveryId) -> Option<(Word, Option<AlertId>)> {
+        let pending = self.lanes.values().find_map(|lane| lane.pending.get(&id))?;
+        Some((pending.channel.clone(), pending.notice.alert().map(|alert| alert.id)))
+    }
+
     fn channel_of(&self, id: DeliveryId) -> Result<Word, DeskError> {
         let mut lanes = self.lanes.iter();
         let lane = lanes.find(|(_, lane)| lane.pending.contains_key(&id));

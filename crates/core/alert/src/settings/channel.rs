@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use portreeve_types::TopicName;
 
@@ -48,6 +48,19 @@ impl ChannelKind {
             Self::Syslog(_) => "syslog",
             Self::Mqtt(_) => "mqtt",
         }
+    }
+
+    /// The files that it is made of.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        let (own, peer) = match self {
+            Self::Webhook(webhook) => (Some(&webhook.secret_file), &webhook.peer),
+            Self::Smtp(smtp) => (smtp.login.as_ref().map(|login| &login.password_file), &smtp.peer),
+            Self::Syslog(syslog) => (None, &syslog.peer),
+            Self::Mqtt(_) => return Vec::new(),
+        };
+        let client = peer.client.iter().flat_map(|client| [&client.certificate_file, &client.key_file]);
+        own.into_iter().chain(&peer.ca_file).chain(client).map(PathBuf::as_path).collect()
     }
 
     /// Where connections for it go, if any do.
@@ -215,5 +228,9 @@ fn username(text: &str) -> Result<String, &'static str> {
 
 fn topic(text: &str) -> Result<TopicName, String> {
     let topic = TopicName::new(text).map_err(|why| why.to_string())?;
-    if text.starts_with('$') { Err("topics that begin with `$` are the hub's own".to_owned()) } else { Ok(topic) }
+    // There nobody can publish, and only a permit that names it lets somebody read.
+    let is_own = text.starts_with("$SYS/portreeve/");
+    is_own
+        .then_some(topic)
+        .ok_or_else(|| "a topic below `$SYS/portreeve/`, where only the hub publishes, is expected".to_owned())
 }

@@ -173,10 +173,40 @@ impl AlertSettings {
         })
     }
 
+    /// Settings of which nobody is told: what stands before any are applied.
+    #[must_use]
+    pub fn nobody() -> Self {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let default = Route {
+            severity: Severity::Info,
+            kinds: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            contacts: Vec::new(),
+            acknowledge_within: seconds(ACKNOWLEDGE_WITHIN_S),
+            rounds: ROUNDS,
+            repeat: seconds(REPEAT_S),
+        };
+        let review = Duration::from_secs(u64::from(REVIEW_DAYS) * u64::from(DAY_S));
+        let (channels, contacts, routes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { channels, contacts, routes, default, review, close_after: seconds(DAY_S) }
+    }
+
+    /// Whether anybody is told of anything.
+    #[must_use]
+    pub fn reach_somebody(&self) -> bool {
+        !self.default.contacts.is_empty()
+    }
+
     /// Every channel, in the order of the file.
     #[must_use]
     pub fn channels(&self) -> &[Channel] {
         &self.channels
+    }
+
+    /// The channel of this name.
+    #[must_use]
+    pub fn channel(&self, name: &Word) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.name == *name)
     }
 
     /// Every contact, in the order of the file.

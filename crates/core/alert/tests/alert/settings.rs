@@ -82,7 +82,7 @@ fn names_are_unique_known_and_used() {
         (SETTINGS.replace("per_minute = 4", "secret = \"x\""), "unknown key `secret`"),
         (
             SETTINGS.replace("kind = \"syslog\"", "kind = \"mqtt\"\ntopic = \"$SYS/alerts\""),
-            "topics that begin with `$`",
+            "topic: a topic below `$SYS/portreeve/`",
         ),
         (SETTINGS.replace("kind = \"syslog\"", "kind = \"mqtt\"\ntopic = \"a/#\""), "topic"),
         (format!("\u{1b}x = 1\n{SETTINGS}"), "alerts.toml:1:1: "),

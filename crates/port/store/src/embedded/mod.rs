@@ -21,8 +21,10 @@ use std::{
 pub use log::RedbSessions;
 pub use registry::RedbRegistry;
 
-use crate::StoreError;
+use crate::{RegistryStore as _, StoreError};
 
+/// Page cache for reading one document, bytes.
+const DOCUMENT_CACHE_BYTES: usize = 1 << 20;
 const REGISTRY_FILE: &str = "registry.redb";
 const SESSIONS_FILE: &str = "sessions.redb";
 const LOG_FILES: [&str; 2] = ["sessions.log.0", "sessions.log.1"];
@@ -50,6 +52,19 @@ impl RedbStore {
         let registry = RedbRegistry::open(&files.registry, registry_cache_bytes)?;
         let sessions = RedbSessions::open(&files.sessions, files.logs(), cache_bytes - registry_cache_bytes)?;
         Ok(Self { registry, sessions })
+    }
+
+    /// One document of the store in `dir`, which is closed again: for what has to be known before the rest is opened. Nothing,
+    /// where there is no store yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn document(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = dir.join(REGISTRY_FILE);
+        if !exists(&path)? {
+            return Ok(None);
+        }
+        RedbRegistry::open(&path, DOCUMENT_CACHE_BYTES)?.document(name)
     }
 }
 
