@@ -1,14 +1,37 @@
 //! `portreeve approval`.
 
+use clap::Subcommand;
 use portreeve_hub::AdminRequest;
 use serde_json::Value;
 
 use crate::{
     admin::Administration,
-    cli::{ApprovalCommand, Global},
+    cli::Global,
     failure::Failure,
     output::{cell, instant, rows, show, table},
 };
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalCommand {
+    /// What waits, and what was answered
+    List,
+    /// Consent; whoever asked cannot
+    Grant {
+        /// The number in the list
+        number: u64,
+        /// Why; kept with the answer
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Do not consent
+    Refuse {
+        /// The number in the list
+        number: u64,
+        /// Why; kept with the answer
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
 
 pub(crate) fn run(global: &Global, command: ApprovalCommand) -> Result<(), Failure> {
     let hub = Administration::new(global)?;

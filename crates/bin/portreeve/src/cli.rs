@@ -7,6 +7,7 @@ use portreeve_types::{IdentityName, Kind};
 
 use crate::{
     alert::AlertCommand,
+    approval::ApprovalCommand,
     case::CaseCommand,
     detect::DetectCommand,
     firmware::FirmwareCommand,
@@ -382,28 +383,6 @@ pub(crate) enum ListCommand {
         /// How long devices may enrol by it
         #[arg(long, value_name = "TIME", value_parser = duration, default_value = "90d")]
         valid: Duration,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ApprovalCommand {
-    /// What waits, and what was answered
-    List,
-    /// Consent; whoever asked cannot
-    Grant {
-        /// The number in the list
-        number: u64,
-        /// Why; kept with the answer
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
-    /// Do not consent
-    Refuse {
-        /// The number in the list
-        number: u64,
-        /// Why; kept with the answer
-        #[arg(long, default_value = "")]
-        reason: String,
     },
 }
 
