@@ -89,6 +89,10 @@ fn from_a_rule_to_an_export() {
     assert_eq!(status, Some(2), "nothing is written over");
     let entries = fs::read_to_string(out.join("ledger/entries.txt")).unwrap();
     assert!(entries.contains("finding_opened") && entries.contains("response_taken"), "{entries}");
+    // Each entry has a proof that needs nothing but the key.
+    let first = entries.split(' ').next().unwrap();
+    let (proof, key) = (format!("{path}/ledger/{first}.tlog-proof"), format!("{path}/ledger/verifier.key"));
+    let _ = hub.succeed(&["ledger", "verify", &proof, "--key", &key]);
     let verified = hub.json(&["case", "verify", &path]);
     assert_eq!(verified["case"], case["case"]);
     let _ = hub.succeed(&["case", "handover", &number, "--to", "insurer", "--export", &path]);

@@ -64,7 +64,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
 use portreeve_config::Config;
-use portreeve_events::{Event, Events, Kind as EventKind};
+use portreeve_events::{Datum, Event, Events, Kind as EventKind};
 use portreeve_pki::Authority;
 use portreeve_policy::{Action, Context, Decision, PolicySet};
 use portreeve_store::{Journal, SessionId};
@@ -168,6 +168,8 @@ struct CommitWatch {
 
 /// How often who did not come when told is forgotten.
 const ARRIVALS_EVERY_MS: u64 = 10_000;
+/// A step of the clock that is told, milliseconds. Clocks that are kept by NTP make none.
+const CLOCK_STEP_MS: u128 = 60_000;
 /// How often personal values are looked at for those that are too old.
 const OPENINGS_EVERY_MS: u64 = 3_600_000;
 /// How often the ledger is looked at for entries that are too old.
@@ -195,6 +197,8 @@ struct Upkeep {
     sweep_after: Option<portreeve_types::TopicName>,
     told_trouble: Option<String>,
     told_ledger_trouble: bool,
+    /// The two clocks when they were last compared.
+    clocks: Option<Now>,
     openings_ms: u64,
     retention_ms: u64,
     keys_were_stuck: bool,
@@ -486,6 +490,7 @@ impl Hub {
         self.watch_keys(&mut upkeep.keys_were_stuck, now);
         self.tell_trouble(&mut upkeep);
         self.tell_ledger_trouble(&mut upkeep);
+        self.watch_clock(&mut upkeep.clocks, now);
         if due(&mut upkeep.openings_ms, OPENINGS_EVERY_MS) {
             self.forget_openings(now.wall);
         }
@@ -535,6 +540,17 @@ impl Hub {
             self.tell(&Event::new(EventKind::LedgerFailed, format_args!("{trouble}")));
         }
         upkeep.told_ledger_trouble = trouble.is_some();
+    }
+
+    /// Says when somebody has set the clock that entries, expiry and certificates go by.
+    fn watch_clock(&self, last: &mut Option<Now>, now: Now) {
+        let Some(before) = last.replace(now) else { return };
+        let passed_ms = i128::from(now.mono_ms) - i128::from(before.mono_ms);
+        let by_ms = i128::from(now.wall.0) - i128::from(before.wall.0) - passed_ms;
+        if by_ms.unsigned_abs() >= CLOCK_STEP_MS {
+            let data = [("by_ms", Datum::Plain(&by_ms))];
+            self.tell(&Event::new(EventKind::ClockJumped, format_args!("")).with(&data));
+        }
     }
 
     /// Personal values are kept for as long as the configuration says.

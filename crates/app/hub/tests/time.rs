@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Bench, Got, SubscriptionOptions, Will, connect, payloads, publish, resume};
 use portreeve_hub::{Claim, DeviceIdentity, EnrolRequest};
 use portreeve_mqtt::{Connect, MessageProperties, Packet, Reason, Version};
-use portreeve_types::{Kind, LifecycleState, Qos};
+use portreeve_types::{Kind, LifecycleState, Qos, UnixMillis};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -263,4 +263,19 @@ fn connections_of_a_certificate_that_was_renewed_end() {
     bench.advance(Duration::from_secs(2));
     let _ = moved.recv(&bench);
     assert!(!moved.is_over());
+}
+
+/// Entries and expiry go by the wall clock: that somebody set it is an entry itself.
+#[test]
+fn a_clock_that_is_set_is_told_of() {
+    let mut bench = Bench::new();
+    bench.advance(Duration::from_secs(1));
+    bench.advance(Duration::from_secs(3600));
+    assert_eq!(bench.count(portreeve_events::Kind::ClockJumped), 0, "time passed");
+    for (set_ms, told) in [(-59_000_i64, 0), (-3_600_000, 1), (3_600_000, 2)] {
+        let wall = UnixMillis(bench.now.wall.0.checked_add_signed(set_ms).unwrap());
+        bench.now.wall = wall;
+        bench.advance(Duration::from_millis(100));
+        assert_eq!(bench.count(portreeve_events::Kind::ClockJumped), told);
+    }
 }
