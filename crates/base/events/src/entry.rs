@@ -75,6 +75,8 @@ impl Entry {
         let (initiator, receiver) = (participant(event.kind.initiator()), participant(event.kind.receiver()));
         let mut data: BTreeMap<_, _> =
             event.data.iter().map(|(name, datum)| ((*name).to_owned(), value_of(datum, &mut personal))).collect();
+        // What there is nothing to say of is not said.
+        data.retain(|_, value| !matches!(value, Named::Plain(text) if text.is_empty()));
         // What neither initiator nor receiver tells.
         let is_told = [event.kind.initiator(), event.kind.receiver()].contains(&Party::Identity);
         if let Some(identity) = event.identity.filter(|_| !is_told) {
