@@ -24,7 +24,7 @@ pub fn response_settings(bytes: &[u8]) {
     assert!(settings.rules.len() <= RULES_MAX);
     let (mut responder, _) = Responder::rebuild(settings, [], NOW);
     let source = "127.0.0.1".parse().ok();
-    let finding = Finding { id: "f", kind: "flood", severity: Severity::Error, subject: &Subject::Hub, text: "" };
+    let finding = Finding { id: "f", kind: "flood", severity: Severity::High, subject: &Subject::Hub, text: "" };
     let decision = responder.decide(&finding, &Facts { source, ..Facts::default() }, 10, NOW);
     assert!(!matches!(decision.verdict, Verdict::Act { .. }), "{decision:?}");
 }

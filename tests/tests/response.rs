@@ -19,7 +19,7 @@ action = "quarantine"
 mode = "act"
 
 [[rule]]
-severity = "error"
+severity = "high"
 action = "disconnect"
 "#;
 

@@ -5,6 +5,7 @@
 
 mod damage;
 mod independent;
+mod kill;
 mod reading;
 mod roles;
 mod witness;

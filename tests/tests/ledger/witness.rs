@@ -17,7 +17,7 @@ use portreeve_tests::{
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use crate::{copy, sealed, text, told};
+use crate::{copy, ledger, sealed, text, told};
 
 /// A witness as a process; it ends with this.
 struct Witness {
@@ -52,16 +52,7 @@ impl Witness {
 
     /// The status and body of a request with this body.
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let tls = client_config(&fs::read(self.folder.join("ca.pem")).unwrap(), None);
-        let mut stream = dial_address(self.address, tls).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-        write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut answer = Vec::new();
-        // A refused body is not read to its end.
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), body.to_owned())
+        ask(self.address, &self.folder.join("ca.pem"), method, path, body)
     }
 
     fn add(&self, body: &str) -> (u16, String) {
@@ -77,6 +68,19 @@ impl Witness {
             "ledger.witness_late_s=10".into(),
         ]
     }
+}
+
+/// The status and body of a request, from somebody without a certificate.
+fn ask(address: SocketAddr, ca: &Path, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = dial_address(address, client_config(&fs::read(ca).unwrap(), None)).unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = Vec::new();
+    // A refused body is not read to its end.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), body.to_owned())
 }
 
 impl Drop for Witness {
@@ -248,4 +252,53 @@ fn what_no_witness_signed_is_not_believed() {
     assert_eq!(told(&hub.run(&["ledger", "verify"])).0, 0);
     fs::write(&file, "nonsense").unwrap();
     assert_eq!(told(&hub.run(&["ledger", "verify"])).0, 1);
+}
+
+/// Two hubs: one is a witness of the other, on its ordinary door for devices.
+#[test]
+fn a_hub_is_a_witness_of_another() {
+    let mut hub = Hub::start(&[]);
+    let log = hub.succeed(&["ledger", "key"]).trim().to_owned();
+    let witness = Hub::start_configured(&format!("[ledger]\nwatches = [\"{log}\"]\n"));
+    let key = witness.succeed(&["ledger", "key", "--witness"]).trim().to_owned();
+    assert!(key.contains("/witness+"), "{key}");
+    let (status, said) = told(&hub.run(&["ledger", "key", "--witness"]));
+    assert!(status == 4 && said.contains("ledger.watches"), "{said}");
+    let ca = witness.data().join("pki/root.pem");
+    let at = format!("https://localhost:{}/witness", witness.address("device_https").port());
+    hub.kill();
+    let lines = format!("witness_ca = \"{}\"\nwitness_every_s = 1", ca.display());
+    hub.configure(&format!("[ledger]\nwitnesses = {{ \"{at}\" = \"{key}\" }}\n{lines}\n"));
+    hub.launch();
+    until("it is cosigned", || hub.run(&["ledger", "verify", "--witness", &key]).status.success());
+    // Offline too, by who has only a copy and the two keys.
+    let copied = tempfile::tempdir().unwrap();
+    copy(&hub.data().join("ledger"), copied.path());
+    let (status, said) = told(&ledger(&["verify", text(copied.path()), "--key", &log, "--witness", &key]));
+    assert_eq!(status, 0, "{said}");
+}
+
+/// Who has no certificate may post heads, and gets no further with what its ledger did not sign; a fork is told of.
+#[test]
+fn a_hub_tells_of_a_fork_that_it_witnesses() {
+    let log = Log::new(7);
+    let hub = Hub::start_configured(&format!("[ledger]\nwatches = [\"{}\"]\n", log.key));
+    let ca = hub.data().join("pki/root.pem");
+    let post = |path: &str, body: &str| ask(hub.address("device_https"), &ca, "POST", path, body).0;
+    const PATH: &str = "/witness/add-checkpoint";
+    assert_eq!(post(PATH, &log.request(0, &["a"], Vec::new())), 200);
+    assert_eq!(post(PATH, &Log::new(8).request(1, &["x"], Vec::new())), 403, "not signed by the ledger");
+    assert_eq!(post("/witness/other", ""), 404);
+    assert!(hub.json(&["ledger", "show", "--kind", "witnessed_fork"]).as_array().unwrap().is_empty());
+    assert_eq!(post(PATH, &log.request(1, &["x"], Vec::new())), 409);
+    until("it is an entry", || {
+        let shown = hub.json(&["ledger", "show", "--kind", "witnessed_fork"]);
+        shown[0]["detail"].as_str().is_some_and(|detail| detail.contains("log.example"))
+    });
+    let alerts = || hub.json(&["alert", "list"]).to_string();
+    until("and an alert", || alerts().contains("witnessed_fork"));
+    // A hub that watches nobody has no such door.
+    let other = Hub::start(&[]);
+    let ca = other.data().join("pki/root.pem");
+    assert_eq!(ask(other.address("device_https"), &ca, "POST", PATH, &log.request(0, &["a"], Vec::new())).0, 404);
 }

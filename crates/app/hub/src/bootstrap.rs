@@ -5,6 +5,7 @@
 //!   pki/          root, issuing CAs, the hub's own certificate; keys 0600, or in the custody that `keys.custody` names
 //!   ledger/       what happened, signed; verifier.key is what to verify it with
 //!   ledger-personal/  what opens the personal values of its entries
+//!   witness/      the last heads of other hubs' ledgers, and forks
 //!   registry.redb identities, credentials, policy
 //!   sessions.redb sessions, queues, retained messages
 //!   sessions.log.0, sessions.log.1  the newest of them, not yet in sessions.redb
@@ -133,6 +134,9 @@ pub enum OpenError {
         /// What is wrong.
         source: portreeve_ledger_files::OpenError,
     },
+    /// Other hubs' ledgers cannot be watched.
+    #[error(transparent)]
+    Cosigner(#[from] ledger::CosignerError),
     /// Detection cannot be set up.
     #[error("the settings of detection: {0}")]
     Detection(String),
@@ -222,6 +226,12 @@ impl Hub {
         let ledger = ledger::open(data, &*ledger_key)
             .map_err(|source| OpenError::Ledger { path: data.join(ledger::FOLDER), source })?;
         let (entries, unsealed) = (ledger.size(), ledger.size() - ledger.sealed());
+        let watched = ledger::watched(&config.ledger.watches)?;
+        let cosigner = if watched.is_empty() {
+            None
+        } else {
+            Some(ledger::Cosigner::open(data, watched, ledger.key(), keys.cosigner_key()?)?)
+        };
         let openings = ledger::Openings::new(Folder::new(&data.join(ledger::OPENINGS_FOLDER)));
         let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
@@ -255,6 +265,7 @@ impl Hub {
             events: Events::default(),
             recorder,
             witnesses: ledger::Witnesses::default(),
+            cosigner,
             watcher,
             response,
             alerts,

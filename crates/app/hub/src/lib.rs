@@ -78,7 +78,9 @@ pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Pe
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
 pub use enrol::{Claim, EnrolRefusal, EnrolRequest, Enrolled, GroupSettings, Presented, ProofSettings};
 pub use guests::Guest;
-pub use ledger::{Cosigning, Erasure, Extract as LedgerExtract, LedgerPlace, LedgerState, WitnessAnswer, commitments};
+pub use ledger::{
+    CosignerError, Cosigning, Erasure, Extract as LedgerExtract, LedgerPlace, LedgerState, WitnessAnswer, commitments,
+};
 pub use limits::{Admissions, LimitUse};
 pub use posture::Postures;
 pub use registry::{DeviceIdentity, Fields, NamingError, Registry, RegistryError};
@@ -97,6 +99,8 @@ pub struct Hub {
     events: Events,
     recorder: ledger::Recorder,
     witnesses: ledger::Witnesses,
+    /// Cosigns other hubs' ledgers, if it is to.
+    cosigner: Option<ledger::Cosigner>,
     watcher: watch::Watcher,
     response: response::Response,
     alerts: alerts::Alerts,

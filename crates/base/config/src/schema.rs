@@ -112,6 +112,10 @@ section! {
         witness_every_s: u64 = 60, in 1..=86_400, "seconds", restart;
         /// How long a witness may be silent before that is the event `witness_silent`.
         witness_late_s: u64 = 3600, in 10..=2_592_000, "seconds", reload;
+        /// Other hubs' ledgers that this hub is a witness of, by their keys as `portreeve ledger key` prints them there. It
+        /// remembers the last head of each and cosigns what continues it, at `https://HUB:8444/witness` (`device_https.listen`).
+        /// At most 64.
+        watches: Vec<String> = Vec::new(), "keys", restart;
     }
 }
 

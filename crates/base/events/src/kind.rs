@@ -267,6 +267,8 @@ kinds! {
         "A witness knows another history of this ledger than the hub.";
     WitnessSilent = "witness_silent", Warning, Hub => Hub, Each, ["CSA-IMT-01"], [],
         "No witness has cosigned the ledger for long.";
+    WitnessedFork = "witnessed_fork", Error, Stranger => Hub, Repeats, ["CSA-IMT-01"], [],
+        "A ledger that this hub is a witness of has signed two heads that exclude each other.";
     SecurityReported = "security_reported", Warning, Identity => Hub, Each, ["CSA-MSU-05", "CSA-SOP-03"], ["reported", "severity", "seq", "epoch", "device_at_ms"],
         "A device or gateway reports a security event of its own.";
     SecurityGap = "security_gap", Warning, Identity => Hub, Repeats, ["CSA-MSU-05", "CSA-SOP-03"], ["expected", "seq"],

@@ -1,6 +1,6 @@
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
-use portreeve_types::UnixMillis;
+use portreeve_types::{Severity, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{Line, Word};
@@ -14,53 +14,6 @@ pub type Text = Line<2048>;
 
 /// Numbers that one occurrence may carry; those beyond are left out.
 const NUMBERS_MAX: usize = 16;
-
-/// How urgent something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// To be looked at some time.
-    Low,
-    /// To be looked at today.
-    Medium,
-    /// To be looked at now.
-    High,
-    /// Harm is being done.
-    Critical,
-}
-
-impl Severity {
-    /// From the least urgent up.
-    pub const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
-
-    /// The word used in files, commands and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl FromStr for Severity {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|severity| severity.as_str() == text).ok_or(())
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// The number of an alert; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

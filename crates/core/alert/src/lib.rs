@@ -20,13 +20,14 @@ mod settings;
 mod sign;
 mod text;
 
-pub use alert::{Acknowledged, Alert, AlertId, Group, Occurrence, Severity, Subject, Text};
+pub use alert::{Acknowledged, Alert, AlertId, Group, Occurrence, Subject, Text};
 pub use desk::{
     ATTEMPTS_MAX, CANARY_AGE_MAX, CANARY_INTERVAL, CANARY_KIND, CHANNEL_FAILED_KIND, CHANNEL_FAILURES_TOLD, Change,
     DEAD_LETTERS_MAX, DELIVERIES_PER_CHANNEL_MAX, DELIVERY_AGE_MAX, DIGEST_AFTER, DeadLetter, Delivered, Delivery,
     DeliveryId, Desk, DeskError, Digest, DigestLine, FIRST_AGAIN, Failure, KINDS_MAX, Notice, OPEN_PER_KIND_MAX,
     OTHER_KIND, Outcome, Raised, RecordError, Timing, Why,
 };
+pub use portreeve_types::Severity;
 pub use render::{MAIL_BYTES_MAX, SYSLOG_BYTES_MAX, render_json, render_mail, render_syslog};
 pub use settings::{
     AlertSettings, CHANNELS_MAX, CHANNELS_PER_CONTACT_MAX, CONTACTS_MAX, CONTACTS_PER_ROUTE_MAX, Channel, ChannelKind,

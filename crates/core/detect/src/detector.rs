@@ -1,6 +1,6 @@
 //! The table of detectors. What stands here is the reference: `docs/DETECTION.md` is made from it.
 
-use crate::finding::Severity;
+use portreeve_types::Severity;
 use serde::{Deserialize, Serialize};
 
 /// What is known of a detector without looking at anything.

@@ -1,36 +1,9 @@
 //! What is found, and about whom.
 
 use crate::Detector;
-use portreeve_types::UnixMillis;
+use portreeve_types::{Severity, UnixMillis};
 use serde::Serialize;
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
-
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth a look when there is time.
-    Low,
-    /// Worth a look today.
-    Medium,
-    /// Worth a look now.
-    High,
-    /// Somebody is at it.
-    Critical,
-}
-
-impl Severity {
-    /// The word in tables and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
 
 /// Whom a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

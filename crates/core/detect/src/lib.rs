@@ -40,8 +40,9 @@ pub use detectors::{
     KeepAliveAbuse, MalformedPackets, MassLoss, MessageRate, MessageSize, NewSource, PolicyDenials, ReconnectStorm,
     Replay, SlowDrift, VitalsTrend,
 };
-pub use finding::{Closing, Finding, FindingId, NoFindingId, Notice, Number, OpenEpisode, Severity, Subject};
+pub use finding::{Closing, Finding, FindingId, NoFindingId, Notice, Number, OpenEpisode, Subject};
 pub use observation::{Ending, Observation};
+pub use portreeve_types::Severity;
 pub use reference::reference_markdown;
 pub use saved::{LoadError, sealed};
 pub use settings::{

@@ -1,6 +1,6 @@
 use std::{fmt, net::IpAddr};
 
-use portreeve_types::{IdentityId, IdentityName, Kind, UnixMillis};
+use portreeve_types::{IdentityId, IdentityName, Kind, Severity, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{WHO_BYTES_MAX, text};
@@ -12,28 +12,6 @@ pub struct Now {
     pub wall: UnixMillis,
     /// Milliseconds of a clock that never goes back, from any start. Running timers go by it.
     pub running_ms: u64,
-}
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth recording.
-    Info,
-    /// Somebody should look.
-    Warning,
-    /// Somebody has to look now.
-    Error,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
-    }
 }
 
 /// Whom or what a finding is about.

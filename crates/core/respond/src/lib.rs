@@ -40,8 +40,9 @@ pub use custody::{
 };
 pub use decision::{Decision, Held, Verdict};
 pub use export::{EXTRACT_BYTES_MAX, EXTRACTS_MAX, Export, ExportProblem, Verified, verify_export};
-pub use finding::{Facts, Finding, Identity, Now, Severity, Subject};
+pub use finding::{Facts, Finding, Identity, Now, Subject};
 pub use measure::{Measure, Step};
+pub use portreeve_types::Severity;
 pub use records::{Change, Damaged};
 pub use responder::{BLOCKS_MAX, CLOCK_STEP_MS, Lift, LiftError, MEASURES_MAX, Responder};
 pub use settings::{

@@ -19,7 +19,7 @@ pub const FOR_S_MAX: u64 = 30 * 24 * 3600;
 /// Networks that are never blocked, whatever the settings say: the hub's own machine.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
-/// What an operator wants done about findings. The default alerts and opens cases from `warning` up, and cuts nobody.
+/// What an operator wants done about findings. The default alerts and opens cases from `medium` up, and cuts nobody.
 #[derive(Clone, Debug)]
 pub struct ResponseSettings {
     /// What no rule may go beyond.
@@ -177,7 +177,7 @@ impl Default for ResponseSettings {
     fn default() -> Self {
         Self {
             mode: Mode::Act,
-            alert_from: Severity::Warning,
+            alert_from: Severity::Medium,
             block_ipv6_prefix_bits: 64,
             rules: Vec::new(),
             exempt: Exempt::default(),

@@ -18,7 +18,7 @@ fn lamp(number: usize) -> Subject {
 }
 
 fn report(cases: &mut Cases, id: &str, kind: &str, subject: &Subject, ledger: Option<u64>, at: UnixMillis) -> Filed {
-    let finding = Finding { id, kind, severity: Severity::Warning, subject, text: "something" };
+    let finding = Finding { id, kind, severity: Severity::Medium, subject, text: "something" };
     cases.report(&finding, ledger, at)
 }
 

@@ -17,7 +17,7 @@ fn cases() -> Cases {
     let finding = Finding {
         id: "f-1",
         kind: "flood",
-        severity: Severity::Warning,
+        severity: Severity::Medium,
         subject: &subject,
         text: "604 messages a second",
     };

@@ -29,7 +29,7 @@ fn quarantine_for(for_s: u64) -> String {
 fn without_rules_what_is_grave_alerts_and_nothing_is_cut() {
     let mut hub = Hub::new("", 10);
     let subject = Subject::Hub;
-    for (severity, alert) in [(Severity::Info, false), (Severity::Warning, true), (Severity::Error, true)] {
+    for (severity, alert) in [(Severity::Info, false), (Severity::Medium, true), (Severity::High, true)] {
         let finding = Finding { id: "f", kind: "flood", severity, subject: &subject, text: "" };
         let decision = hub.responder.decide(&finding, &Facts::default(), 10, now(0));
         assert_eq!((decision.verdict, decision.alert, decision.rule), (Verdict::None, alert, None));
@@ -273,7 +273,7 @@ fn changes_that_could_not_be_written_come_again() {
     let mut hub = Hub::new(&quarantine_for(600), 10);
     let lamp = device(1);
     let subject = Subject::Identity(lamp.name.clone());
-    let finding = Finding { id: "f", kind: "flood", severity: Severity::Error, subject: &subject, text: "" };
+    let finding = Finding { id: "f", kind: "flood", severity: Severity::High, subject: &subject, text: "" };
     let facts = Facts { identity: Some(lamp.identity()), ..Facts::default() };
     hub.responder.decide(&finding, &facts, 10, now(0));
     let failed = hub.responder.take_changes();

@@ -17,7 +17,7 @@ fn problems(text: &str) -> Vec<String> {
 fn an_empty_file_is_the_default_which_cuts_nobody() {
     let settings = common::settings("");
     assert!(settings.rules.is_empty());
-    assert_eq!(settings.alert_from, Severity::Warning);
+    assert_eq!(settings.alert_from, Severity::Medium);
     assert_eq!(settings.block_ipv6_prefix_bits, 64);
 }
 
@@ -25,7 +25,7 @@ fn an_empty_file_is_the_default_which_cuts_nobody() {
 fn a_rule_rehearses_unless_it_says_to_act() {
     let settings = common::settings(
         "[[rule]]\nfindings = [\"flood\"]\naction = \"throttle\"\nmessages_per_s = 5\nfor_s = 60\n\
-         [[rule]]\nseverity = \"error\"\naction = \"quarantine\"\nmode = \"act\"\n",
+         [[rule]]\nseverity = \"high\"\naction = \"quarantine\"\nmode = \"act\"\n",
     );
     let rules: Vec<_> = settings.rules.iter().map(|rule| (rule.place.as_str(), rule.mode, rule.action)).collect();
     let expected = [

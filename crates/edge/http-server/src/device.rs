@@ -1,9 +1,9 @@
-//! Device HTTPS: MQTT over WebSocket at `/mqtt`, enrolment ([`crate::est`]) and revocation ([`crate::revocation`]);
-//! everything else is not found.
+//! Device HTTPS: MQTT over WebSocket at `/mqtt`, enrolment ([`crate::est`]) and revocation ([`crate::revocation`]), and for other
+//! hubs' ledgers a witness ([`crate::witness`]); everything else is not found.
 //!
-//! Who has no certificate yet is heard here, and gets to enrolment and revocation and nowhere else.
+//! Who has no certificate yet is heard here, and gets to enrolment, revocation and the witness and nowhere else.
 
-use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::Either;
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use portreeve_config::Config;
 use portreeve_hub::{Connection, Hub};
 use portreeve_mqtt_server::{Admission, Arrival, Arrived, Clients, TlsDoor, drive, now};
+use portreeve_types::source_of;
 use tokio::{
     net::TcpListener,
     task::{LocalSet, spawn_local},
@@ -29,6 +30,7 @@ use crate::{
     exchange::{Answer, converse, error},
     frames::{FrameRates, Frames},
     revocation,
+    witness::{self, Rates},
 };
 
 /// Longest conversation before the upgrade to WebSocket.
@@ -72,6 +74,7 @@ impl DeviceDoor {
 
     async fn serve_here(self, no_more: &CancellationToken, end: &CancellationToken) {
         let tasks = TaskTracker::new();
+        let rates = Rc::new(Rates::default());
         loop {
             let arrival = tokio::select! {
                 biased;
@@ -79,7 +82,7 @@ impl DeviceDoor {
                 arrival = self.door.accept(&self.listener) => arrival,
             };
             let Ok(arrival) = arrival else { break };
-            spawn_local(tasks.track_future(attend(Arc::clone(&self.hub), tasks.clone(), arrival)));
+            spawn_local(tasks.track_future(attend(Arc::clone(&self.hub), Rc::clone(&rates), tasks.clone(), arrival)));
         }
         drop((self.listener, self.door));
         tasks.close();
@@ -91,10 +94,11 @@ impl DeviceDoor {
 }
 
 /// One device, from its TLS handshake to the answer or the upgrade.
-async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
+async fn attend(hub: Arc<Hub>, rates: Rc<Rates>, tasks: TaskTracker, arrival: Arrival) {
     let Some(Arrived { stream, identity, peer, slot }) = arrival.handshake().await else { return };
     let is_stranger = identity.is_none();
     let applicant = hub.presented(identity.clone(), stream.peer_chain(), peer.address, now().wall);
+    let source = source_of(peer.address);
     let evicted = slot.evicted();
     // The first upgrade takes who the peer is; HTTP/1.1 knows no second one.
     let visitor = Cell::new(Some((identity, peer, slot)));
@@ -105,9 +109,16 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
         if revocation::is_meant(request.uri().path()) {
             return Either::Left(Either::Right(revocation::answer(Arc::clone(&hub), request)));
         }
+        if request.uri().path() == witness::HUB_PATH {
+            let (hub, rates) = (Arc::clone(&hub), Rc::clone(&rates));
+            return Either::Right(Either::Left(async move {
+                let cosign = move |body: &[u8]| hub.cosign(body, now().wall);
+                witness::answer(&rates, source, request, witness::HUB_PATH, cosign).await
+            }));
+        }
         if is_stranger && request.uri().path() == MQTT_PATH {
             let needed = error(StatusCode::UNAUTHORIZED, "a client certificate is needed here");
-            return Either::Right(std::future::ready(needed));
+            return Either::Right(Either::Right(std::future::ready(needed)));
         }
         let answer = match switch(&hub.config(), &request) {
             Ok(answer) => {
@@ -131,7 +142,7 @@ async fn attend(hub: Arc<Hub>, tasks: TaskTracker, arrival: Arrival) {
             }
             Err(refusal) => *refusal,
         };
-        Either::Right(std::future::ready(answer))
+        Either::Right(Either::Right(std::future::ready(answer)))
     });
     tokio::select! {
         () = conversation => {}

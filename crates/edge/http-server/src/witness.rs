@@ -1,4 +1,5 @@
-//! A witness of ledgers over HTTPS: `POST /add-checkpoint` of C2SP tlog-witness.
+//! A witness of ledgers over HTTPS: `POST /add-checkpoint` of C2SP tlog-witness; a program of its own, or a hub at
+//! `/witness` of its device HTTPS.
 //!
 //! Who asks need not show who it is: a head proves itself by its ledger's signature.
 
@@ -28,6 +29,8 @@ use crate::exchange::{Answer, content, converse, rest_after};
 
 /// Where heads are posted.
 const PATH: &str = "/add-checkpoint";
+/// Where they are posted at a hub.
+pub(crate) const HUB_PATH: &str = "/witness/add-checkpoint";
 /// Bytes of a request: the largest note, and a proof before it.
 const BODY_BYTES_MAX: usize = 72 << 10;
 /// Connections at once, and of one source.
@@ -43,6 +46,7 @@ const REQUESTS_BURST: u64 = 20;
 const SOURCES_MAX: usize = 4096;
 /// What a size is answered as.
 const SIZE_TYPE: &str = "text/x.tlog.size";
+const NOTHING_HERE: &str = "there is nothing here";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// A witness with its door, bound.
@@ -57,8 +61,8 @@ struct Shared {
     /// A head is compared, kept and signed in one go: of two that come together, one is the later.
     witness: Mutex<Witness<Folder>>,
     key: Arc<dyn SigningKey>,
-    sources: Mutex<Sources>,
-    started: Instant,
+    connections: Mutex<HashMap<IpAddr, usize>>,
+    rates: Rates,
 }
 
 impl std::fmt::Debug for WitnessServer {
@@ -67,11 +71,11 @@ impl std::fmt::Debug for WitnessServer {
     }
 }
 
-/// Who is here, and how much each has asked.
-#[derive(Debug, Default)]
-struct Sources {
-    connections: HashMap<IpAddr, usize>,
-    requests: HashMap<IpAddr, Bucket>,
+/// How much each source has asked.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    started: Instant,
+    requests: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
 impl WitnessServer {
@@ -87,7 +91,8 @@ impl WitnessServer {
     ) -> io::Result<Self> {
         let tls = witness_server_config(credentials, &[b"http/1.1"]);
         let tls = tls.map_err(|error: TlsError| io::Error::other(error.to_string()))?;
-        let shared = Shared { witness: Mutex::new(witness), key, sources: Mutex::default(), started: Instant::now() };
+        let shared =
+            Shared { witness: Mutex::new(witness), key, connections: Mutex::default(), rates: Rates::default() };
         Ok(Self { listener: TcpListener::bind(address).await?, shared: Arc::new(shared), tls: tls.into() })
     }
 
@@ -116,7 +121,11 @@ impl WitnessServer {
         let tls = self.tls.clone();
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-                converse(stream, LIFETIME, |request| answer(Arc::clone(&visit.shared), source, request)).await;
+                converse(stream, LIFETIME, |request| {
+                    let shared = Arc::clone(&visit.shared);
+                    answer(&visit.shared.rates, source, request, PATH, move |body| Some(shared.add(body)))
+                })
+                .await;
             }
             drop((visit, place));
         });
@@ -131,8 +140,8 @@ struct Visit {
 
 impl Visit {
     fn begin(shared: &Arc<Shared>, source: IpAddr) -> Option<Self> {
-        let mut sources = shared.sources.lock();
-        let count = sources.connections.entry(source).or_default();
+        let mut connections = shared.connections.lock();
+        let count = connections.entry(source).or_default();
         if *count >= CONNECTIONS_PER_SOURCE_MAX {
             return None;
         }
@@ -143,37 +152,54 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut sources = self.shared.sources.lock();
-        if let Some(count) = sources.connections.get_mut(&self.source) {
+        let mut connections = self.shared.connections.lock();
+        if let Some(count) = connections.get_mut(&self.source) {
             *count -= 1;
             if *count == 0 {
-                sources.connections.remove(&self.source);
+                connections.remove(&self.source);
             }
         }
     }
 }
 
-impl Sources {
-    fn may_ask(&mut self, source: IpAddr, now_ms: u64) -> bool {
-        if self.requests.len() >= SOURCES_MAX {
-            self.requests.retain(|_, bucket| !bucket.is_full(now_ms));
-        }
-        if self.requests.len() >= SOURCES_MAX && !self.requests.contains_key(&source) {
-            return false;
-        }
-        let fresh = || Bucket::new(REQUESTS_PER_S, REQUESTS_BURST, now_ms);
-        self.requests.entry(source).or_insert_with(fresh).take(1, now_ms)
+impl Default for Rates {
+    fn default() -> Self {
+        Self { started: Instant::now(), requests: Mutex::default() }
     }
 }
 
-async fn answer(shared: Arc<Shared>, source: IpAddr, request: Request<Incoming>) -> Answer {
+impl Rates {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn may_ask(&self, source: IpAddr, now_ms: u64) -> bool {
+        let mut requests = self.requests.lock();
+        if requests.len() >= SOURCES_MAX {
+            requests.retain(|_, bucket| !bucket.is_full(now_ms));
+        }
+        if requests.len() >= SOURCES_MAX && !requests.contains_key(&source) {
+            return false;
+        }
+        let fresh = || Bucket::new(REQUESTS_PER_S, REQUESTS_BURST, now_ms);
+        requests.entry(source).or_insert_with(fresh).take(1, now_ms)
+    }
+}
+
+/// Answers a request of this source. `add` considers a head, or says that none are witnessed here; heads are posted at `path`.
+pub(crate) async fn answer(
+    rates: &Rates,
+    source: IpAddr,
+    request: Request<Incoming>,
+    path: &str,
+    add: impl FnOnce(&[u8]) -> Option<Result<String, WitnessError>> + Send + 'static,
+) -> Answer {
     let say = |status, text: &str| content(status, TEXT_TYPE, format!("{text}\n"));
-    let now_ms = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if !shared.sources.lock().may_ask(source, now_ms) {
+    if !rates.may_ask(source, rates.now_ms()) {
         return say(StatusCode::TOO_MANY_REQUESTS, "too many requests");
     }
-    if request.uri().path() != PATH {
-        return say(StatusCode::NOT_FOUND, "there is nothing here");
+    if request.uri().path() != path {
+        return say(StatusCode::NOT_FOUND, NOTHING_HERE);
     }
     if request.method() != Method::POST {
         return say(StatusCode::METHOD_NOT_ALLOWED, "heads are posted");
@@ -182,14 +208,15 @@ async fn answer(shared: Arc<Shared>, source: IpAddr, request: Request<Incoming>)
         return say(StatusCode::PAYLOAD_TOO_LARGE, "a head and its proof are shorter");
     };
     // It waits for the disk.
-    let added = tokio::task::spawn_blocking(move || shared.add(&body.to_bytes())).await;
+    let added = tokio::task::spawn_blocking(move || add(&body.to_bytes())).await;
     match added {
-        Ok(Ok(line)) => content(StatusCode::OK, TEXT_TYPE, line),
-        Ok(Err(WitnessError::Refused(refusal))) => refused(source, &refusal),
-        Ok(Err(error)) => {
+        Ok(Some(Ok(line))) => content(StatusCode::OK, TEXT_TYPE, line),
+        Ok(Some(Err(WitnessError::Refused(refusal)))) => refused(source, &refusal),
+        Ok(Some(Err(error))) => {
             tracing::error!(%error, "a head was not cosigned");
             say(StatusCode::SERVICE_UNAVAILABLE, "try again later")
         }
+        Ok(None) => say(StatusCode::NOT_FOUND, NOTHING_HERE),
         Err(_) => say(StatusCode::INTERNAL_SERVER_ERROR, "the witness failed"),
     }
 }
@@ -223,15 +250,15 @@ mod tests {
 
     #[test]
     fn a_source_that_asks_much_waits_and_others_do_not() {
-        let mut sources = Sources::default();
+        let rates = Rates::default();
         let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
-        let asked = (0..100).filter(|_| sources.may_ask(one, 0)).count();
+        let asked = (0..100).filter(|_| rates.may_ask(one, 0)).count();
         assert_eq!(asked as u64, REQUESTS_BURST);
-        assert!(sources.may_ask(other, 0) && sources.may_ask(one, 1000));
+        assert!(rates.may_ask(other, 0) && rates.may_ask(one, 1000));
         for number in 0..u32::try_from(2 * SOURCES_MAX).unwrap() {
-            let _ = sources.may_ask(std::net::Ipv4Addr::from_bits(number).into(), 1000);
+            let _ = rates.may_ask(std::net::Ipv4Addr::from_bits(number).into(), 1000);
         }
-        assert!(sources.requests.len() <= SOURCES_MAX, "what is counted is bounded");
-        assert!(sources.may_ask(one, 60_000), "and those of before are forgotten");
+        assert!(rates.requests.lock().len() <= SOURCES_MAX, "what is counted is bounded");
+        assert!(rates.may_ask(one, 60_000), "and those of before are forgotten");
     }
 }

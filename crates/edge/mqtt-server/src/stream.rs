@@ -73,14 +73,12 @@ impl TlsStream {
     /// # Errors
     /// Why it came to nothing; a TLS error is wrapped as it is.
     pub(crate) async fn accept(tcp: TcpStream, source: IpAddr, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let tls = Records::new(UnbufferedServerConnection::new(config).map_err(io::Error::other)?);
-        let (unread, unsent) = (Vec::new(), Vec::new());
-        let mut stream = Self { tcp, tls, unread, read: 0, unsent, sent: 0, state: State::Open, closed: false };
+        let mut stream = Self::new(tcp, config)?;
         while stream.tls.common().is_handshaking() {
             poll_fn(|cx| stream.poll_unsent(cx)).await?;
             stream.tcp.readable().await?;
             handshake_turn(source).await;
-            poll_fn(|cx| stream.poll_records(cx, &mut ReadBuf::new(&mut []))).await?;
+            poll_fn(|cx| stream.poll_step(cx)).await?;
             if stream.state == State::Ended {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the handshake"));
             }
@@ -99,6 +97,21 @@ impl TlsStream {
     #[must_use]
     pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
         self.tls.common().peer_certificates().unwrap_or_default()
+    }
+
+    fn new(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let tls = Records::new(UnbufferedServerConnection::new(config).map_err(io::Error::other)?);
+        let (unread, unsent) = (Vec::new(), Vec::new());
+        Ok(Self { tcp, tls, unread, read: 0, unsent, sent: 0, state: State::Open, closed: false })
+    }
+
+    /// Takes a step of the handshake if the peer has sent something, and is over in either case: a socket that was just accepted
+    /// counts as readable before anything is there, and who waits for the rest of a step would take it out of turn.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.poll_records(cx, &mut ReadBuf::new(&mut [])) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            stepped => stepped,
+        }
     }
 
     /// Reads from the socket once and decrypts into `plain`; what has no room there is kept for later.
@@ -261,6 +274,25 @@ mod tests {
         let anchors = portreeve_tls::certificates_from_pem("ca", bundle.ca_pem.as_bytes()).unwrap();
         let own = Credentials::from_pem("cert", bundle.cert_pem.as_bytes(), "key", bundle.key_pem.as_bytes()).unwrap();
         (hub.tls().config(), portreeve_tls::client_config(&anchors, own).unwrap())
+    }
+
+    /// A crowd that connects, waits, and then speaks all at once has no more steps in a round than others.
+    #[test]
+    fn a_step_without_a_message_is_over() {
+        let (server, _) = configs();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _silent = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (tcp, _) = listener.accept().unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut stream = TlsStream::new(TcpStream::from_std(tcp).unwrap(), server).unwrap();
+            for _ in 0..3 {
+                let step = tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| stream.poll_step(cx))).await;
+                step.expect("waits for the peer").unwrap();
+            }
+            assert!(stream.tls.common().is_handshaking());
+        });
     }
 
     /// Both ends of a connection on loopback, each in its own world: ours in a runtime, the peer's on a thread.

@@ -213,6 +213,12 @@ impl<V: Volume> LedgerFiles<V> {
         Ok(ledger)
     }
 
+    /// What its heads are verified with.
+    #[must_use]
+    pub const fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
     /// Entries so far.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -139,14 +139,8 @@ impl Hub {
     fn alert_finding(&self, finding: &Finding) {
         let kind = finding.kind.as_str();
         let Ok(word) = kind.parse::<Word>() else { return };
-        let severity = match finding.severity {
-            portreeve_detect::Severity::Low => Severity::Low,
-            portreeve_detect::Severity::Medium => Severity::Medium,
-            portreeve_detect::Severity::High => Severity::High,
-            portreeve_detect::Severity::Critical => Severity::Critical,
-        };
         let subject = finding.subject.to_string();
-        let mut occurrence = Occurrence::new(word, severity, &subject, &finding.text);
+        let mut occurrence = Occurrence::new(word, finding.severity, &subject, &finding.text);
         for number in &finding.numbers {
             let Ok(name) = number.name.replace(' ', "_").parse::<Word>() else { continue };
             occurrence = occurrence.number(name, rounded(number.value));

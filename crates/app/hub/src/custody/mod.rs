@@ -37,6 +37,9 @@ pub(crate) const LISTENERS: &str = "server";
 /// The key that signs the heads of the audit ledger.
 pub(crate) const LEDGER: &str = "ledger";
 
+/// The key that cosigns the heads of other hubs' ledgers.
+const COSIGNER: &str = "witness";
+
 /// The key that signs the trust bundles of devices.
 const TRUST: &str = "trust";
 
@@ -225,29 +228,47 @@ impl KeyRing {
     /// Makes the key of a new ledger: with those of the CAs, or where that place has no Ed25519 (TPMs have not), in a file.
     pub(crate) fn create_ledger_key(&self, new: &mut NewKeys) -> Result<Arc<dyn SigningKey>, CustodyError> {
         let mut create = || {
-            let name: KeyName = LEDGER.parse()?;
-            match self.cas.create(&name, KeyAlgorithm::Ed25519) {
-                Err(KeyError::Unsupported { .. }) => self.files.create(&name, KeyAlgorithm::Ed25519),
-                made => {
-                    let made = made?;
-                    new.names.push(name);
-                    Ok(made)
-                }
+            let (name, made, is_in_custody) = self.create_ed25519(LEDGER)?;
+            if is_in_custody {
+                new.names.push(name);
             }
+            Ok(made)
         };
         create().map_err(|error| self.explain(error))
     }
 
     /// The key of the ledger.
     pub(crate) fn ledger_key(&self) -> Result<Arc<dyn SigningKey>, CustodyError> {
-        let open = || {
-            let name: KeyName = LEDGER.parse()?;
-            match self.cas.open(&name) {
-                Err(KeyError::Missing { .. }) => self.files.open(&name),
-                opened => opened,
-            }
+        self.open_ed25519(LEDGER).map_err(|error| self.explain(error))
+    }
+
+    /// The key that cosigns others' heads; made when it is needed first.
+    pub(crate) fn cosigner_key(&self) -> Result<Arc<dyn SigningKey>, CustodyError> {
+        let opened = match self.open_ed25519(COSIGNER) {
+            Err(KeyError::Missing { .. }) => self.create_ed25519(COSIGNER).map(|(_, made, _)| made),
+            opened => opened,
         };
-        open().map_err(|error| self.explain(error))
+        opened.map_err(|error| self.explain(error))
+    }
+
+    /// An Ed25519 key, and whether it is in the custody of the CAs: in a file where that makes none.
+    fn create_ed25519(&self, name: &str) -> Result<(KeyName, Arc<dyn SigningKey>, bool), KeyError> {
+        let name: KeyName = name.parse()?;
+        match self.cas.create(&name, KeyAlgorithm::Ed25519) {
+            Err(KeyError::Unsupported { .. }) => {
+                let made = self.files.create(&name, KeyAlgorithm::Ed25519)?;
+                Ok((name, made, false))
+            }
+            made => Ok((name, made?, true)),
+        }
+    }
+
+    fn open_ed25519(&self, name: &str) -> Result<Arc<dyn SigningKey>, KeyError> {
+        let name: KeyName = name.parse()?;
+        match self.cas.open(&name) {
+            Err(KeyError::Missing { .. }) => self.files.open(&name),
+            opened => opened,
+        }
     }
 
     /// Ends the keys that signed what devices are to trust before the one of this number.

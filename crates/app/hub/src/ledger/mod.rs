@@ -10,6 +10,7 @@
 //! - What is lost is counted, and the count is an entry as soon as there can be one.
 //! - Nobody waits for a signature.
 
+mod cosigner;
 mod openings;
 mod read;
 mod repeats;
@@ -35,6 +36,8 @@ use portreeve_ledger::{SignatureKind, VerifierKey};
 use portreeve_ledger_files::{Folder, LedgerFiles, OpenError};
 use portreeve_types::UnixMillis;
 
+pub use cosigner::CosignerError;
+pub(crate) use cosigner::{Cosigner, watched};
 pub(crate) use openings::Openings;
 pub use read::{Erasure, Extract, LedgerPlace, commitments};
 pub(crate) use witness::Witnesses;

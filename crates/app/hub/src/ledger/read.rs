@@ -120,7 +120,8 @@ impl Hub {
 
     /// The key that the ledger is signed with.
     pub(crate) fn ledger_key(&self) -> Result<Outcome, AdminError> {
-        Ok(Outcome::ok(json!({ "key": self.ledger_place()?.1.to_string() })))
+        let witness = self.cosigner.as_ref().map(|cosigner| cosigner.key().to_string());
+        Ok(Outcome::ok(json!({ "key": self.ledger_place()?.1.to_string(), "witness": witness })))
     }
 
     /// A page of the ledger for an auditor. That it was read is an entry (CSA-SCN-09).

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use portreeve_detect::{Finding as Detected, Severity as DetectedSeverity, Subject as DetectedSubject};
+use portreeve_detect::{Finding as Detected, Subject as DetectedSubject};
 use portreeve_respond::{Facts, Finding, Identity, Severity, Source, Subject};
 use portreeve_store::IdentityRow;
 use portreeve_types::{IdentityId, IdentityName, LifecycleState};
@@ -48,14 +48,6 @@ fn identity_of(row: &IdentityRow) -> Identity<'_> {
     Identity { id: row.id, name: &row.name, group: &row.group, kind: row.kind, confined }
 }
 
-fn severity_of(detected: DetectedSeverity) -> Severity {
-    match detected {
-        DetectedSeverity::Low => Severity::Info,
-        DetectedSeverity::Medium => Severity::Warning,
-        DetectedSeverity::High | DetectedSeverity::Critical => Severity::Error,
-    }
-}
-
 fn subject_of(detected: &DetectedSubject) -> Subject {
     let text = |text: &Arc<str>| text.to_string();
     match detected {
@@ -85,7 +77,7 @@ impl Hub {
         Found {
             id: detected.id.to_string(),
             kind: detected.kind.as_str(),
-            severity: severity_of(detected.severity),
+            severity: detected.severity,
             subject,
             text: detected.text.clone(),
             identity,

@@ -57,7 +57,11 @@ pub(crate) enum LedgerCommand {
     #[command(after_help = "Example:\n  portreeve ledger prove 4711 --out entry-4711.tlog-proof")]
     Prove(Prove),
     /// Print the key that the ledger is signed with: note it somewhere else than on this machine
-    Key,
+    Key {
+        /// The key that the running hub cosigns other hubs' ledgers with, for their `ledger.witnesses`
+        #[arg(long)]
+        witness: bool,
+    },
     /// Delete what opens personal values: names of operators, addresses, client identifiers of applications
     ///
     /// The entries stay and still prove; `ledger show` then says (erased). Copies and exports made earlier are not reached.
@@ -116,7 +120,14 @@ pub(crate) fn run(global: &Global, command: LedgerCommand) -> Result<(), Failure
         LedgerCommand::Prove(args) => prove(global, &args),
         LedgerCommand::Erase(args) => erase(global, args),
         LedgerCommand::Witness(args) => witness::run(global, &args),
-        LedgerCommand::Key => {
+        LedgerCommand::Key { witness: true } => {
+            let outcome = Administration::new(global)?.request(AdminRequest::LedgerKey)?;
+            let Some(key) = outcome.result["witness"].as_str() else {
+                return Err(Failure::Refused("this hub watches no ledgers: name their keys in ledger.watches".into()));
+            };
+            show_result(global, &json!({ "key": key }), |_| key.to_owned())
+        }
+        LedgerCommand::Key { witness: false } => {
             let key = Source::open(global)?.key().to_string();
             show_result(global, &json!({ "key": key }), |_| key.clone())
         }

@@ -288,7 +288,7 @@ fn contact(reader: &mut Reader<'_>, mut table: Table<'_>, channels: &[(Span, Cha
 
 fn route(reader: &mut Reader<'_>, mut table: Table<'_>, contacts: &[(Span, Contact)], kinds: &[&str]) -> Option<Route> {
     let severity = table.text(reader, "severity", |text| {
-        text.parse::<Severity>().map_err(|()| "one of info, low, medium, high, critical is expected")
+        text.parse::<Severity>().map_err(|_| "one of info, low, medium, high, critical is expected")
     });
     let known = |text: &str| {
         let own = [CANARY_KIND, CHANNEL_FAILED_KIND, OTHER_KIND].contains(&text);

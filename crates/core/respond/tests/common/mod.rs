@@ -88,7 +88,7 @@ impl Hub {
             (None, Some(source)) => Subject::Source(source),
             (None, None) => Subject::Hub,
         };
-        let finding = Finding { id: "f-1", kind, severity: Severity::Warning, subject: &subject, text: "something" };
+        let finding = Finding { id: "f-1", kind, severity: Severity::Medium, subject: &subject, text: "something" };
         let decision = self.responder.decide(&finding, facts, self.fleet, now);
         self.store.write(self.responder.take_changes());
         decision

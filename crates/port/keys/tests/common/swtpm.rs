@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -71,9 +71,21 @@ fn launch(directory: &tempfile::TempDir) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let process = command.spawn().expect("swtpm is missing: apt-get install swtpm, or ./test");
     let started = Instant::now();
-    while !socket.exists() {
+    while !is_listening(&socket) {
         assert!(started.elapsed() < START_TIMEOUT, "swtpm does not start");
         std::thread::sleep(Duration::from_millis(10));
     }
     process
+}
+
+/// A socket has its name a moment before it takes connections, and swtpm serves one at a time: so nobody knocks, the
+/// kernel is asked. Its list has flags in the fourth column and the path in the last (`proc_net(5)`).
+fn is_listening(socket: &Path) -> bool {
+    const ACCEPTS: u32 = 1 << 16;
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let flags = |line: &str| u32::from_str_radix(line.split_whitespace().nth(3)?, 16).ok();
+    sockets
+        .lines()
+        .filter(|line| line.split_whitespace().last().is_some_and(|path| Path::new(path) == socket))
+        .any(|line| flags(line).is_some_and(|flags| flags & ACCEPTS != 0))
 }
