@@ -1,9 +1,12 @@
-//! Alerts, from what happens at a door of the hub to a real receiver: a Python HTTPS server, reached over TLS.
+//! Alerts, from what happens at a door of the hub to real receivers: a Python HTTPS server, aiosmtpd, rsyslog, and an application of the
+//! hub's own.
 
 // What goes wrong in a helper is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod receiver;
+#[path = "../../../crates/port/channels/tests/channels/receivers.rs"]
+mod receivers;
 
 use std::{
     fs,
@@ -13,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portreeve_tests::{Hub, hub::client_config};
+use portreeve_tests::{Client, Hub, V5, hub::client_config};
 use serde_json::Value;
 
 use receiver::Receiver;
+use receivers::{Pki, Program, Rsyslog, wait_for};
 
 /// How long a delivery may take on a machine that does other things; two seconds are promised on one that does not.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,7 +79,8 @@ fn is_of_failures(message: &Value) -> bool {
 #[test]
 fn five_refused_handshakes_are_one_alert_in_time() {
     let mut hub = start();
-    let receiver = Receiver::start(hub.directory());
+    let pki = Pki::new();
+    let receiver = Receiver::start(&pki);
     apply_and_restart(&mut hub, &settings(&receiver, &[("soc", receiver.port)]));
     for _ in 0..4 {
         refused(&hub);
@@ -104,7 +109,8 @@ fn five_refused_handshakes_are_one_alert_in_time() {
 #[test]
 fn a_dead_channel_is_passed_over() {
     let mut hub = start();
-    let receiver = Receiver::start(hub.directory());
+    let pki = Pki::new();
+    let receiver = Receiver::start(&pki);
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     apply_and_restart(&mut hub, &settings(&receiver, &[("dead", dead), ("soc", receiver.port)]));
     (0..5).for_each(|_| refused(&hub));
@@ -121,7 +127,8 @@ fn a_dead_channel_is_passed_over() {
 #[test]
 fn an_alert_outlives_the_hub_that_raised_it() {
     let mut hub = start();
-    let mut receiver = Receiver::start(hub.directory());
+    let pki = Pki::new();
+    let receiver = Receiver::start(&pki);
     apply_and_restart(&mut hub, &settings(&receiver, &[("soc", receiver.port)]));
     receiver.pause();
     (0..5).for_each(|_| refused(&hub));
@@ -145,7 +152,8 @@ fn an_alert_outlives_the_hub_that_raised_it() {
 #[test]
 fn tests_are_timed_to_the_receiver() {
     let mut hub = start();
-    let receiver = Receiver::start(hub.directory());
+    let pki = Pki::new();
+    let receiver = Receiver::start(&pki);
     let nobody = hub.run(&["canary"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("portreeve alert apply"), "{nobody:?}");
@@ -167,7 +175,8 @@ fn tests_are_timed_to_the_receiver() {
 #[test]
 fn settings_say_where_they_are_wrong_and_what_needs_a_restart() {
     let hub = start();
-    let receiver = Receiver::start(hub.directory());
+    let pki = Pki::new();
+    let receiver = Receiver::start(&pki);
     let bad = write(&hub, "[[channel]]\nname = \"soc\"\nkind = \"pigeon\"\n");
     let refused = hub.run(&["alert", "apply", &bad]);
     assert_eq!(refused.status.code(), Some(2));
@@ -182,4 +191,62 @@ fn settings_say_where_they_are_wrong_and_what_needs_a_restart() {
     }
     assert_eq!(applied["after_restart"][0], "soc", "{applied}");
     assert_eq!(hub.json(&["alert", "channels"])[0]["state"], "after a restart");
+}
+
+/// A channel of each kind.
+fn every_kind(pki: &Pki, receiver: &Receiver, mail_port: u16, syslog_port: u16) -> String {
+    let (ca, password) = (pki.path("ca.pem"), pki.secret("password", "wort ä\n"));
+    let (ca, password, secret) = (ca.display(), password.display(), receiver.secret.display());
+    let port = receiver.port;
+    let today = time::OffsetDateTime::now_utc().date();
+    format!(
+        "[[channel]]\nname = \"soc\"\nkind = \"webhook\"\nurl = \"https://localhost:{port}/in\"\n\
+         secret_file = \"{secret}\"\nca_file = \"{ca}\"\n\
+         [[channel]]\nname = \"mail\"\nkind = \"smtp\"\nserver = \"localhost:{mail_port}\"\nsecurity = \"starttls\"\n\
+         from = \"hub@example.org\"\nusername = \"hub\"\npassword_file = \"{password}\"\nca_file = \"{ca}\"\n\
+         [[channel]]\nname = \"siem\"\nkind = \"syslog\"\nserver = \"localhost:{syslog_port}\"\nca_file = \"{ca}\"\n\
+         [[channel]]\nname = \"panel\"\nkind = \"mqtt\"\ntopic = \"$SYS/portreeve/alerts\"\n\
+         [[contact]]\nname = \"ann\"\nchannels = [\"mail\"]\nmail = \"ann@example.org\"\nreviewed = {today}\n\
+         [[contact]]\nname = \"soc\"\nchannels = [\"soc\"]\nreviewed = {today}\n\
+         [[contact]]\nname = \"siem\"\nchannels = [\"siem\"]\nreviewed = {today}\n\
+         [[contact]]\nname = \"panel\"\nchannels = [\"panel\"]\nreviewed = {today}\n\
+         [[route]]\ncontacts = [\"ann\"]\ncopies = [\"soc\", \"siem\", \"panel\"]\n"
+    )
+}
+
+/// CSA-BCN-01, CSA-CLS-08: one alert reaches people by web, by mail, by syslog and at a panel that a permit names; a test times each.
+#[test]
+fn every_kind_of_channel_delivers() {
+    const PERMIT: &str = "permit (principal == Identity::\"app\", action == Action::\"subscribe\", resource == \
+                          Topic::\"$SYS/portreeve/alerts\");";
+    let mut hub = start().with_app();
+    let pki = Pki::new();
+    let receiver = Receiver::start(&pki);
+    let [certificate, key] = pki.issue("localhost", 1);
+    let (mail, mail_port) = Program::python("smtp.py", &[&certificate, &key, std::path::Path::new("starttls")]);
+    let syslog = Rsyslog::start(&pki, "anon");
+    apply_and_restart(&mut hub, &every_kind(&pki, &receiver, mail_port, syslog.port));
+    hub.apply_policy(PERMIT);
+    let mut panel = Client::connect(&hub, V5, "panel");
+    panel.subscribe("$SYS/portreeve/alerts", 0);
+
+    let told = hub.json(&["alert", "test", "--wait", "20s"]);
+    let deliveries = told["deliveries"].as_array().unwrap();
+    assert_eq!(deliveries.len(), 4, "{told}");
+    assert!(deliveries.iter().all(|row| row["state"] == "delivered" && row["after_ms"].is_u64()), "{told}");
+    assert_eq!(receiver.message(PATIENCE, |_| true).unwrap()["body"]["notice"], "test");
+    assert!(mail.json()["subject"].as_str().unwrap().contains("test"));
+    assert!(panel.take().text().contains("\"test\""));
+
+    (0..5).for_each(|_| refused(&hub));
+    assert_eq!(receiver.message(PATIENCE, is_of_failures).unwrap()["signed"], true);
+    assert!(mail.json()["subject"].as_str().unwrap().contains("auth_failures"));
+    assert!(panel.take().text().contains("auth_failures"));
+    let lines = wait_for(|| {
+        let text = fs::read_to_string(&syslog.file).ok()?;
+        (text.lines().count() >= 2).then_some(text)
+    });
+    assert!(lines.contains(" auth_failures [alert@"), "{lines}");
+    receiver.silent_for(Duration::from_secs(1), "one alert is enough");
+    assert!(mail.is_silent());
 }

@@ -404,6 +404,12 @@ impl Desk {
             }
             step += 1;
         }
+        // That nobody took care of it is between those on call.
+        if why != Why::Escalated {
+            for contact in &route.copies {
+                let _ = self.send(contact, &notice, None, first, now);
+            }
+        }
         let Some(open) = self.open.get_mut(&id) else { return };
         (open.step, open.told_at, open.told_count) = (step, now, open.alert.count);
         let waits = open.alert.acknowledged.is_none() && step + 1 < steps;

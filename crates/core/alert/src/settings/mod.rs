@@ -65,6 +65,8 @@ pub struct Route {
     pub groups: BTreeSet<Group>,
     /// In the order in which they are told.
     pub contacts: Vec<Word>,
+    /// Told as well, at once and beside whose turn it is, and not waited for: a log server, a panel.
+    pub copies: Vec<Word>,
     /// How long each has to acknowledge before the next is told.
     pub acknowledge_within: Duration,
     /// How often the order is gone through.
@@ -79,6 +81,10 @@ impl Route {
         alert.severity >= self.severity
             && (self.kinds.is_empty() || self.kinds.contains(&alert.kind))
             && (self.groups.is_empty() || group.is_some_and(|group| self.groups.contains(group)))
+    }
+
+    fn names(&self, contact: &Word) -> bool {
+        self.contacts.contains(contact) || self.copies.contains(contact)
     }
 
     fn is_default(&self) -> bool {
@@ -152,7 +158,7 @@ impl AlertSettings {
         }
         let mut routes: Vec<(Span, Route)> = placed(routes, |table| route(reader, table, &contacts, kinds));
         for (span, contact) in &contacts {
-            if !routes.iter().any(|(_, route)| route.contacts.contains(&contact.name)) {
+            if !routes.iter().any(|(_, route)| route.names(&contact.name)) {
                 reader.problem(span.clone(), format!("no route leads to the contact `{}`", contact.name));
             }
         }
@@ -182,6 +188,7 @@ impl AlertSettings {
             kinds: BTreeSet::new(),
             groups: BTreeSet::new(),
             contacts: Vec::new(),
+            copies: Vec::new(),
             acknowledge_within: seconds(ACKNOWLEDGE_WITHIN_S),
             rounds: ROUNDS,
             repeat: seconds(REPEAT_S),
@@ -301,6 +308,7 @@ fn route(reader: &mut Reader<'_>, mut table: Table<'_>, contacts: &[(Span, Conta
     let named = table.texts(reader, "kinds", MATCHES_PER_ROUTE_MAX, known);
     let groups = table.texts(reader, "groups", MATCHES_PER_ROUTE_MAX, group);
     let on_call = table.texts(reader, "contacts", CONTACTS_PER_ROUTE_MAX, str::parse::<Word>);
+    let copies = table.texts(reader, "copies", CONTACTS_PER_ROUTE_MAX, str::parse::<Word>).unwrap_or_default();
     let within_s = table.number(reader, "acknowledge_within_s", 30..=7 * DAY_S, ACKNOWLEDGE_WITHIN_S);
     let rounds = table.number(reader, "rounds", 1..=ROUNDS_MAX, ROUNDS);
     let repeat_s = table.number(reader, "repeat_s", 60..=7 * DAY_S, REPEAT_S);
@@ -310,8 +318,9 @@ fn route(reader: &mut Reader<'_>, mut table: Table<'_>, contacts: &[(Span, Conta
         reader.problem(span, "`contacts` has to name one contact at least");
         return None;
     };
-    unique(reader, "contact", on_call.iter().map(|(span, name)| (span, name)));
-    for (span, name) in &on_call {
+    let told = || on_call.iter().chain(&copies);
+    unique(reader, "contact", told().map(|(span, name)| (span, name)));
+    for (span, name) in told() {
         if !contacts.iter().any(|(_, contact)| contact.name == *name) {
             reader.problem(span.clone(), format!("there is no contact `{name}`"));
         }
@@ -321,6 +330,7 @@ fn route(reader: &mut Reader<'_>, mut table: Table<'_>, contacts: &[(Span, Conta
         kinds: named.into_iter().flatten().map(|(_, kind)| kind).collect(),
         groups: groups.into_iter().flatten().map(|(_, group)| group).collect(),
         contacts: on_call.into_iter().map(|(_, name)| name).collect(),
+        copies: copies.into_iter().map(|(_, name)| name).collect(),
         acknowledge_within: Duration::from_secs(within_s.into()),
         rounds,
         repeat: Duration::from_secs(repeat_s.into()),

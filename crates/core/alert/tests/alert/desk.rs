@@ -54,6 +54,26 @@ fn nobody_answers_so_the_next_is_told_until_the_rounds_are_over() {
     );
 }
 
+/// A log server hears of everything once, whoever is on call, and nobody waits for it, also when it fails.
+#[test]
+fn copies_go_out_at_once_and_are_not_waited_for() {
+    let text = SETTINGS.replace("contacts = [\"ann\", \"bob\"]", "contacts = [\"ann\", \"bob\"]\ncopies = [\"plant\"]");
+    let mut office = Office::with(&text);
+    office.raise("auth_failures", Severity::High, "lamp-1");
+    let told = office.run(6 * 3600, |_| None);
+    let to_plant: Vec<_> = told.iter().filter(|(_, line)| line.starts_with("plant")).collect();
+    assert_eq!(to_plant, [&(0, "plant log opened lamp-1".to_owned())]);
+    assert_eq!(told.len(), 5, "those on call as without it: {told:?}");
+    let mut office = Office::with(&text);
+    office.raise("auth_failures", Severity::High, "lamp-1");
+    let told = office.deliver_but(|delivery| permanent().filter(|_| delivery.contact.as_str() == "plant"));
+    assert_eq!(told.iter().filter(|line| line.contains("lamp-1")).count(), 1, "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("escalated")), "bob is not told because a copy failed: {told:?}");
+    let twice = SETTINGS.replace("contacts = [\"plant\"]", "contacts = [\"plant\"]\ncopies = [\"plant\"]");
+    let refused = portreeve_alert::AlertSettings::parse("alerts.toml", &twice, crate::KINDS).unwrap_err();
+    assert!(refused.to_string().contains("there is a contact `plant` already"), "{refused}");
+}
+
 #[test]
 fn who_acknowledges_ends_the_escalation_and_is_named() {
     let mut office = Office::new();

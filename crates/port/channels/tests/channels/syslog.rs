@@ -1,59 +1,10 @@
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
+use std::{fs, path::PathBuf};
+
+use crate::{
+    Pki, failure,
+    receivers::{Rsyslog, wait_for},
+    send,
 };
-
-use crate::{PATIENCE, Pki, Program, failure, send};
-
-/// rsyslog with TLS, and the file that it writes to.
-struct Rsyslog {
-    _program: Program,
-    port: u16,
-    file: PathBuf,
-}
-
-impl Rsyslog {
-    /// `mode` is rsyslog's word for whom it lets in: `anon`, or `x509/certvalid` with a certificate.
-    fn start(pki: &Pki, mode: &str) -> Self {
-        let [certificate, key] = pki.issue("localhost", 1);
-        let [ca, work, port_file, file, configuration, pid] =
-            ["ca.pem", "", "port", "messages", "rsyslog.conf", "pid"].map(|file| pki.path(file));
-        let text = format!(
-            "global(workDirectory=\"{}\" defaultNetstreamDriver=\"gtls\" defaultNetstreamDriverCAFile=\"{}\"\n\
-             defaultNetstreamDriverCertFile=\"{}\" defaultNetstreamDriverKeyFile=\"{}\")\n\
-             module(load=\"imtcp\" streamDriver.name=\"gtls\" streamDriver.mode=\"1\" streamDriver.authMode=\"{mode}\")\n\
-             input(type=\"imtcp\" port=\"0\" address=\"127.0.0.1\" listenPortFileName=\"{}\")\n\
-             template(name=\"parts\" type=\"string\" string=\"%pri% %protocol-version% %hostname% %app-name% %msgid% %structured-data% %msg%\\n\")\n\
-             action(type=\"omfile\" file=\"{}\" template=\"parts\")\n",
-            work.display(),
-            ca.display(),
-            certificate.display(),
-            key.display(),
-            port_file.display(),
-            file.display(),
-        );
-        fs::write(&configuration, text).unwrap();
-        let program = Program::start(
-            Command::new("/usr/sbin/rsyslogd").arg("-n").arg("-f").arg(&configuration).arg("-i").arg(&pid),
-        );
-        let port = wait_for(|| fs::read_to_string(&port_file).ok()?.trim().parse().ok());
-        Self { _program: program, port, file }
-    }
-}
-
-fn wait_for<T>(mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "it does not happen");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn lines(pki: &Pki, port: u16) -> String {
     format!("kind = \"syslog\"\nserver = \"localhost:{port}\"\nca_file = \"{}\"", pki.path("ca.pem").display())
