@@ -130,12 +130,12 @@ impl Hub {
         ];
         let detail = format_args!("{}", said.detail);
         self.tell(&Event::new(EventKind::SecurityReported, detail).about(name).with(&data));
-        self.watch_sequence(name, said.epoch, said.seq, said.at_ms);
         let (kind, due) = match order {
-            Order::Next => return,
+            Order::Next => return self.watch_sequence(name, said.epoch, said.seq, said.at_ms),
             Order::Gap(due) => (EventKind::SecurityGap, due),
             Order::Old(due) => (EventKind::SecurityReplayed, due),
         };
+        self.watch_order(name, due, said.seq);
         let data = [("expected", Datum::Plain(&due)), ("seq", Datum::Plain(&said.seq))];
         let detail = format_args!("{}", said.kind);
         self.tell(&Event::new(kind, detail).about(name).with(&data));

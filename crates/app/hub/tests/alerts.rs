@@ -106,19 +106,15 @@ fn failures_are_told_by_route_and_end() {
     bench.hub.tell(&Event::new(EventKind::CloneSuspected, format_args!("")).about("gate-1"));
     tend(&bench);
     let told = read(&mut panel, &bench);
-    let mut kinds: Vec<_> = told.iter().map(|told| told["alert"]["kind"].as_str().unwrap()).collect();
-    kinds.sort_unstable();
-    // By itself, and by its detector, which can be switched off.
-    assert_eq!(kinds, ["clone_suspected", "duplicate_identity"]);
-    for told in &told {
-        assert_eq!((&told["contact"], &told["alert"]["subject"]), (&"plant".into(), &"identity gate-1".into()));
-    }
-    assert_eq!(list(&bench).len(), 3);
+    assert_eq!(told.len(), 1, "the detector tells, and the event does not tell as well: {told:?}");
+    assert_eq!(told[0]["alert"]["kind"], "duplicate_identity");
+    assert_eq!((&told[0]["contact"], &told[0]["alert"]["subject"]), (&"plant".into(), &"identity gate-1".into()));
+    assert_eq!(list(&bench).len(), 2);
     bench.hub.tell(&Event::new(EventKind::LedgerRecovered, format_args!("")));
     tend(&bench);
-    assert_eq!(list(&bench).len(), 2);
-    assert_eq!((bench.count(EventKind::AlertSent), bench.count(EventKind::AlertFailed)), (3, 0));
-    assert_eq!(bench.hub.alert_latency().buckets().map(|(_, count)| count).sum::<u64>(), 3);
+    assert_eq!(list(&bench).len(), 1);
+    assert_eq!((bench.count(EventKind::AlertSent), bench.count(EventKind::AlertFailed)), (2, 0));
+    assert_eq!(bench.hub.alert_latency().buckets().map(|(_, count)| count).sum::<u64>(), 2);
 }
 
 /// CSA-BCN-01: without settings alerts stand, over a restart, until somebody can be told.

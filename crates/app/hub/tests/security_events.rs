@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{Bench, Client, connect};
 use portreeve_events::Kind as EventKind;
+use portreeve_hub::AdminRequest;
 use portreeve_types::{Kind, Qos};
 
 const KINDS: [EventKind; 4] =
@@ -15,6 +16,13 @@ const KINDS: [EventKind; 4] =
 
 fn counts(bench: &Bench) -> [u64; 4] {
     KINDS.map(|kind| bench.count(kind))
+}
+
+/// What was found of broken numbers.
+fn findings(bench: &Bench) -> usize {
+    bench.hub.tend_watch(bench.now);
+    let listed = bench.administer(AdminRequest::FindingList { open: false, count: 100 }).unwrap().result;
+    listed.as_array().unwrap().iter().filter(|finding| finding["kind"] == "numbers_broken").count()
 }
 
 fn say(bench: &Bench, client: &mut Client, epoch: u64, seq: u64) {
@@ -32,11 +40,14 @@ fn gaps_and_repetitions_show_also_after_a_restart() {
         say(&bench, &mut gate, 1, seq);
     }
     assert_eq!(counts(&bench), [3, 0, 0, 0], "where it begins is its own affair");
+    assert_eq!(findings(&bench), 0);
     say(&bench, &mut gate, 1, 9);
     assert_eq!(counts(&bench), [4, 1, 0, 0]);
+    assert_eq!(findings(&bench), 1);
     say(&bench, &mut gate, 1, 9);
     say(&bench, &mut gate, 1, 3);
     assert_eq!(counts(&bench), [6, 1, 2, 0]);
+    assert_eq!(findings(&bench), 1, "an episode is one finding");
     say(&bench, &mut gate, 2, 1);
     assert_eq!(counts(&bench), [7, 1, 2, 0], "a new epoch");
     gate.disconnect(&bench);

@@ -115,6 +115,10 @@ detectors! {
         "Sequence numbers or times of a device go back, without a restart.",
         "A replay below the number of repeats in one window; a replay that looks like a restart.",
         "Retransmissions after a lost link, if there are more than the repeats allowed.";
+    NumbersBroken = "numbers_broken", Medium, counts, ["CSA-SOP-03", "CSA-MSU-05"],
+        "A device's own security events do not follow each other: some are missing, or come again.",
+        "A device that says nothing at all; that is `heartbeat_lost`.",
+        "Events published with QoS 0 over a connection that broke.";
     FirmwareRegress = "firmware_regress", High, counts, ["CSA-MSU-03"],
         "A device reports an older firmware than before.",
         "Firmware that lies.",

@@ -5,7 +5,7 @@ use crate::{
     detectors::{
         auth_failures, battery_drain, beaconing, duplicate_identity, firmware_regress, heartbeat_lost,
         keep_alive_abuse, known_bad, malformed_packets, message_rate, message_size, new_source, new_topic,
-        policy_denials, reconnect_storm, replay, slow_drift, vitals_trend,
+        numbers_broken, policy_denials, reconnect_storm, replay, slow_drift, vitals_trend,
     },
     episode::{Counted, Desk, Episodes},
     finding::Subject,
@@ -136,6 +136,9 @@ impl Device {
             Observation::Sequence { channel, seq, device_time, .. } => {
                 heartbeat_lost::hear(self, desk);
                 replay::judge(self, desk, channel, seq, device_time);
+            }
+            Observation::OutOfOrder { channel, expected, seq, .. } => {
+                numbers_broken::judge(self, desk, channel, expected, seq);
             }
             Observation::Firmware { before, after, .. } => firmware_regress::judge(self, desk, before, after),
             Observation::Vitals { battery_percent, numbers, .. } => {

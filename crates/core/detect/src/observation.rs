@@ -112,6 +112,17 @@ pub enum Observation<'a> {
         /// The device's own time, if it says one.
         device_time: Option<UnixMillis>,
     },
+    /// What a device numbers without leaving anything out does not have the number that was due.
+    OutOfOrder {
+        /// Who.
+        identity: &'a str,
+        /// Which of its numberings.
+        channel: &'a str,
+        /// The number that was due.
+        expected: u64,
+        /// The number that came.
+        seq: u64,
+    },
     /// A device reports another firmware than before.
     Firmware {
         /// Which device.
@@ -161,6 +172,7 @@ impl<'a> Observation<'a> {
             | Self::Traffic { identity, .. }
             | Self::Heartbeat { identity }
             | Self::Sequence { identity, .. }
+            | Self::OutOfOrder { identity, .. }
             | Self::Firmware { identity, .. }
             | Self::Vitals { identity, .. } => Some(identity),
             Self::HalfOpen { .. } | Self::AdminCall { .. } | Self::ConfigChanged { .. } => None,

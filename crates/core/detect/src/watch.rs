@@ -656,6 +656,9 @@ mod tests {
                     Observation::Sequence { identity, channel, seq, device_time: time.map(UnixMillis) }
                 }
             ),
+            (name(), name(), any::<u64>(), any::<u64>()).prop_map(|(identity, channel, expected, seq)| {
+                Observation::OutOfOrder { identity, channel, expected, seq }
+            }),
             (name(), name(), name()).prop_map(|(identity, before, after)| Observation::Firmware {
                 identity,
                 before,

@@ -69,10 +69,10 @@ impl Inbox {
 /// is enough. That an alert could not be sent the desk tells.
 pub(crate) const fn alerts_by_itself(kind: Kind) -> Option<Severity> {
     match kind {
-        Kind::AlertFailed => None,
+        // The desk tells the one, a detector the other.
+        Kind::AlertFailed | Kind::CloneSuspected => None,
         Kind::LedgerTampered => Some(Severity::Critical),
-        Kind::SecurityReplayed | Kind::CloneSuspected | Kind::CaWithdrawn => Some(Severity::High),
-        Kind::SecurityGap => Some(Severity::Medium),
+        Kind::CaWithdrawn => Some(Severity::High),
         _ => match kind.severity() {
             Gravity::Error => Some(Severity::High),
             Gravity::Warning | Gravity::Info => None,
@@ -190,7 +190,9 @@ mod tests {
     #[test]
     fn what_alerts_by_itself() {
         assert_eq!(alerts_by_itself(Kind::AlertFailed), None);
-        assert_eq!(alerts_by_itself(Kind::HandshakeRefused), None);
+        for kind in [Kind::HandshakeRefused, Kind::CloneSuspected, Kind::SecurityGap] {
+            assert_eq!(alerts_by_itself(kind), None, "a detector tells of it");
+        }
         assert_eq!(alerts_by_itself(Kind::StoreFull), Some(Severity::High));
         for kind in Kind::ALL.iter().filter(|kind| alerts_by_itself(**kind).is_some()) {
             assert!(kind.as_str().parse::<Word>().is_ok(), "{}", kind.as_str());

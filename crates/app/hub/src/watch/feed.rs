@@ -131,6 +131,12 @@ impl Hub {
         self.watcher.observe(&observation, self.wall_clock());
     }
 
+    /// Observes that a device's security event is not the one that was due.
+    pub(crate) fn watch_order(&self, identity: &str, expected: u64, seq: u64) {
+        let observation = Observation::OutOfOrder { identity, channel: "security", expected, seq };
+        self.watcher.observe(&observation, self.wall_clock());
+    }
+
     /// Observes what a device says of its own state.
     pub(crate) fn watch_vitals(&self, identity: &str, battery_percent: Option<f64>, numbers: &[(&str, f64)]) {
         self.watcher.observe(&Observation::Vitals { identity, battery_percent, numbers }, self.wall_clock());

@@ -18,6 +18,7 @@ pub(crate) mod message_rate;
 pub(crate) mod message_size;
 pub(crate) mod new_source;
 pub(crate) mod new_topic;
+pub(crate) mod numbers_broken;
 pub(crate) mod policy_denials;
 pub(crate) mod reconnect_storm;
 pub(crate) mod replay;
@@ -53,6 +54,7 @@ pub(crate) fn rehearsal(kind: Detector, settings: &DetectSettings) -> Script {
         Detector::MalformedPackets => malformed_packets::rehearsal(settings),
         Detector::HeartbeatLost => heartbeat_lost::rehearsal(settings),
         Detector::Replay => replay::rehearsal(settings),
+        Detector::NumbersBroken => numbers_broken::rehearsal(),
         Detector::FirmwareRegress => firmware_regress::rehearsal(),
         Detector::BatteryDrain => battery_drain::rehearsal(settings),
         Detector::VitalsTrend => vitals_trend::rehearsal(settings),
