@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Instant,
 };
 
@@ -78,4 +79,36 @@ fn who_runs_the_hub_reads_until_there_is_an_auditor() {
     assert_eq!(told(&run_as(&hub, DAEMON, &["ledger", "show"])).0, 4);
     assert_eq!(told(&run_as(&hub, NOBODY, &["ledger", "show"])).0, 4);
     assert_eq!(told(&run_as(&hub, 4711, &["ledger", "key"])).0, 4, "a stranger");
+}
+
+/// A user who opens as many connections as he can, and says nothing.
+const HOLDER: &str = r#"
+import socket, sys
+held = []
+for _ in range(100):
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(5)
+    one.connect(sys.argv[1])
+    held.append(one)
+print("held", flush=True)
+sys.stdin.read()
+"#;
+
+/// CSA-COM-04: one local user keeps no other from the administration.
+#[test]
+fn a_user_takes_no_more_than_his_share_of_the_socket() {
+    let hub = office("daemon = \"administrator\"");
+    let mut holder = Command::new("python3");
+    let socket = hub.data().join("admin.sock");
+    holder.args(["-c", HOLDER]).arg(socket).uid(NOBODY).gid(NOBODY).current_dir("/");
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let _ = BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let started = Instant::now();
+    assert_eq!(told(&run_as(&hub, DAEMON, &["status"])).0, 0);
+    assert_eq!(told(&hub.run(&["status"])).0, 0);
+    assert!(started.elapsed() < PATIENCE / 4, "they waited for somebody else's connections to end");
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
 }

@@ -30,6 +30,7 @@ use crate::{
     StartError,
     exchange::{Answer, converse, error, json, rest_after},
     peer,
+    shares::Shares,
 };
 
 /// Where requests are posted.
@@ -41,8 +42,10 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 const IMPORT_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + 4096;
 /// Requests of that size at once, for each is in memory as a whole.
 const IMPORTS_MAX: usize = 1;
-/// Operators at once.
+/// Operators at once, and connections of one local user, so that none keeps the others out. The hub's own user and root are not bound
+/// by the latter: they may end the hub.
 const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_PER_USER_MAX: usize = 16;
 /// Threads for requests that may wait for a private key: however long a token takes to sign, the others are free.
 const KEY_THREADS: usize = 3;
 /// Threads for revocations and other changes of state.
@@ -151,7 +154,7 @@ impl AdminSocket {
 
     pub(crate) async fn serve(&self) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let rooms = Rooms::new();
+        let (rooms, shares) = (Rooms::new(), Shares::new(CONNECTIONS_PER_USER_MAX));
         // The semaphore is never closed.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let stream = match self.listener.accept().await {
@@ -161,11 +164,19 @@ impl AdminSocket {
                     continue;
                 }
             };
+            let uid = uid_of(&stream);
+            let share = match uid {
+                Ok(uid) if uid != own_uid() && uid != peer::ROOT => match shares.take(uid) {
+                    Some(share) => Some(share),
+                    None => continue,
+                },
+                _ => None,
+            };
             let (hub, rooms) = (Arc::clone(&self.hub), rooms.clone());
             tokio::spawn(async move {
-                let actor = identify(&hub, &stream);
+                let actor = uid.and_then(|uid| identify(&hub, uid));
                 converse(stream, LIFETIME, |request| answer(&hub, &rooms, &actor, request)).await;
-                drop(place);
+                drop((share, place));
             });
         }
     }
@@ -194,11 +205,15 @@ fn bind(path: &Path) -> Result<StdListener, StartError> {
     StdListener::bind(path).map_err(failed)
 }
 
-/// Asks the kernel who connected, and the configuration what that user may do.
-fn identify(hub: &Hub, stream: &UnixStream) -> Result<Actor, String> {
-    let credentials =
-        rustix::net::sockopt::socket_peercred(stream).map_err(|error| format!("a nameless peer ({error})"))?;
-    peer::actor(credentials.uid.as_raw(), own_uid(), &hub.config().admin.operators, &passwd())
+/// Asks the kernel who connected.
+fn uid_of(stream: &UnixStream) -> Result<u32, String> {
+    let credentials = rustix::net::sockopt::socket_peercred(stream);
+    credentials.map(|credentials| credentials.uid.as_raw()).map_err(|error| format!("a nameless peer ({error})"))
+}
+
+/// Asks the configuration what a user may do.
+fn identify(hub: &Hub, uid: u32) -> Result<Actor, String> {
+    peer::actor(uid, own_uid(), &hub.config().admin.operators, &passwd())
 }
 
 /// What the user who was called so once may do now.

@@ -19,6 +19,7 @@ mod metrics;
 mod peer;
 mod pulse;
 mod revocation;
+mod shares;
 mod tpm;
 mod witness;
 mod witness_client;

@@ -6,7 +6,7 @@ use portreeve_config::Role;
 use portreeve_hub::Actor;
 
 /// The account that may do everything on this machine anyway.
-const ROOT: u32 = 0;
+pub(crate) const ROOT: u32 = 0;
 /// What stands before the number of a user without a name, which no name begins with: it holds a space.
 const NAMELESS: &str = "user ";
 

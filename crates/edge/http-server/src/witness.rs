@@ -25,7 +25,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::exchange::{Answer, content, converse, rest_after};
+use crate::{
+    exchange::{Answer, content, converse, rest_after},
+    shares::Shares,
+};
 
 /// Where heads are posted.
 const PATH: &str = "/add-checkpoint";
@@ -53,6 +56,7 @@ const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 pub struct WitnessServer {
     listener: TcpListener,
     shared: Arc<Shared>,
+    connections: Arc<Shares<IpAddr>>,
     tls: TlsAcceptor,
 }
 
@@ -61,7 +65,6 @@ struct Shared {
     /// A head is compared, kept and signed in one go: of two that come together, one is the later.
     witness: Mutex<Witness<Folder>>,
     key: Arc<dyn SigningKey>,
-    connections: Mutex<HashMap<IpAddr, usize>>,
     rates: Rates,
 }
 
@@ -91,9 +94,9 @@ impl WitnessServer {
     ) -> io::Result<Self> {
         let tls = witness_server_config(credentials, &[b"http/1.1"]);
         let tls = tls.map_err(|error: TlsError| io::Error::other(error.to_string()))?;
-        let shared =
-            Shared { witness: Mutex::new(witness), key, connections: Mutex::default(), rates: Rates::default() };
-        Ok(Self { listener: TcpListener::bind(address).await?, shared: Arc::new(shared), tls: tls.into() })
+        let shared = Shared { witness: Mutex::new(witness), key, rates: Rates::default() };
+        let connections = Shares::new(CONNECTIONS_PER_SOURCE_MAX);
+        Ok(Self { listener: TcpListener::bind(address).await?, shared: Arc::new(shared), connections, tls: tls.into() })
     }
 
     /// Where it listens.
@@ -117,48 +120,18 @@ impl WitnessServer {
     }
 
     fn attend(&self, stream: TcpStream, source: IpAddr, place: OwnedSemaphorePermit) {
-        let Some(visit) = Visit::begin(&self.shared, source) else { return };
-        let tls = self.tls.clone();
+        let Some(share) = self.connections.take(source) else { return };
+        let (shared, tls) = (Arc::clone(&self.shared), self.tls.clone());
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
                 converse(stream, LIFETIME, |request| {
-                    let shared = Arc::clone(&visit.shared);
-                    answer(&visit.shared.rates, source, request, PATH, move |body| Some(shared.add(body)))
+                    let witness = Arc::clone(&shared);
+                    answer(&shared.rates, source, request, PATH, move |body| Some(witness.add(body)))
                 })
                 .await;
             }
-            drop((visit, place));
+            drop((share, place));
         });
-    }
-}
-
-/// A connection that counts as long as it is there.
-struct Visit {
-    shared: Arc<Shared>,
-    source: IpAddr,
-}
-
-impl Visit {
-    fn begin(shared: &Arc<Shared>, source: IpAddr) -> Option<Self> {
-        let mut connections = shared.connections.lock();
-        let count = connections.entry(source).or_default();
-        if *count >= CONNECTIONS_PER_SOURCE_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Self { shared: Arc::clone(shared), source })
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        let mut connections = self.shared.connections.lock();
-        if let Some(count) = connections.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&self.source);
-            }
-        }
     }
 }
 
