@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_mqtt::Reason;
-use portreeve_respond::{Decision, Lift, Measure, Now as Moment, Step};
+use portreeve_respond::{Decision, Lift, MEASURES_MAX, Measure, Now as Moment, Step};
 use portreeve_types::{IdentityId, LifecycleState, UnixMillis};
 
 use super::{ACTOR, look::Found};
@@ -115,29 +115,47 @@ impl Hub {
         }
     }
 
-    /// Undoes what is over. What cannot be undone now stays stored, for the next start.
-    pub(super) fn undo(&self, over: &[Lift], now: UnixMillis) {
+    /// Undoes what is over. An identity that cannot be freed now is freed as soon as that can be stored: in another round, or, for
+    /// the end of its measure stays unstored for the same reason, at the next start.
+    /// Whether everybody is free.
+    pub(super) fn undo(&self, over: Vec<Lift>, now: UnixMillis) -> bool {
         if over.is_empty() {
-            return;
+            return true;
         }
         self.enforce_standing();
-        over.iter().for_each(|lift| self.release(lift, now));
         over.iter().for_each(|lift| self.tell_lifted(lift));
+        let is_done = self.free(over, now);
         if let Err(error) = self.response.book.lock().keep(self) {
             tracing::error!(%error, "the end of a measure could not be stored; it is tried again");
         }
+        is_done
     }
 
-    /// Frees an identity, if it is still this measure that confines it.
-    fn release(&self, lift: &Lift, now: UnixMillis) {
-        let Step::Quarantine { identity, .. } = lift.measure.step else { return };
+    /// Frees those whose quarantine is over, and remembers who could not be freed: at most as many as there can be measures. Whether
+    /// everybody is free.
+    pub(super) fn free(&self, over: Vec<Lift>, now: UnixMillis) -> bool {
+        let confined: Vec<_> = over.into_iter().filter(|lift| !self.release(lift, now)).collect();
+        let is_done = confined.is_empty();
+        let mut unfreed = self.response.unfreed.lock();
+        let room = MEASURES_MAX.saturating_sub(unfreed.len());
+        unfreed.extend(confined.into_iter().take(room));
+        is_done
+    }
+
+    /// Frees an identity, if it is still this measure that confines it. Whether it is not confined by it any more.
+    fn release(&self, lift: &Lift, now: UnixMillis) -> bool {
+        let Step::Quarantine { identity, .. } = lift.measure.step else { return true };
         let reason = reason_of(lift.measure.id);
         let is_own = |state, why: &str| state == LifecycleState::Quarantined && why == reason;
-        let Some(row) = self.registry.row(identity).filter(|row| is_own(row.state, &row.state_reason)) else { return };
+        let Some(row) = self.registry.row(identity).filter(|row| is_own(row.state, &row.state_reason)) else {
+            return true;
+        };
         let by = By { actor: ACTOR, reason: &format!("{reason}: {}", lift.why), at: now };
-        if let Err(error) = self.move_identity(&row.name, LifecycleState::Active, by) {
-            tracing::error!(identity = row.name.as_str(), %error, "an identity was not freed when its quarantine ended");
+        let freed = self.move_identity(&row.name, LifecycleState::Active, by);
+        if let Err(error) = &freed {
+            tracing::error!(identity = row.name.as_str(), %error, "an identity is not freed yet, though its quarantine ended");
         }
+        freed.is_ok()
     }
 
     fn tell_lifted(&self, lift: &Lift) {

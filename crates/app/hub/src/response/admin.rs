@@ -106,7 +106,12 @@ impl Hub {
             LiftError::Unknown(_) => AdminError::Refused(format!("{error}; `portreeve response list` shows all")),
         })?;
         let told = measure_json(&lift.measure);
-        self.undo(&[lift], now.wall);
-        Ok(told)
+        if self.undo(vec![lift], now.wall) {
+            Ok(told)
+        } else {
+            Err(AdminError::Refused(
+                "the measure is over, but its identity is not freed yet: see the log; it is tried again".into(),
+            ))
+        }
     }
 }

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use portreeve_detect::Detector;
 use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_respond::{
-    BRAKE_WINDOW_MS, Blocks, Cases, Change, Damaged, Decision, Facts, Filed, LedgerRange, Measure, Now as Moment,
+    BRAKE_WINDOW_MS, Blocks, Cases, Change, Damaged, Decision, Facts, Filed, LedgerRange, Lift, Measure, Now as Moment,
     Responder, ResponseSettings, Step, Verdict,
 };
 use portreeve_store::{RegistryOp, StoreError};
@@ -42,6 +42,8 @@ use seen::Seen;
 /// The settings that are applied, among the registry's blobs; also the name that decisions call them by.
 const SETTINGS_BLOB: &str = "watch/response.toml";
 const SETTINGS_NAME: &str = "response.toml";
+/// How often it is tried to free who could not be freed, milliseconds.
+const FREE_EVERY_MS: u64 = 10_000;
 /// Who acts, in entries and in the history of identities.
 const ACTOR: &str = "the hub: a rule";
 
@@ -57,6 +59,9 @@ pub(crate) struct Response {
     clock: Clock,
     /// Stored records that cannot be used, until they were told of.
     damaged: Mutex<Vec<Damaged>>,
+    /// Whose quarantine is over, and who could not be freed; when that is tried again.
+    unfreed: Mutex<Vec<Lift>>,
+    free_at_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -134,7 +139,8 @@ impl Response {
         let blocks = ArcSwap::new(responder.blocks());
         let book = Mutex::new(Book { responder, cases, text });
         let (seen, damaged) = (Mutex::default(), Mutex::new(damaged));
-        Self { turn: Mutex::default(), book, blocks, seen, clock, damaged }
+        let (unfreed, free_at_ms) = (Mutex::default(), AtomicU64::new(0));
+        Self { turn: Mutex::default(), book, blocks, seen, clock, damaged, unfreed, free_at_ms }
     }
 }
 
@@ -202,8 +208,13 @@ impl Hub {
             self.tell(&Event::new(EventKind::ResponseWithheld, detail).by(ACTOR));
         }
         let _turn = self.response.turn.lock();
+        if now.running_ms >= self.response.free_at_ms.load(Relaxed) {
+            self.response.free_at_ms.store(now.running_ms + FREE_EVERY_MS, Relaxed);
+            let unfreed = std::mem::take(&mut *self.response.unfreed.lock());
+            self.free(unfreed, now.wall);
+        }
         let over = self.response.book.lock().responder.tick(now);
-        self.undo(&over, now.wall);
+        self.undo(over, now.wall);
     }
 
     /// Files a finding and does what rules make of it. `entry` is its number in the ledger: without one nothing is done.
