@@ -42,7 +42,7 @@ fn every_check_is_known_and_knows_its_rows() {
     }
 }
 
-/// What a rows owes to records must be decided by one.
+/// What a row owes to records must be decided by one.
 #[test]
 fn every_row_to_be_attested_has_a_record_to_attest_it() {
     let is_record = |check: &CheckId| catalogue().check(check).unwrap().method == Method::Attest;

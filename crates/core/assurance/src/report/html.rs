@@ -141,7 +141,7 @@ fn row_of(page: &mut String, row: &RowVerdict, report: &Report, catalogue: &Cata
         escape(&asks),
         escape(&row.reason)
     );
-    let places: Vec<String> = report.results_of(row).map(|result| reference(result, report)).collect();
+    let places: Vec<String> = report.numbered_results_of(row).map(reference).collect();
     if !places.is_empty() {
         let _ = write!(page, "<ul class=\"basis\">{}</ul>", places.concat());
     }
@@ -149,8 +149,7 @@ fn row_of(page: &mut String, row: &RowVerdict, report: &Report, catalogue: &Cata
 }
 
 /// A line that leads to a check result.
-fn reference(result: &CheckResult, report: &Report) -> String {
-    let at = report.checks.iter().position(|other| std::ptr::eq(other, result)).unwrap_or_default();
+fn reference((at, result): (usize, &CheckResult)) -> String {
     let verdict = result.verdict;
     format!(
         "<li><a href=\"#check-{at}\">{}</a> at {}: <b class=\"v-{verdict}\">{verdict}</b></li>",

@@ -123,11 +123,16 @@ impl Report {
 
     /// The check results that a row rests on. Records count only for the row that they name.
     pub fn results_of<'a>(&'a self, row: &'a RowVerdict) -> impl Iterator<Item = &'a CheckResult> {
+        self.numbered_results_of(row).map(|(_, result)| result)
+    }
+
+    /// The same, each with its place in [`Self::checks`].
+    fn numbered_results_of<'a>(&'a self, row: &'a RowVerdict) -> impl Iterator<Item = (usize, &'a CheckResult)> {
         let id = row.requirement().map(|id| id.to_string()).unwrap_or_default();
-        let is_meant = move |result: &&CheckResult| {
+        let is_meant = move |(_, result): &(usize, &CheckResult)| {
             row.checks.contains(&result.id) && (!result.id.as_str().starts_with("att.") || result.target == id)
         };
-        self.checks.iter().filter(is_meant)
+        self.checks.iter().enumerate().filter(is_meant)
     }
 }
 
