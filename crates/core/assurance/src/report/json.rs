@@ -56,7 +56,7 @@ impl Report {
             return Err(whole(format!("a report of this version has the format {FORMAT}")));
         }
         if let Some(text) = report.lines().find(|text| crate::text::line(text) != **text) {
-            return Err(whole(format!("no report says this: {}", crate::text::line(text))));
+            return Err(whole(crate::text::line(&format!("no report says this: {text}"))));
         }
         Ok(report)
     }
