@@ -7,6 +7,7 @@
 //! *Invariant:* [`TARGETS`] lists them all; the tests check that each has a libFuzzer stub and a corpus.
 
 mod alert;
+mod assurance;
 mod detect;
 mod enrolment;
 mod foreign;
@@ -20,6 +21,7 @@ mod tls;
 mod topic;
 
 pub use alert::{alert_records, alert_settings, smtp_reply};
+pub use assurance::{audit_evidence, audit_files, audit_report};
 pub use detect::detect_baselines;
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
@@ -78,4 +80,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("alert_records", alert_records),
     ("smtp_reply", smtp_reply),
     ("detect_baselines", detect_baselines),
+    ("audit_report", audit_report),
+    ("audit_evidence", audit_evidence),
+    ("audit_files", audit_files),
 ];

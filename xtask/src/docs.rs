@@ -1,5 +1,6 @@
 //! The generated references: each is a path and the text that belongs there.
 
+use crate::{requirements, source::Tree};
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
@@ -10,17 +11,18 @@ pub(crate) struct Generated {
 }
 
 /// Every generated file.
-pub(crate) fn all() -> Vec<Generated> {
-    vec![
+pub(crate) fn all(tree: &Tree) -> Result<Vec<Generated>> {
+    Ok(vec![
         Generated { path: "docs/CONFIGURATION.md", text: portreeve_config::reference_markdown() },
         Generated { path: "docs/EVENTS.md", text: portreeve_events::reference_markdown() },
         Generated { path: "docs/DETECTION.md", text: portreeve_detect::reference_markdown() },
-    ]
+        Generated { path: "docs/REQUIREMENTS.md", text: requirements::markdown(tree)? },
+    ])
 }
 
 /// Writes those that are not in step.
 pub(crate) fn write(root: &Path) -> Result<()> {
-    for generated in all() {
+    for generated in all(&Tree::read(root)?)? {
         let path = root.join(generated.path);
         if std::fs::read_to_string(&path).is_ok_and(|text| text == generated.text) {
             continue;

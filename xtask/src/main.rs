@@ -8,9 +8,9 @@
 //! - A rule that finds nothing wrong says nothing; a finding says what to do.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
 
-mod csv;
 mod docs;
 mod mask;
+mod requirements;
 mod source;
 mod tidy;
 mod trace;

@@ -3,15 +3,25 @@
 //! A row is named by framework and id (`ISVS-4.2.2`, `CSA-COM-04`). It is *done* when code and a test cite it. What is not cited at all
 //! needs an entry in `xtask/exceptions.toml`, which names the capability it waits for; an entry for a row that is done is stale.
 
-use crate::csv;
 use crate::source::{Source, Tree, read};
 use anyhow::{Context as _, Result, bail};
+use portreeve_assurance::Catalogue;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-const REQUIREMENTS: &str = "xtask/requirements.csv";
 const EXCEPTIONS: &str = "xtask/exceptions.toml";
+
+/// Sources to which rows are data, and to speak of one is not to meet it.
+const NOT_CITATIONS: [&str; 7] = [
+    "xtask/",
+    "crates/core/assurance/src/catalogue/",
+    "crates/core/assurance/src/engine",
+    "crates/core/assurance/src/report/",
+    "crates/bin/portreeve/src/catalogue.rs",
+    "crates/bin/portreeve/tests/cli/catalogue.rs",
+    "crates/bin/portreeve/tests/cli/report.rs",
+];
 
 /// What to print, and whether to drop stale exceptions.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,9 +53,8 @@ impl Options {
 
 /// Prints the trace; whether it has no problems.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
-    let ids = requirement_ids(&read(&root.join(REQUIREMENTS))?)?;
     let exceptions = Exceptions::parse(&read(&root.join(EXCEPTIONS))?)?;
-    let mut trace = Trace::new(ids, &exceptions, &Tree::read(root)?);
+    let mut trace = Trace::new(requirement_ids(), &exceptions, &Tree::read(root)?);
     if options.prune {
         let text = exceptions.without(&trace.done())?;
         std::fs::write(root.join(EXCEPTIONS), &text).context(EXCEPTIONS)?;
@@ -62,18 +71,15 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     Ok(trace.problems.is_empty())
 }
 
-/// `ISVS-4.1.1` for each record, in the file's order.
-fn requirement_ids(text: &str) -> Result<Vec<String>> {
-    let records = csv::records(text);
-    let [header, rows @ ..] = records.as_slice() else { bail!("{REQUIREMENTS} is empty") };
-    let column = |name: &str| {
-        header.iter().position(|cell| cell == name).with_context(|| format!("{REQUIREMENTS} has no column `{name}`"))
-    };
-    let (framework, id) = (column("framework")?, column("id")?);
-    let cell = |row: &[String], at: usize| {
-        row.get(at).cloned().with_context(|| format!("{REQUIREMENTS}: a short record: {row:?}"))
-    };
-    rows.iter().map(|row| Ok(format!("{}-{}", cell(row, framework)?, cell(row, id)?))).collect()
+/// What cites each row, in the catalogue's order.
+pub(crate) fn rows(tree: &Tree) -> Result<Vec<Row>> {
+    let exceptions = Exceptions::parse(&read(&tree.root.join(EXCEPTIONS))?)?;
+    Ok(Trace::new(requirement_ids(), &exceptions, tree).rows)
+}
+
+/// The name of each row, in the catalogue's order.
+fn requirement_ids() -> Vec<String> {
+    Catalogue::embedded().requirements().iter().map(|row| row.id.to_string()).collect()
 }
 
 /// Rows that are not cited yet, by the capability they wait for.
@@ -141,7 +147,7 @@ fn matches(pattern: &str, id: &str) -> bool {
 /// How far a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum State {
+pub(crate) enum State {
     /// Cited by code and by a test.
     Done,
     /// Cited by code only.
@@ -155,9 +161,9 @@ enum State {
 }
 
 impl State {
-    const ALL: [Self; 5] = [Self::Done, Self::CodeOnly, Self::TestOnly, Self::Planned, Self::Missing];
+    pub(crate) const ALL: [Self; 5] = [Self::Done, Self::CodeOnly, Self::TestOnly, Self::Planned, Self::Missing];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::CodeOnly => "code only",
@@ -168,15 +174,16 @@ impl State {
     }
 }
 
+/// A row and its citations.
 #[derive(Debug, Serialize)]
-struct Row {
-    id: String,
-    state: State,
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) state: State,
     /// `path:line`.
-    code: Vec<String>,
-    test: Vec<String>,
+    pub(crate) code: Vec<String>,
+    pub(crate) test: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    planned: Option<String>,
+    pub(crate) planned: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -204,8 +211,7 @@ impl Trace {
     fn new(ids: Vec<String>, exceptions: &Exceptions, tree: &Tree) -> Self {
         let mut citations = Citations::new(&ids);
         for source in &tree.sources {
-            // Our own tests cite ids that do not exist.
-            if !source.path.starts_with("xtask/") {
+            if !NOT_CITATIONS.iter().any(|start| source.path.starts_with(start)) {
                 citations.read(source);
             }
         }
@@ -339,11 +345,11 @@ mod tests {
     use super::*;
     use crate::source::sample;
 
-    const ROWS: &str = "framework,id,paraphrase\nISVS,4.2.2,\"a, b\"\nISVS,4.2.22,c\nCSA,COM-04,d\nCSA,COM-05,e\n";
+    const ROWS: [&str; 4] = ["ISVS-4.2.2", "ISVS-4.2.22", "CSA-COM-04", "CSA-COM-05"];
 
     fn trace(files: &[(&str, &str)], exceptions: &str) -> Trace {
         let (_folder, tree) = sample::tree(files);
-        Trace::new(requirement_ids(ROWS).unwrap(), &Exceptions::parse(exceptions).unwrap(), &tree)
+        Trace::new(ROWS.map(str::to_owned).to_vec(), &Exceptions::parse(exceptions).unwrap(), &tree)
     }
 
     fn states(trace: &Trace) -> Vec<State> {

@@ -45,7 +45,7 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     let mut findings = layers::check(&tree);
     findings.extend(words::check(&tree));
     findings.extend(lints::check(&tree));
-    findings.extend(references::check(&tree));
+    findings.extend(references::check(&tree)?);
     findings.extend(supply::check(root)?);
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for finding in &findings {

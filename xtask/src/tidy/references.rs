@@ -3,16 +3,17 @@
 use super::{Finding, words::has_word};
 use crate::docs;
 use crate::source::{Source, Tree};
+use anyhow::Result;
 
 /// Where keys are declared; a mention there is no use.
 const CONFIG_FOLDER: &str = "crates/base/config/";
 
-pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
     let keys: Vec<&str> = portreeve_config::keys().iter().map(|doc| doc.path).collect();
-    let mut found = generated(tree, &docs::all());
+    let mut found = generated(tree, &docs::all(tree)?);
     found.extend(unused_keys(tree, &keys));
     found.extend(fuzz_targets(tree));
-    found
+    Ok(found)
 }
 
 fn generated(tree: &Tree, documents: &[docs::Generated]) -> Vec<Finding> {

@@ -9,10 +9,12 @@ use crate::{
     alert::AlertCommand,
     approval::ApprovalCommand,
     case::CaseCommand,
+    catalogue::CatalogueCommand,
     detect::DetectCommand,
     firmware::FirmwareCommand,
     inventory::{Export, Import, List},
     ledger::LedgerCommand,
+    report::ReportCommand,
     response::ResponseCommand,
 };
 
@@ -125,6 +127,16 @@ pub(crate) enum Command {
     Case {
         #[command(subcommand)]
         command: CaseCommand,
+    },
+    /// Look up what the security frameworks require, and what decides it
+    Catalogue {
+        #[command(subcommand)]
+        command: CatalogueCommand,
+    },
+    /// Read the report of an audit, verify it with its evidence, compare two
+    Report {
+        #[command(subcommand)]
+        command: ReportCommand,
     },
     /// Decide who is told of what is found, and see what is
     Alert {

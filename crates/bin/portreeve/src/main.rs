@@ -9,6 +9,7 @@ mod alert;
 mod approval;
 mod ca;
 mod case;
+mod catalogue;
 mod cli;
 mod client;
 mod configuration;
@@ -23,6 +24,7 @@ mod jitter;
 mod ledger;
 mod output;
 mod policy;
+mod report;
 mod response;
 mod serve;
 mod status;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         Command::Policy { command } => policy::run(&global, command),
         Command::Response { command } => response::run(&global, command),
         Command::Case { command } => case::run(&global, command),
+        Command::Catalogue { command } => catalogue::run(&global, command),
+        Command::Report { command } => report::run(&global, command),
         Command::Alert { command } => alert::run(&global, command),
         Command::Canary { wait } => alert::canary(&global, wait),
         Command::Ca { command } => ca::run(&global, command),

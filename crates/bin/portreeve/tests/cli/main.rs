@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on fails
 
 mod admin;
+mod catalogue;
 mod client;
 mod config;
 mod custody;
 mod firmware;
 mod http;
 mod inventory;
+mod report;
 mod rotation;
 mod serve;
 mod support;

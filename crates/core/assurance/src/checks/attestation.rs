@@ -1,0 +1,50 @@
+use crate::{ANSWERS_MAX, Attestation, Inputs, Judgement, Reply, Verdict, moment};
+
+/// `att.doc`, `att.inspect`, `att.contract`: a record counts while it is in date, if somebody else approved it than answers for it,
+/// and if every question of the row is answered with yes.
+pub(super) fn judge(inputs: &Inputs<'_>) -> Judgement {
+    let record: Attestation = match inputs.one() {
+        Ok(record) => record,
+        Err(judgement) => return judgement,
+    };
+    let (verdict, observed) = weigh(&record, inputs);
+    Judgement { verdict, observed, expected: inputs.check.passes_when.clone() }
+}
+
+fn weigh(record: &Attestation, inputs: &Inputs<'_>) -> (Verdict, String) {
+    let Attestation { title, owner, approver, .. } = record;
+    let inconclusive = |why: String| (Verdict::Inconclusive, why);
+    if record.check != inputs.check.id || record.requirement.to_string() != inputs.target {
+        return inconclusive(format!("the record is for {} of {}", record.check, record.requirement));
+    }
+    if [title, owner, approver].iter().any(|text| text.trim().is_empty()) {
+        return inconclusive("the record has no title, owner or approver".into());
+    }
+    if same_person(owner, approver) {
+        return inconclusive(format!("{owner} approved what is theirs to answer for"));
+    }
+    if record.approved > inputs.at {
+        return inconclusive(format!("approved only on {}", moment::day(record.approved)));
+    }
+    if record.next_review <= inputs.at {
+        return inconclusive(format!("overdue: it was to be reviewed by {}", moment::day(record.next_review)));
+    }
+    if record.answers.is_empty() || record.answers.len() > ANSWERS_MAX {
+        return inconclusive(format!("{} answers; 1 to {ANSWERS_MAX} are taken", record.answers.len()));
+    }
+    let answered = |reply| record.answers.iter().find(|answer| answer.reply == reply);
+    if let Some(answer) = answered(Reply::No) {
+        return (Verdict::Fail, format!("answered with no: {}", answer.question));
+    }
+    if let Some(answer) = answered(Reply::Partly) {
+        return (Verdict::Partial, format!("answered in part: {}", answer.question));
+    }
+    let until = moment::day(record.next_review);
+    (Verdict::Attested, format!("{title}: {owner} answers for it, {approver} approved, in date until {until}"))
+}
+
+/// Whoever writes a name twice in different ways is still one.
+fn same_person(one: &str, other: &str) -> bool {
+    let words = |name: &str| name.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    words(one) == words(other)
+}

@@ -1,0 +1,19 @@
+//! What was seen: typed facts, in envelopes, found by their hash.
+
+mod attestation;
+mod envelope;
+mod statement;
+mod store;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use attestation::{ANSWERS_MAX, Answer, Attestation, Reply};
+pub use envelope::{Envelope, EvidenceError};
+pub use statement::{Exemption, NotApplicable};
+pub use store::{EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX, EVIDENCE_TOTAL_BYTES_MAX, Store};
+
+/// Data of one kind from one target. A kind's version is part of its name, such as "tls-scan/1".
+pub trait Facts: Serialize + DeserializeOwned {
+    /// The kind.
+    const KIND: &'static str;
+}

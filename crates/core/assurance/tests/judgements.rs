@@ -1,0 +1,83 @@
+//! What each rule makes of a corpus of evidence, and that nobody changes it without a new version.
+//!
+//! `data/judgements/CHECK.json` has the cases of a check; `data/judgements.csv` has, for each version of each rule, the digest of its
+//! cases. Who changes a rule changes cases; then the version in `data/checks.csv` of the crate rises, and a line is added here.
+
+use std::collections::BTreeMap;
+
+use portreeve_assurance::{Catalogue, Check, Envelope, Inputs, Judgement, Sha256, Verdict, rule};
+use portreeve_types::UnixMillis;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    target: String,
+    at: String,
+    evidence: Vec<serde_json::Value>,
+    judgement: Judgement,
+}
+
+fn file(name: &str) -> String {
+    let path = format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn with_rules() -> impl Iterator<Item = &'static Check> {
+    Catalogue::embedded().checks().iter().filter(|check| rule(check.id.as_str()).is_some())
+}
+
+fn at(text: &str) -> UnixMillis {
+    let date = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap();
+    UnixMillis(u64::try_from(date.unix_timestamp()).unwrap() * 1000)
+}
+
+#[test]
+fn every_rule_judges_its_cases_as_written() {
+    for check in with_rules() {
+        let cases: Vec<Case> = serde_json::from_str(&file(&format!("judgements/{}.json", check.id))).unwrap();
+        let good = |case: &&Case| matches!(case.judgement.verdict, Verdict::Pass | Verdict::Attested);
+        let bad = |case: &&Case| case.judgement.verdict == Verdict::Fail;
+        assert!(
+            cases.iter().any(|case| good(&case)) && cases.iter().any(|case| bad(&case)),
+            "{} says always the same",
+            check.id
+        );
+        for case in cases {
+            let read = |value: &serde_json::Value| {
+                let bytes = value.to_string().into_bytes();
+                (Sha256::of(&bytes), Envelope::from_bytes(&bytes).unwrap())
+            };
+            let envelopes: Vec<(Sha256, Envelope)> = case.evidence.iter().map(read).collect();
+            let evidence: Vec<(Sha256, &Envelope)> =
+                envelopes.iter().map(|(hash, envelope)| (*hash, envelope)).collect();
+            let inputs = Inputs { check, target: &case.target, at: at(&case.at), evidence: &evidence };
+            let judge = rule(check.id.as_str()).unwrap();
+            assert_eq!(judge(&inputs), case.judgement, "{}: {}", check.id, case.name);
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_changed_has_a_new_version() {
+    let mut pinned: BTreeMap<(String, u32), String> = BTreeMap::new();
+    for line in file("judgements.csv").lines().skip(1) {
+        let [check, version, digest] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let before = pinned.insert((check.to_owned(), version.parse().unwrap()), digest.to_owned());
+        assert_eq!(before, None, "{check} has version {version} twice");
+    }
+    for check in with_rules() {
+        let digest = Sha256::of(file(&format!("judgements/{}.json", check.id)).as_bytes()).to_string();
+        let line = format!("{},{},{digest}", check.id, check.version);
+        let known = pinned.get(&(check.id.to_string(), check.version));
+        assert_eq!(
+            known,
+            Some(&digest),
+            "the cases of {} are not those of version {}: raise the version in data/checks.csv, and add `{line}` to \
+             tests/data/judgements.csv",
+            check.id,
+            check.version
+        );
+    }
+}
