@@ -25,7 +25,7 @@ pub fn html(report: &Report, catalogue: &Catalogue) -> Vec<u8> {
     charts(&mut page, report, catalogue);
     rows(&mut page, report, catalogue);
     checks(&mut page, report, catalogue);
-    let _ = write!(page, "</main><script>{SCRIPT}</script></body></html>\n");
+    let _ = writeln!(page, "</main><script>{SCRIPT}</script></body></html>");
     page.into_bytes()
 }
 
@@ -37,23 +37,23 @@ fn head(page: &mut String) {
         hash(STYLE),
         hash(SCRIPT)
     );
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\
          <meta name=\"referrer\" content=\"no-referrer\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>Assessment</title><style>{STYLE}</style></head><body><main>\n"
+         <title>Assessment</title><style>{STYLE}</style></head><body><main>"
     );
 }
 
 fn summary(page: &mut String, report: &Report) {
     let tool = format!("{} {}", report.tool.name, report.tool.version);
     let targets: String = report.targets.iter().map(|target| format!("<li>{}</li>", escape(target))).collect();
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<h1>Assessment</h1><dl><dt>Targets</dt><dd><ul>{targets}</ul></dd><dt>Began</dt><dd>{}</dd><dt>Ended</dt><dd>{}</dd>\
-         <dt>Requirements</dt><dd>{}</dd><dt>Made by</dt><dd>{}</dd><dt>Catalogue</dt><dd><code>{}</code></dd></dl>\n",
+         <dt>Requirements</dt><dd>{}</dd><dt>Made by</dt><dd>{}</dd><dt>Catalogue</dt><dd><code>{}</code></dd></dl>",
         moment::text(report.started),
         moment::text(report.ended),
         escape(&selected(&report.selection, report.requirements.len())),
@@ -104,7 +104,7 @@ fn charts(page: &mut String, report: &Report, catalogue: &Catalogue) {
 fn chart(page: &mut String, title: &str, all: impl Iterator<Item = Bar>) {
     let all: Vec<Bar> = all.filter(|bar| bar.total() > 0).collect();
     if !all.is_empty() {
-        let _ = write!(page, "<section><h2>{title}</h2>{}</section>\n", bars(title, &all));
+        let _ = writeln!(page, "<section><h2>{title}</h2>{}</section>", bars(title, &all));
     }
 }
 
@@ -113,12 +113,12 @@ fn rows(page: &mut String, report: &Report, catalogue: &Catalogue) {
     let frameworks: BTreeSet<Framework> = report.requirements.iter().map(|row| row.framework).collect();
     let frameworks: String = frameworks.iter().map(|framework| option(framework.as_str())).collect();
     let verdicts: String = Verdict::ALL.iter().map(|verdict| option(verdict.as_str())).collect();
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<h2>Requirements</h2>\n<form id=\"filter\" hidden><label>Framework <select name=\"framework\"><option value=\"\">all</option>\
          {frameworks}</select></label> <label>Verdict <select name=\"verdict\"><option value=\"\">all</option>{verdicts}</select></label> \
          <label>Text <input name=\"text\" type=\"search\"></label> <output></output></form>\n\
-         <table id=\"rows\"><thead><tr><th>Id</th><th>Asks</th><th>Verdict</th><th>Why</th></tr></thead><tbody>\n"
+         <table id=\"rows\"><thead><tr><th>Id</th><th>Asks</th><th>Verdict</th><th>Why</th></tr></thead><tbody>"
     );
     for row in &report.requirements {
         row_of(page, row, report, catalogue);
@@ -167,10 +167,10 @@ fn checks(page: &mut String, report: &Report, catalogue: &Catalogue) {
         let does = catalogue.check(&result.id).map_or("", |check| &check.does);
         let evidence: String = result.evidence.iter().map(evidence_link).collect();
         let verdict = result.verdict;
-        let _ = write!(
+        let _ = writeln!(
             page,
             "<tr id=\"check-{at}\"><td>{} <small>version {}</small><br><small>{}</small></td><td>{}</td>\
-             <td><b class=\"v-{verdict}\">{verdict}</b></td><td><p>{}</p><p><small>Expected: {}</small></p></td><td>{evidence}</td></tr>\n",
+             <td><b class=\"v-{verdict}\">{verdict}</b></td><td><p>{}</p><p><small>Expected: {}</small></p></td><td>{evidence}</td></tr>",
             escape(result.id.as_str()),
             result.version,
             escape(does),
@@ -182,7 +182,7 @@ fn checks(page: &mut String, report: &Report, catalogue: &Catalogue) {
     page.push_str("</tbody></table>\n");
     if !report.statements.is_empty() {
         let links: String = report.statements.iter().map(evidence_link).collect();
-        let _ = write!(page, "<p>Exceptions, and what is said not to apply: {links}</p>\n");
+        let _ = writeln!(page, "<p>Exceptions, and what is said not to apply: {links}</p>");
     }
 }
 
