@@ -1,0 +1,27 @@
+//! Scans HOST:PORT and prints the facts as JSON: `scan tls HOST:PORT [NAME]`.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::{error::Error, net::ToSocketAddrs as _};
+
+use portreeve_probe::{Dialer, Limits, tls};
+use rustls_pki_types::{ServerName, UnixTime};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [what, target, rest @ ..] = &arguments[..] else { return Err("usage: scan tls HOST:PORT [NAME]".into()) };
+    let address = target.to_socket_addrs()?.next().ok_or("no such host")?;
+    let name = rest.first().map(|name| ServerName::try_from(name.clone())).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let facts = runtime.block_on(async {
+        let dialer = Dialer::new(address, Limits::default());
+        match what.as_str() {
+            "tls" => {
+                let target = tls::Target { address, name, anchors: Vec::new() };
+                serde_json::to_string_pretty(&tls::scan(&target, &dialer, [7; 32], UnixTime::now()).await)
+            }
+            _ => Ok("nothing of that name".to_owned()),
+        }
+    })?;
+    println!("{facts}");
+    Ok(())
+}

@@ -1,0 +1,149 @@
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use portreeve_assurance::evidence::tls::TlsScan;
+use portreeve_probe::{Dialer, Limits, tls};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+use tempfile::TempDir;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream as Stream},
+};
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Starts a program that is to listen on a TCP port.
+pub(crate) fn start(program: &str, port: u16, arguments: &[&str]) -> Server {
+    let mut command = Command::new(program);
+    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)) };
+    let until = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(server.address).is_err() {
+        assert!(Instant::now() < until, "{program} {arguments:?} does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server
+}
+
+/// Certificates that `openssl req` makes.
+pub(crate) struct Certificates {
+    folder: TempDir,
+}
+
+impl Certificates {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// A self-signed certificate, `NAME.pem` with `NAME.key`.
+    pub(crate) fn make(&self, name: &str, key: &[&str], more: &[&str]) -> (String, String) {
+        let (pem, key_file) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
+        let request = ["req", "-x509", "-nodes", "-subj", "/CN=localhost", "-out", &pem, "-keyout", &key_file];
+        let output = Command::new("openssl").args(request).args(key).args(more).output().expect("openssl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (pem, key_file)
+    }
+
+    /// The same with what a server's certificate has.
+    pub(crate) fn server(&self, name: &str, key: &[&str]) -> (String, String) {
+        let more = ["-days", "90", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"];
+        self.make(name, key, &more)
+    }
+
+    /// One whose time is over, which openssl does not make.
+    pub(crate) fn expired(&self) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let now = time::OffsetDateTime::now_utc();
+        (params.not_before, params.not_after) =
+            (now - time::Duration::days(30), now - time::Duration::hours(4 * 24 + 1));
+        let pair = (self.path("expired.pem"), self.path("expired.key"));
+        fs::write(&pair.0, params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&pair.1, key.serialize_pem()).unwrap();
+        pair
+    }
+}
+
+pub(crate) const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub(crate) const RSA: &[&str] = &["-newkey", "rsa:2048"];
+
+pub(crate) fn anchors(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(&fs::read(Path::new(pem)).unwrap()).map(Result::unwrap).collect()
+}
+
+/// `openssl s_server` on a free port.
+pub(crate) fn s_server(pair: &(String, String), more: &[&str]) -> Server {
+    let port = free_port();
+    let accept = format!("127.0.0.1:{port}");
+    let arguments = [&["s_server", "-quiet", "-accept", &accept, "-cert", &pair.0, "-key", &pair.1], more].concat();
+    start("openssl", port, &arguments)
+}
+
+/// Tests run on one thread beside others, so time is generous where it does not matter.
+pub(crate) fn limits() -> Limits {
+    Limits { connection_time: Duration::from_secs(20), total_time: Duration::from_secs(120), ..Limits::default() }
+}
+
+/// For targets that never answer.
+pub(crate) fn short() -> Limits {
+    Limits { connection_time: Duration::from_millis(500), total_time: Duration::from_secs(10), ..Limits::default() }
+}
+
+pub(crate) async fn scan(address: SocketAddr, anchors: Vec<CertificateDer<'static>>, limits: Limits) -> TlsScan {
+    let name = Some(ServerName::try_from("localhost").unwrap());
+    let dialer = Dialer::new(address, limits);
+    tls::scan(&tls::Target { address, name, anchors }, &dialer, [7; 32], UnixTime::now()).await
+}
+
+/// A scripted server: each connection gets the same treatment.
+pub(crate) async fn scripted<F, W>(treat: F) -> SocketAddr
+where
+    F: Fn(Stream) -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(treat(stream));
+        }
+    });
+    address
+}
+
+/// A server that says the same to everybody, and then waits.
+pub(crate) async fn saying(bytes: Vec<u8>) -> SocketAddr {
+    scripted(move |mut stream| {
+        let bytes = bytes.clone();
+        async move {
+            let _ = stream.write_all(&bytes).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    })
+    .await
+}
