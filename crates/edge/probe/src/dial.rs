@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use std::{
 use portreeve_assurance::evidence::Effort;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     sync::{Mutex, Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
@@ -19,6 +19,8 @@ use crate::wire::Malformed;
 
 /// What is read from a connection at once, bytes.
 const READ_BYTES: usize = 16 * 1024;
+/// Longest UDP datagram.
+const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 
 /// What looking at one target may cost it and us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Default for Limits {
 pub enum Gap {
     /// Nobody listens there, or nobody is there.
     #[error("cannot connect: {0}")]
-    Unreachable(String),
+    Unreachable(ErrorKind),
     /// Nothing, or not all, came in time.
     #[error("no whole answer within {} s", .0.as_secs_f32())]
     Silent(Duration),
@@ -142,9 +144,17 @@ impl Dialer {
     /// # Errors
     /// As [`Self::turn`]; [`Gap::Unreachable`] and [`Gap::Silent`].
     pub async fn open(&self) -> Result<Connection<'_>, Gap> {
+        self.open_port(self.address.port()).await
+    }
+
+    /// The same, to another port of the target.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_port(&self, port: u16) -> Result<Connection<'_>, Gap> {
         let turn = self.turn().await?;
-        let stream = turn.within(TcpStream::connect(self.address)).await?;
-        let stream = stream.map_err(|error| Gap::Unreachable(error.kind().to_string()))?;
+        let stream = turn.within(TcpStream::connect((self.address.ip(), port))).await?;
+        let stream = stream.map_err(|error| Gap::Unreachable(error.kind()))?;
         // Each message is sent in one piece anyway.
         let _ = stream.set_nodelay(true);
         Ok(Connection { stream, turn, received_bytes: 0 })
@@ -160,6 +170,11 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Bytes that are taken of one exchange.
+    pub const fn answer_bytes_max(&self) -> usize {
+        self.limits.answer_bytes_max
+    }
+
     /// Waits for something until the time of this exchange is over.
     ///
     /// # Errors
@@ -193,7 +208,7 @@ impl<'a> Connection<'a> {
     /// [`Gap::Silent`], if it takes none of them.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Gap> {
         match self.turn.within(self.stream.write_all(bytes)).await? {
-            Err(error) if !is_end(error.kind()) => Err(Gap::Unreachable(error.kind().to_string())),
+            Err(error) if !is_end(error.kind()) => Err(Gap::Unreachable(error.kind())),
             _ => Ok(()),
         }
     }
@@ -207,7 +222,7 @@ impl<'a> Connection<'a> {
         let read = match self.turn.within(self.stream.read(&mut bytes)).await? {
             Ok(read) => read,
             Err(error) if is_end(error.kind()) => 0,
-            Err(error) => return Err(Gap::Unreachable(error.kind().to_string())),
+            Err(error) => return Err(Gap::Unreachable(error.kind())),
         };
         if read == 0 {
             return Ok(Received::End);
@@ -220,9 +235,71 @@ impl<'a> Connection<'a> {
         Ok(Received::Bytes(bytes))
     }
 
+    /// Gives what comes next less time than the limits do.
+    pub fn hurry(&mut self, wait: Duration) {
+        self.turn.deadline = self.turn.deadline.min(Instant::now() + wait);
+    }
+
     /// The stream, and the time that is left for it.
     pub fn into_parts(self) -> (TcpStream, Turn<'a>) {
         (self.stream, self.turn)
+    }
+}
+
+impl Dialer {
+    /// Opens a UDP socket to a port of the target. It hears the target's word that nobody listens there, and nobody else.
+    ///
+    /// # Errors
+    /// [`Gap::Unreachable`], if there is no way to the target.
+    pub async fn socket(&self, port: u16) -> Result<UdpSocket, Gap> {
+        let failed = |error: std::io::Error| Gap::Unreachable(error.kind());
+        let socket = UdpSocket::bind((self.unspecified(), 0)).await.map_err(failed)?;
+        socket.connect((self.address.ip(), port)).await.map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// The same from a socket that hears every port of the target, for protocols that answer from another; it cannot hear that
+    /// nobody listens.
+    ///
+    /// # Errors
+    /// As [`Self::ask_datagram`].
+    pub async fn ask_from_anywhere(&self, port: u16, datagram: &[u8], wait: Duration) -> Result<Vec<u8>, Gap> {
+        let turn = self.turn().await?;
+        let failed = |error: std::io::Error| Gap::Unreachable(error.kind());
+        let socket = UdpSocket::bind((self.unspecified(), 0)).await.map_err(failed)?;
+        socket.send_to(datagram, (self.address.ip(), port)).await.map_err(failed)?;
+        let mut answer = vec![0; DATAGRAM_BYTES_MAX];
+        let from_target = async {
+            loop {
+                let (bytes, from) = socket.recv_from(&mut answer).await.map_err(failed)?;
+                if from.ip() == self.address.ip() {
+                    return Ok::<usize, Gap>(bytes);
+                }
+            }
+        };
+        let received = turn.within(tokio::time::timeout(wait, from_target)).await?;
+        let bytes = received.map_err(|_| Gap::Silent(wait))??;
+        answer.truncate(bytes);
+        Ok(answer)
+    }
+
+    fn unspecified(&self) -> IpAddr {
+        if self.address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+    }
+
+    /// Sends a datagram, when it is its turn, and waits for one answer.
+    ///
+    /// # Errors
+    /// As [`Self::turn`]; [`Gap::Unreachable`], if the target says that nobody listens; [`Gap::Silent`].
+    pub async fn ask_datagram(&self, socket: &UdpSocket, datagram: &[u8], wait: Duration) -> Result<Vec<u8>, Gap> {
+        let turn = self.turn().await?;
+        let failed = |error: std::io::Error| Gap::Unreachable(error.kind());
+        socket.send(datagram).await.map_err(failed)?;
+        let mut answer = vec![0; DATAGRAM_BYTES_MAX];
+        let received = turn.within(tokio::time::timeout(wait, socket.recv(&mut answer))).await?;
+        let bytes = received.map_err(|_| Gap::Silent(wait))?.map_err(failed)?;
+        answer.truncate(bytes);
+        Ok(answer)
     }
 }
 

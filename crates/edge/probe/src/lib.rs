@@ -10,6 +10,10 @@
 
 pub mod certificate;
 mod dial;
+pub mod mqtt;
+pub mod mutual;
+pub mod ports;
+pub mod ssh;
 pub mod tls;
 mod wire;
 

@@ -1,5 +1,7 @@
 //! `tls.versions`, `tls.suites`, `tls.cert`, `tls.vulns`, `tls.pqc`.
 
+use std::fmt::Display;
+
 use crate::{
     Judgement, Verdict,
     evidence::{
@@ -132,25 +134,34 @@ pub fn tls_versions(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
 #[must_use]
 pub fn tls_suites(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
     let mut weighed = Weighed::default();
-    for found in facts.accepted() {
-        let version = found.version;
-        weigh_listing(&mut weighed, version, "suite", &found.suites, &policy.suites);
-        weigh_listing(&mut weighed, version, "group", &found.groups, &policy.groups);
-        weigh_listing(&mut weighed, version, "signature", &found.signatures, &policy.signatures);
+    weigh_versions(&mut weighed, &facts.versions, policy);
+    weighed.judge(SUITES_EXPECTED)
+}
+
+/// What passes.
+pub(super) const SUITES_EXPECTED: &str = "only suites, groups and signatures of the policy, the strongest first";
+
+/// Everything that versions accept.
+pub(super) fn weigh_versions<V: Display>(weighed: &mut Weighed, versions: &[VersionFacts<V>], policy: &TlsPolicy) {
+    for found in versions {
+        let version = &found.version;
+        if let Some(gap) = found.accepted.gap() {
+            weighed.gaps.push(format!("{version}: {gap}"));
+        }
+        if !found.accepted.is_true() {
+            continue;
+        }
+        weigh_listing(weighed, version, "suite", &found.suites, &policy.suites);
+        weigh_listing(weighed, version, "group", &found.groups, &policy.groups);
+        weigh_listing(weighed, version, "signature", &found.signatures, &policy.signatures);
         if let Some(bits) = found.dh_bits_min.filter(|bits| *bits < policy.rsa_dh_bits_min) {
             weighed.offences.push(format!("{version}: a finite-field key exchange of {bits} bits"));
         }
-        weigh_order(&mut weighed, found);
+        weigh_order(weighed, found);
     }
-    for found in &facts.versions {
-        if let Some(gap) = found.accepted.gap() {
-            weighed.gaps.push(format!("{}: {gap}", found.version));
-        }
-    }
-    weighed.judge("only suites, groups and signatures of the policy, the strongest first")
 }
 
-fn weigh_listing(weighed: &mut Weighed, version: Version, what: &str, listing: &Listing, allowed: &[u16]) {
+fn weigh_listing(weighed: &mut Weighed, version: &dyn Display, what: &str, listing: &Listing, allowed: &[u16]) {
     let offends = |code: &&Code| !allowed.contains(&code.code);
     weighed
         .offences
@@ -167,7 +178,7 @@ fn weigh_listing(weighed: &mut Weighed, version: Version, what: &str, listing: &
 }
 
 /// Order matters where weak suites stand beside strong ones, in whatever policy.
-fn weigh_order(weighed: &mut Weighed, found: &VersionFacts) {
+fn weigh_order<V: Display>(weighed: &mut Weighed, found: &VersionFacts<V>) {
     let ranks: Vec<u8> = found.suites.found.iter().map(|code| rank(code.code)).collect();
     let (Some(best), Some(first)) = (ranks.iter().max(), ranks.first()) else { return };
     if ranks.iter().all(|rank| rank == best) {

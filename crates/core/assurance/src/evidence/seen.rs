@@ -49,3 +49,13 @@ pub struct Effort {
     /// From the first to the end, milliseconds.
     pub elapsed_ms: u64,
 }
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Whether it succeeded.
+    pub accepted: bool,
+    /// How it was refused, or what it got; one line.
+    pub how: String,
+}

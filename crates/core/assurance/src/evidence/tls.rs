@@ -80,12 +80,12 @@ impl TlsScan {
     }
 }
 
-/// One protocol version.
+/// One protocol version, of TLS or DTLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct VersionFacts {
+pub struct VersionFacts<V = Version> {
     /// Which.
-    pub version: Version,
+    pub version: V,
     /// Whether a ClientHello of this version got a ServerHello of this version.
     pub accepted: Seen<bool>,
     /// How it was refused, such as "alert protocol_version"; empty, if it was not.

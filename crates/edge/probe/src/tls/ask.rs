@@ -6,22 +6,27 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use portreeve_assurance::evidence::{Code, Listing};
+use tokio::net::UdpSocket;
 
 use super::{
+    datagrams::{DatagramReader, hello_datagram},
     flight::{Flight, ServerHello},
     hello::Hello,
     records::{Alert, FlightReader, Progress},
 };
 use crate::{
-    dial::{Connection, Dialer, Gap, Received},
+    dial::{Connection, Dialer, Gap, Received, Turn},
     wire::Malformed,
 };
 
 /// Different chains of one server that are kept.
 pub(crate) const CHAINS_MAX: usize = 8;
+/// How long a DTLS server may think before it is taken to say nothing.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 /// What a server makes of a hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +37,21 @@ pub(crate) enum Answer {
     Refused(Refusal),
 }
 
+/// Over what hellos go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Tcp,
+    Udp,
+}
+
 /// How a hello is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Alert(Alert),
+    /// Without a word. That may be a refusal, or a server that is gone or has enough of us.
     Closed,
+    /// The same over UDP.
+    Silent,
     /// It wants to go on with another version.
     Version(&'static str),
 }
@@ -46,6 +61,7 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Alert(alert) => alert.fmt(f),
             Self::Closed => f.write_str("closed the connection"),
+            Self::Silent => f.write_str("no answer"),
             Self::Version(version) => write!(f, "chose {version}"),
         }
     }
@@ -108,15 +124,24 @@ impl Taken {
 #[derive(Debug)]
 pub(crate) struct Asker<'a> {
     pub(crate) dialer: &'a Dialer,
-    /// Chains that came along, by leaf; and why one is missing.
+    carrier: Carrier,
+    /// Over UDP one handshake at a time: small servers have room for one peer.
+    alone: tokio::sync::Mutex<()>,
+    /// Chains that came along, by leaf.
     chains: Mutex<BTreeMap<Vec<u8>, Vec<Vec<u8>>>>,
-    /// Whether a connection was closed without a word. That may be a refusal, or a server that has enough of us.
-    pub(crate) was_closed: AtomicBool,
+    /// Whether anything was refused without a word.
+    pub(crate) is_in_doubt: AtomicBool,
 }
 
 impl<'a> Asker<'a> {
-    pub(crate) fn new(dialer: &'a Dialer) -> Self {
-        Self { dialer, chains: Mutex::default(), was_closed: AtomicBool::new(false) }
+    pub(crate) fn new(dialer: &'a Dialer, carrier: Carrier) -> Self {
+        Self {
+            dialer,
+            carrier,
+            alone: tokio::sync::Mutex::default(),
+            chains: Mutex::default(),
+            is_in_doubt: AtomicBool::new(false),
+        }
     }
 
     /// The chains that came along, leaf first.
@@ -133,11 +158,11 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Sends a hello and reads the answer. A server that closes without a word is asked once more.
+    /// Sends a hello and reads the answer. A server that says nothing is asked once more.
     pub(crate) async fn ask(&self, hello: &Hello<'_>) -> Result<Answer, Gap> {
         match self.ask_once(hello).await? {
-            Answer::Refused(Refusal::Closed) => {
-                self.was_closed.store(true, Ordering::Relaxed);
+            Answer::Refused(Refusal::Closed | Refusal::Silent) => {
+                self.is_in_doubt.store(true, Ordering::Relaxed);
                 self.ask_once(hello).await
             }
             answer => Ok(answer),
@@ -145,9 +170,18 @@ impl<'a> Asker<'a> {
     }
 
     async fn ask_once(&self, hello: &Hello<'_>) -> Result<Answer, Gap> {
-        let mut connection = self.dialer.open().await?;
-        connection.send(&hello.to_record()).await?;
-        match read_flight(&mut connection).await? {
+        let answer = match self.carrier {
+            Carrier::Tcp => {
+                let mut connection = self.dialer.open().await?;
+                connection.send(&hello.to_record()).await?;
+                read_flight(&mut connection).await?
+            }
+            Carrier::Udp => {
+                let _alone = self.alone.lock().await;
+                exchange(self.dialer, hello).await?
+            }
+        };
+        match answer {
             Ok(flight) => self.weigh(hello, flight),
             Err(refusal) => Ok(Answer::Refused(refusal)),
         }
@@ -215,6 +249,59 @@ pub(crate) async fn read_flight(connection: &mut Connection<'_>) -> Result<Resul
         match reader.push(&bytes)? {
             Progress::More => {}
             Progress::Complete => return Ok(Ok(reader.into_flight())),
+            Progress::Refused(alert) => return Ok(Err(Refusal::Alert(alert))),
+        }
+    }
+}
+
+/// One hello over UDP, and once more with the cookie that the server may want. A port is a handshake's own, so that the server
+/// does not take one for another's continuation.
+async fn exchange(dialer: &Dialer, hello: &Hello<'_>) -> Result<Result<Flight, Refusal>, Gap> {
+    let turn = dialer.turn().await?;
+    let socket = dialer.socket(dialer.address().port()).await?;
+    let first = read_datagrams(&turn, &socket, &hello_datagram(hello, &[], 0), 0).await?;
+    let cookie = first.as_ref().ok().and_then(|reader| reader.cookie().map(<[u8]>::to_vec));
+    let Some(cookie) = cookie else {
+        give_up(&socket).await;
+        return Ok(first.map(DatagramReader::into_flight));
+    };
+    let second = read_datagrams(&turn, &socket, &hello_datagram(hello, &cookie, 1), 1).await?;
+    give_up(&socket).await;
+    Ok(second.map(DatagramReader::into_flight))
+}
+
+/// Tells a server that the handshake is over: it would wait for us otherwise, and small ones have room for one peer.
+pub(crate) async fn give_up(socket: &UdpSocket) {
+    // Whether it hears that changes nothing here.
+    let _ = socket.send(&CANCELLED).await;
+}
+
+/// A fatal alert user_canceled, in clear.
+const CANCELLED: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 2, 90];
+
+/// Sends one datagram and reads until the flight is complete or nothing more comes.
+async fn read_datagrams(
+    turn: &Turn<'_>,
+    socket: &UdpSocket,
+    datagram: &[u8],
+    first_message: u16,
+) -> Result<Result<DatagramReader, Refusal>, Gap> {
+    let failed = |error: std::io::Error| Gap::Unreachable(error.kind());
+    socket.send(datagram).await.map_err(failed)?;
+    let (mut reader, mut bytes, mut received_bytes) = (DatagramReader::new(first_message), vec![0; 64 * 1024], 0);
+    loop {
+        let wait = tokio::time::timeout(SILENCE, socket.recv(&mut bytes));
+        let Ok(received) = turn.within(wait).await? else {
+            return if received_bytes == 0 { Ok(Err(Refusal::Silent)) } else { Err(Gap::Silent(SILENCE)) };
+        };
+        let length = received.map_err(failed)?;
+        received_bytes += length;
+        if received_bytes > turn.answer_bytes_max() {
+            return Err(Gap::Large(turn.answer_bytes_max()));
+        }
+        match reader.push(&bytes[..length])? {
+            Progress::More => {}
+            Progress::Complete => return Ok(Ok(reader)),
             Progress::Refused(alert) => return Ok(Err(Refusal::Alert(alert))),
         }
     }

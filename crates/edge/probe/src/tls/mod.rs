@@ -1,6 +1,8 @@
 //! TLS servers: which versions, suites, groups and signatures they accept, and what certificates they have.
 
 pub(crate) mod ask;
+pub mod datagrams;
+pub mod dtls;
 pub mod flight;
 pub mod hello;
 pub mod records;

@@ -13,7 +13,7 @@ use portreeve_assurance::evidence::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{
-    ask::{Answer, Asker, Part, Refusal, Taken, read_flight},
+    ask::{Answer, Asker, Carrier, Part, Refusal, Taken, read_flight},
     flight::{Flight, KeyExchangeKind, ServerHello, kind_of},
     hello::{FALLBACK_SCSV, Hello, extension},
     records::Alert,
@@ -40,7 +40,7 @@ pub struct Target {
 
 /// Scans one port.
 pub async fn scan(target: &Target, dialer: &Dialer, random: [u8; 32], now: UnixTime) -> TlsScan {
-    let scanner = Scanner { asker: Asker::new(dialer), server_name: sni(target), random };
+    let scanner = Scanner { asker: Asker::new(dialer, Carrier::Tcp), server_name: sni(target), random };
     let mut found = join_all(Version::ALL.map(|version| scanner.version(version))).await;
     let best = found.iter().map(|(facts, _)| facts).filter(|facts| facts.accepted.is_true()).map(|facts| facts.version);
     let (best, classic) = (best.max(), newest_classic(&found));
@@ -62,14 +62,14 @@ pub async fn scan(target: &Target, dialer: &Dialer, random: [u8; 32], now: UnixT
     }
 }
 
-fn sni(target: &Target) -> Option<&str> {
+pub(crate) fn sni(target: &Target) -> Option<&str> {
     match target.name.as_ref()? {
         ServerName::DnsName(name) => Some(name.as_ref()),
         _ => None,
     }
 }
 
-type Found = (VersionFacts, Option<(ServerHello, Flight)>);
+pub(crate) type Found = (VersionFacts, Option<(ServerHello, Flight)>);
 
 /// The newest version below TLS 1.3 that is accepted, and what it said first.
 fn newest_classic(found: &[Found]) -> Option<(&VersionFacts, &ServerHello, &Flight)> {
@@ -77,14 +77,15 @@ fn newest_classic(found: &[Found]) -> Option<(&VersionFacts, &ServerHello, &Flig
     below.filter_map(|(facts, first)| first.as_ref().map(|(hello, flight)| (facts, hello, flight))).next()
 }
 
-struct Scanner<'a> {
-    asker: Asker<'a>,
-    server_name: Option<&'a str>,
-    random: [u8; 32],
+/// Asks one server everything.
+pub(crate) struct Scanner<'a> {
+    pub(crate) asker: Asker<'a>,
+    pub(crate) server_name: Option<&'a str>,
+    pub(crate) random: [u8; 32],
 }
 
 impl Scanner<'_> {
-    fn base<'b>(&'b self, version: Version, groups: &'b [u16], signatures: &'b [u16]) -> Hello<'b> {
+    pub(crate) fn base<'b>(&'b self, version: Version, groups: &'b [u16], signatures: &'b [u16]) -> Hello<'b> {
         Hello {
             version,
             suites: &[],
@@ -97,7 +98,7 @@ impl Scanner<'_> {
     }
 
     /// Everything about one version.
-    async fn version(&self, version: Version) -> Found {
+    pub(crate) async fn version(&self, version: Version) -> Found {
         let (all_groups, signatures) = (groups_for(version), signatures_for(version));
         let base = self.base(version, &all_groups, &signatures);
         let taken = self.suites(base).await;
@@ -289,8 +290,8 @@ impl Scanner<'_> {
     }
 
     /// A server that closes without a word may refuse, or have enough of us. It refuses only if it still answers a good hello.
-    async fn doubt_closed(&self, found: &mut [Found]) {
-        if !self.asker.was_closed.load(Ordering::Relaxed) {
+    pub(crate) async fn doubt_closed(&self, found: &mut [Found]) {
+        if !self.asker.is_in_doubt.load(Ordering::Relaxed) {
             return;
         }
         let good = found.iter().rev().find(|(facts, _)| facts.accepted.is_true());
@@ -306,9 +307,11 @@ impl Scanner<'_> {
         if is_answering {
             return;
         }
-        let doubt = || "it closes connections without a word, and does not answer a good hello either".to_owned();
+        let doubt = || "it says nothing, and does not answer a good hello either".to_owned();
         for (facts, _) in found {
-            if !facts.accepted.is_true() && facts.refusal == Refusal::Closed.to_string() {
+            if !facts.accepted.is_true()
+                && [Refusal::Closed, Refusal::Silent].iter().any(|refusal| facts.refusal == refusal.to_string())
+            {
                 facts.accepted = Seen::Unknown(doubt());
             }
             for listing in [&mut facts.suites, &mut facts.groups, &mut facts.signatures] {
@@ -317,7 +320,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn chains(&self, target: &Target, now: UnixTime) -> (Vec<Chain>, Option<String>) {
+    pub(crate) fn chains(&self, target: &Target, now: UnixTime) -> (Vec<Chain>, Option<String>) {
         let expected = Expected { name: target.name.as_ref(), anchors: &target.anchors, now };
         let (mut chains, mut gap) = (Vec::new(), None);
         for chain in self.asker.chains() {
@@ -367,7 +370,7 @@ fn is_of_13(suite: u16) -> bool {
 }
 
 /// The suites that a version can have. Those with a hash in their name came with TLS 1.2 (RFC 5246 section 7.4.2).
-fn suites_for(version: Version) -> Vec<u16> {
+pub(crate) fn suites_for(version: Version) -> Vec<u16> {
     let is_new = |suite: u16| {
         let name = name_of(suite);
         ["_SHA256", "_SHA384", "_CCM", "_CCM_8", "_OMAC", "_DRAFT"].iter().any(|end| name.ends_with(end))
@@ -387,7 +390,7 @@ fn suites_for(version: Version) -> Vec<u16> {
 }
 
 /// Suites that servers in use are likely to have: at most [`HELLO_SUITES_MAX`].
-fn is_likely(suite: u16) -> bool {
+pub(crate) fn is_likely(suite: u16) -> bool {
     let name = name_of(suite);
     let is_usual = ["TLS_ECDHE_RSA_", "TLS_ECDHE_ECDSA_", "TLS_DHE_RSA_", "TLS_RSA_WITH_", "TLS_PSK_WITH_"]
         .iter()
@@ -399,7 +402,7 @@ fn is_likely(suite: u16) -> bool {
 }
 
 /// RFC 8446 section 4.2.7 and RFC 8422; below TLS 1.3 without finite-field groups, which would change the exchange (RFC 7919).
-fn groups_for(version: Version) -> Vec<u16> {
+pub(crate) fn groups_for(version: Version) -> Vec<u16> {
     let fits = |group: &u16| match version {
         Version::Tls13 => *group >= 0x0017,
         _ => *group <= 0x001e,
@@ -407,7 +410,7 @@ fn groups_for(version: Version) -> Vec<u16> {
     GROUPS.iter().map(|(code, _)| *code).filter(fits).collect()
 }
 
-fn signatures_for(version: Version) -> Vec<u16> {
+pub(crate) fn signatures_for(version: Version) -> Vec<u16> {
     // RFC 8446 section 4.2.3: what TLS 1.3 can sign with, and two that it must not.
     let fits = |scheme: &u16| match version {
         Version::Tls13 => matches!(scheme, 0x0201 | 0x0401 | 0x0403 | 0x0503 | 0x0603 | 0x0804..),
