@@ -3,6 +3,7 @@
 //! An acknowledgement proves little: MQTT 3.1.1 has no way to refuse a PUBLISH but the end of the connection, and brokers grant
 //! subscriptions on which nothing ever comes. So each operation has a counterpart by the identities at hand.
 
+use futures_util::future::join_all;
 use portreeve_assurance::evidence::{
     Seen,
     mqtt::{Cell, MqttAccessMatrix, MqttVersion, Operation},
@@ -72,7 +73,13 @@ impl Trial<'_> {
     async fn run(&self, actor: &Identity, wish: &Wish) -> Result<Seen<bool>, Gap> {
         match wish.operation {
             Operation::Subscribe => self.subscribe(actor, &wish.topic).await,
-            operation => self.publish(actor, operation, &wish.topic).await,
+            Operation::Retain => {
+                let is_possible = self.publish(actor, wish.operation, &wish.topic).await;
+                // An empty payload takes it back [MQTT-3.3.1-6], seen or not.
+                self.speak(actor, &wish.topic, true, "").await?;
+                is_possible
+            }
+            Operation::Publish | Operation::Will => self.publish(actor, wish.operation, &wish.topic).await,
         }
     }
 
@@ -123,26 +130,18 @@ impl Trial<'_> {
             Operation::Will => self.leave_will(actor, topic).await?,
             _ => self.speak(actor, topic, operation == Operation::Retain, &self.mark).await?,
         };
-        for listener in &mut listeners {
-            if arrives(listener, Some(&self.mark)).await? {
-                if operation == Operation::Retain {
-                    // An empty payload takes it back [MQTT-3.3.1-6].
-                    self.speak(actor, topic, true, "").await?;
-                }
-                return Ok(Seen::Known(true));
-            }
-        }
         if said == Said::Refused {
             return Ok(Seen::Known(false));
+        }
+        if anybody_hears(&mut listeners, &self.mark).await? {
+            return Ok(Seen::Known(true));
         }
         let control = format!("{} control", self.mark);
         for identity in self.identities.iter().filter(|identity| identity.name != actor.name) {
             self.speak(identity, topic, false, &control).await?;
         }
-        for listener in &mut listeners {
-            if arrives(listener, Some(&control)).await? {
-                return Ok(Seen::Known(false));
-            }
+        if anybody_hears(&mut listeners, &control).await? {
+            return Ok(Seen::Known(false));
         }
         // A reason code of success is the broker's word for it (MQTT 5.0 section 3.4.2.1).
         if self.version == MqttVersion::V5 && operation != Operation::Will {
@@ -200,6 +199,12 @@ async fn listen(client: &mut Client<'_>, filter: &str) -> Result<bool, Gap> {
         Ok(_) => Err(Gap::Odd("something other than SUBACK answers SUBSCRIBE".into())),
         Err(violation) => Err(Gap::Odd(format!("malformed: {}", violation.detail))),
     }
+}
+
+/// Whether a message with this payload comes to one of them.
+async fn anybody_hears(listeners: &mut [Client<'_>], mark: &str) -> Result<bool, Gap> {
+    let heard = join_all(listeners.iter_mut().map(|listener| arrives(listener, Some(mark)))).await;
+    heard.into_iter().try_fold(false, |any, heard| Ok(any | heard?))
 }
 
 /// Whether a message with this payload comes, or any.

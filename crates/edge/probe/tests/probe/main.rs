@@ -5,6 +5,10 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod dtls;
 mod hostile;
+mod mqtt;
+mod ports;
+mod ssh;
 mod support;
 mod tls;
