@@ -39,13 +39,22 @@ impl Forgery {
 /// If the authority cannot be read.
 #[must_use]
 pub fn forged(hub: &Hub, forgery: Forgery, urn: Option<&str>) -> Arc<ClientConfig> {
+    let (chain, key) = forged_pem(hub, forgery, urn);
+    client_config(hub_anchor(hub).as_bytes(), Some((chain.as_bytes(), key.as_bytes())))
+}
+
+/// The same as chain and key, PEM.
+///
+/// # Panics
+/// If the authority cannot be read.
+#[must_use]
+pub fn forged_pem(hub: &Hub, forgery: Forgery, urn: Option<&str>) -> (String, String) {
     let read = |name: &str| fs::read_to_string(hub.data().join("pki").join(name)).expect(name);
     let (ca, key) = (read("devices.pem"), read("devices.key"));
     let key = KeyPair::from_pem(&key).expect("devices.key");
     let issuer = Issuer::from_ca_cert_pem(&ca, key).expect("devices.pem");
     let (leaf_key, leaf) = leaf(&issuer, forgery, urn);
-    let chain = format!("{leaf}{ca}");
-    client_config(hub_anchor(hub).as_bytes(), Some((chain.as_bytes(), leaf_key.as_bytes())))
+    (format!("{leaf}{ca}"), leaf_key)
 }
 
 /// A client of somebody else's authority, which bears the same names.
@@ -54,6 +63,16 @@ pub fn forged(hub: &Hub, forgery: Forgery, urn: Option<&str>) -> Arc<ClientConfi
 /// If none can be made.
 #[must_use]
 pub fn foreign(hub: &Hub, urn: Option<&str>) -> Arc<ClientConfig> {
+    let (chain, key) = foreign_pem(urn);
+    client_config(hub_anchor(hub).as_bytes(), Some((chain.as_bytes(), key.as_bytes())))
+}
+
+/// The same as chain and key, PEM.
+///
+/// # Panics
+/// If none can be made.
+#[must_use]
+pub fn foreign_pem(urn: Option<&str>) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -62,7 +81,7 @@ pub fn foreign(hub: &Hub, urn: Option<&str>) -> Arc<ClientConfig> {
     let ca = params.self_signed(&key).expect("a certificate").pem();
     let issuer = Issuer::new(params, key);
     let (leaf_key, leaf) = leaf(&issuer, Forgery::UNREGISTERED, urn);
-    client_config(hub_anchor(hub).as_bytes(), Some((format!("{leaf}{ca}").as_bytes(), leaf_key.as_bytes())))
+    (format!("{leaf}{ca}"), leaf_key)
 }
 
 /// A client without a certificate.

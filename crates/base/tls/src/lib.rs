@@ -9,7 +9,8 @@
 //! - Every configuration comes from [`provider`]: TLS 1.2 and 1.3, AEAD suites with forward secrecy, approved groups
 //!   (ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P1, GLOSSARY-P2). There is no setting that adds to the list,
 //!   but one: [`ClientKeys`] lets clients prove that they hold RSA keys. Servers of others, to which the hub connects
-//!   ([`outbound_client_config`]), may have certificates of RSA.
+//!   ([`outbound_client_config`]), may have certificates of RSA. An auditor ([`inspecting_client_config`]) speaks whatever is to be
+//!   seen, and relies on nothing.
 //! - A client without a certificate does not get through (ISVS-4.2.3, CSA-COM-03, CSA-SCN-01, IIITA-J7). One
 //!   configuration, [`ServerTls::enrolment_config`], also hears who has none of ours yet; and no device ever comes to a
 //!   [witness](witness_server_config).
@@ -22,6 +23,7 @@
 mod client;
 mod error;
 mod held;
+mod inspect;
 mod material;
 mod memo;
 mod policy;
@@ -35,6 +37,7 @@ pub use client::{
 };
 pub use error::TlsError;
 pub use held::{HeldCredentials, HeldKey};
+pub use inspect::{Inspected, Inspector, check_server_chain, check_server_name, inspecting_client_config};
 pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem};
 pub use policy::provider;
 pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};

@@ -12,9 +12,9 @@
 //! - No text of a target ends the line, cell, element or attribute that it stands in.
 
 mod catalogue;
-mod checks;
+pub mod checks;
 mod engine;
-mod evidence;
+pub mod evidence;
 mod hash;
 mod judgement;
 mod moment;

@@ -2,6 +2,12 @@
 //! evidence raises the check's version in `data/checks.csv`, and a test holds him to that.
 
 mod attestation;
+pub mod dtls;
+pub mod mqtt;
+pub mod mutual;
+pub mod ports;
+pub mod ssh;
+pub mod tls;
 
 use portreeve_types::UnixMillis;
 

@@ -1,14 +1,28 @@
 //! What was seen: typed facts, in envelopes, found by their hash.
 
 mod attestation;
+pub mod certificate;
+pub mod dtls;
 mod envelope;
+pub mod mqtt;
+pub mod mutual;
+mod named;
+pub mod ports;
+mod printable;
+mod seen;
+pub mod ssh;
 mod statement;
 mod store;
+pub mod suites;
+pub mod tls;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use attestation::{ANSWERS_MAX, Answer, Attestation, Reply};
 pub use envelope::{Envelope, EvidenceError};
+pub use named::{Code, GROUPS, Listing, SIGNATURES, code_name};
+pub use printable::{LINE_CHARS_MAX, printable};
+pub use seen::{Effort, Outcome, Seen};
 pub use statement::{Exemption, NotApplicable};
 pub use store::{EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX, EVIDENCE_TOTAL_BYTES_MAX, Store};
 

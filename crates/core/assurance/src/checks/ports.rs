@@ -1,0 +1,96 @@
+//! `plaintext.ports`, `port.scan`, `snmp.version`.
+
+use super::tls::Weighed;
+use crate::{
+    Judgement,
+    evidence::ports::{PortFacts, PortScan, PortState, Service, Transport},
+};
+
+/// Where protocols in clear live by convention; `plaintext.ports` needs word of each.
+pub const CLEAR_PORTS: [(Transport, u16); 10] = [
+    (Transport::Tcp, 21),
+    (Transport::Tcp, 23),
+    (Transport::Tcp, 80),
+    (Transport::Tcp, 1883),
+    (Transport::Tcp, 5672),
+    (Transport::Tcp, 8080),
+    (Transport::Udp, 69),
+    (Transport::Udp, 161),
+    (Transport::Udp, 1900),
+    (Transport::Udp, 5683),
+];
+
+fn place(facts: &PortFacts) -> String {
+    let transport = if facts.transport == Transport::Tcp { "tcp" } else { "udp" };
+    format!("{}/{transport}", facts.port)
+}
+
+/// `plaintext.ports`: no protocol in clear is spoken on the ports where such protocols live, nor on any other that was looked at.
+#[must_use]
+pub fn plaintext_ports(facts: &PortScan) -> Judgement {
+    let mut weighed = Weighed::default();
+    for (transport, port) in CLEAR_PORTS {
+        if !facts.ports.iter().any(|found| (found.transport, found.port) == (transport, port)) {
+            weighed.gaps.push(format!("{port} was not looked at"));
+        }
+    }
+    for found in &facts.ports {
+        let place = place(found);
+        match (found.state, found.service) {
+            (PortState::Open, Some(service)) if service.is_clear() => {
+                weighed.offences.push(format!("{place}: {service:?} in clear"));
+            }
+            (PortState::Open, Some(Service::Unrecognized) | None) => {
+                weighed.gaps.push(format!("{place} is open and speaks nothing known"));
+            }
+            (PortState::Unknown, _) => weighed.gaps.push(format!("{place}: {}", found.detail)),
+            // A UDP service may be silent to this question and speak in clear to its own clients.
+            (PortState::Silent, _) if found.transport == Transport::Udp => {
+                weighed.gaps.push(format!("{place} is silent"))
+            }
+            _ => {}
+        }
+    }
+    weighed.fine.push(format!("{} ports looked at, nothing in clear", facts.ports.len()));
+    weighed.judge("closed, or encrypted, or a redirect to HTTPS")
+}
+
+/// `port.scan`: what is open was declared.
+#[must_use]
+pub fn port_scan(facts: &PortScan, declared: &[(Transport, u16)]) -> Judgement {
+    let mut weighed = Weighed::default();
+    for found in &facts.ports {
+        let is_declared = declared.contains(&(found.transport, found.port));
+        match found.state {
+            PortState::Open if !is_declared => {
+                let service = found.service.map_or(String::new(), |service| format!(" ({service:?})"));
+                weighed.offences.push(format!("{}{service} is open and not declared", place(found)));
+            }
+            PortState::Open => weighed.fine.push(format!("{} is declared", place(found))),
+            PortState::Unknown => weighed.gaps.push(format!("{}: {}", place(found), found.detail)),
+            PortState::Silent if found.transport == Transport::Udp && !is_declared => {
+                weighed.gaps.push(format!("{} is silent", place(found)));
+            }
+            PortState::Silent | PortState::Closed => {}
+        }
+    }
+    if !facts.ports.is_empty() {
+        weighed.fine.push(format!("{} ports looked at", facts.ports.len()));
+    }
+    weighed.judge("what is open was declared")
+}
+
+/// `snmp.version`: no community is taken.
+#[must_use]
+pub fn snmp_version(facts: &PortScan) -> Judgement {
+    let mut weighed = Weighed::default();
+    for found in facts.ports.iter().filter(|found| (found.transport, found.port) == (Transport::Udp, 161)) {
+        match (found.state, found.service) {
+            (_, Some(Service::SnmpCommunity)) => weighed.offences.push(format!("SNMP {}", found.detail)),
+            (PortState::Closed, _) => weighed.fine.push("161/udp is closed".into()),
+            (PortState::Open, Some(Service::Snmp3)) => weighed.fine.push("SNMPv3 only".into()),
+            _ => weighed.gaps.push(format!("161/udp: {}", found.detail)),
+        }
+    }
+    weighed.judge("no answer to SNMP version 1 or 2c")
+}

@@ -1,0 +1,123 @@
+//! SSH servers: the banner, and what they offer for the key exchange. No key exchange is begun.
+
+use portreeve_assurance::evidence::{
+    Seen, printable,
+    ssh::{SshAlgorithms, SshScan},
+};
+
+use crate::{
+    dial::{Dialer, Gap, Received},
+    wire::{Malformed, Reader},
+};
+
+/// Longest line before the banner, and lines (RFC 4253 section 4.2 allows any number).
+const LINE_BYTES_MAX: usize = 1024;
+const LINES_MAX: usize = 50;
+/// Longest packet that every implementation takes (RFC 4253 section 6.1).
+const PACKET_BYTES_MAX: usize = 35_000;
+/// Names of one list.
+const NAMES_MAX: usize = 100;
+
+/// Connects once.
+pub async fn scan(dialer: &Dialer) -> SshScan {
+    let mut banner = Seen::NotTried;
+    let algorithms = match look(dialer, &mut banner).await {
+        Ok(algorithms) => Seen::Known(algorithms),
+        Err(gap) => Seen::Unknown(gap.to_string()),
+    };
+    if banner == Seen::NotTried {
+        banner = Seen::Unknown(algorithms.gap().unwrap_or("no banner").to_owned());
+    }
+    SshScan { banner, algorithms, effort: dialer.effort() }
+}
+
+async fn look(dialer: &Dialer, banner: &mut Seen<String>) -> Result<SshAlgorithms, Gap> {
+    let mut connection = dialer.open().await?;
+    let mut arrived = Vec::new();
+    let mut is_answered = false;
+    loop {
+        if let Some((line, rest)) = find_banner(&arrived)? {
+            *banner = Seen::Known(printable(line));
+            if let Some(algorithms) = key_exchange(rest)? {
+                return Ok(algorithms);
+            }
+            if !is_answered {
+                connection.send(b"SSH-2.0-portreeve_probe\r\n").await?;
+                is_answered = true;
+            }
+        }
+        match connection.receive().await? {
+            Received::Bytes(bytes) => arrived.extend(bytes),
+            Received::End => return Err(Gap::Odd("it closed the connection".into())),
+        }
+    }
+}
+
+/// The line that begins with `SSH-`, and what follows it; `None`, if it has not come yet.
+///
+/// # Errors
+/// [`Malformed`], if what came is no SSH.
+pub fn find_banner(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+    let mut rest = bytes;
+    for _ in 0..LINES_MAX {
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            return if rest.len() > LINE_BYTES_MAX { Err(Malformed("not SSH")) } else { Ok(None) };
+        };
+        let (line, after) = rest.split_at(end);
+        if line.len() > LINE_BYTES_MAX {
+            return Err(Malformed("not SSH"));
+        }
+        if line.starts_with(b"SSH-") {
+            return Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), &after[1..])));
+        }
+        rest = &after[1..];
+    }
+    Err(Malformed("too many lines before the banner"))
+}
+
+/// The lists of SSH_MSG_KEXINIT, the first packet (RFC 4253 sections 6 and 7.1); `None`, if it has not come yet.
+///
+/// # Errors
+/// [`Malformed`], if it is another packet or none.
+pub fn key_exchange(bytes: &[u8]) -> Result<Option<SshAlgorithms>, Malformed> {
+    if bytes.len() < 5 {
+        return Ok(None);
+    }
+    let mut packet = Reader(bytes);
+    let (length, padding) = (packet.u32()?, packet.u8()?);
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > PACKET_BYTES_MAX {
+        return Err(Malformed("an SSH packet of more than 35000 bytes"));
+    }
+    let payload_bytes = length.checked_sub(1 + usize::from(padding)).ok_or(Malformed("more padding than packet"))?;
+    let Ok(payload) = packet.take(payload_bytes) else { return Ok(None) };
+    let mut payload = Reader(payload);
+    if payload.u8()? != 20 {
+        return Err(Malformed("the first packet is not KEXINIT"));
+    }
+    // The cookie.
+    payload.take(16)?;
+    let mut list = || names(&mut payload);
+    let (key_exchange, host_keys) = (list()?, list()?);
+    let encryption = merged(list()?, list()?);
+    let macs = merged(list()?, list()?);
+    let compression = merged(list()?, list()?);
+    Ok(Some(SshAlgorithms { key_exchange, host_keys, encryption, macs, compression }))
+}
+
+fn names(payload: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
+    let length = payload.u32()?;
+    let list = payload.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+    let names = list.split(|byte| *byte == b',').filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(printable).collect();
+    if names.len() > NAMES_MAX { Err(Malformed("a list of too many names")) } else { Ok(names) }
+}
+
+fn merged(mut one: Vec<String>, other: Vec<String>) -> Vec<String> {
+    for name in other {
+        if !one.contains(&name) {
+            one.push(name);
+        }
+    }
+    one
+}

@@ -1,0 +1,14 @@
+//! Targets of all sorts on loopback: real servers, weak and strong, and scripted ones that mean harm.
+//!
+//! Two-sided: every check is shown saying yes and saying no.
+
+// Helpers of tests fail like tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod dtls;
+mod hostile;
+mod mqtt;
+mod ports;
+mod ssh;
+mod support;
+mod tls;

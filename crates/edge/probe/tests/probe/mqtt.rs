@@ -1,0 +1,176 @@
+use std::fs;
+
+use portreeve_assurance::{
+    Verdict,
+    checks::{
+        mqtt::{mqtt_acl_matrix, mqtt_anon, mqtt_identity, mqtt_limits, mqtt_malformed, mqtt_password},
+        mutual::tls_mutual,
+    },
+    evidence::{
+        Outcome, Seen,
+        mqtt::{Operation, Twice},
+        mutual::Credential,
+    },
+};
+use portreeve_probe::{
+    Dialer,
+    mqtt::{self, Broker, Identity, Wish},
+    mutual::{Application, mutual},
+};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::{Authority, Certificates, Server, free_port, limits, scripted, short, start};
+
+/// Mosquitto with a listener in clear or, with `certfile`, of TLS; returns where its configuration is.
+pub(crate) fn mosquitto(certificates: &Certificates, settings: &str) -> (Server, String) {
+    let port = free_port();
+    let path = certificates.path(&format!("mosquitto-{port}.conf"));
+    fs::write(&path, format!("user root\nlistener {port} 127.0.0.1\n{settings}")).unwrap();
+    (start("/usr/sbin/mosquitto", port, &["-c", &path]), path)
+}
+
+fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+/// ISVS-4.2.2, CSA-SCN-01: an open broker fails, and one that only wants passwords fails differently.
+#[tokio::test]
+async fn open_brokers_are_found() {
+    let certificates = Certificates::new();
+    let (server, _) = mosquitto(&certificates, "allow_anonymous true\n");
+    let dialer = Dialer::new(server.address, limits());
+    let broker = Broker { dialer: &dialer, tls: None };
+    let facts = mqtt::access(&broker).await;
+    assert_eq!((mqtt_anon(&facts).verdict, mqtt_password(&facts).verdict), (Verdict::Fail, Verdict::Fail));
+
+    let malformed = mqtt::malformed(&broker, Some(&Identity::nobody("probe"))).await;
+    assert!(malformed.is_inside && malformed.cases.len() == 8);
+    assert_eq!(mqtt_malformed(&malformed).verdict, Verdict::Partial, "{malformed:?}");
+
+    let limits = mqtt::limits(&broker, &Identity::nobody("probe")).await;
+    let judgement = mqtt_limits(&limits);
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    assert!(judgement.observed.contains("$SYS/broker"), "{judgement:?}");
+
+    let (server, _) = mosquitto(&certificates, "allow_anonymous false\n");
+    let dialer = Dialer::new(server.address, crate::support::limits());
+    let broker = Broker { dialer: &dialer, tls: None };
+    let facts = mqtt::access(&broker).await;
+    assert_eq!(mqtt_anon(&facts).verdict, Verdict::Pass, "{facts:?}");
+    let judgement = mqtt_password(&facts);
+    assert_eq!((judgement.verdict, &*judgement.observed), (Verdict::Fail, "a listener in clear reads passwords"));
+    let limits = mqtt::limits(&broker, &Identity::nobody("probe")).await;
+    assert_eq!(mqtt_limits(&limits).verdict, Verdict::Inconclusive);
+}
+
+/// A broker that takes everything fails; one that says nothing is not judged.
+#[tokio::test]
+async fn a_broker_that_swallows_everything_fails() {
+    let polite = scripted(|mut stream| async move {
+        let mut bytes = [0; 4096];
+        let _ = stream.read(&mut bytes).await;
+        let is_v5 = bytes[8] == 5;
+        let _ = stream.write_all(if is_v5 { b"\x20\x03\x00\x00\x00" } else { b"\x20\x02\x00\x00" }).await;
+        while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+    })
+    .await;
+    let dialer = Dialer::new(polite, limits());
+    let broker = Broker { dialer: &dialer, tls: None };
+    let judgement = mqtt_malformed(&mqtt::malformed(&broker, Some(&Identity::nobody("probe"))).await);
+    assert_eq!(judgement.verdict, Verdict::Fail, "{judgement:?}");
+    let facts = mqtt::identity(&broker, &Identity::nobody("a"), "b").await;
+    assert_eq!(facts.twice, Seen::Known(Twice::Both));
+    assert_eq!(mqtt_identity(&facts).verdict, Verdict::Fail);
+
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\xff\xff\xff\x7f", b"\x30\x03\x00\x01a"] {
+        let dialer = Dialer::new(crate::support::saying(answer.to_vec()).await, short());
+        let broker = Broker { dialer: &dialer, tls: None };
+        let facts = mqtt::access(&broker).await;
+        assert_eq!(mqtt_anon(&facts).verdict, Verdict::Inconclusive, "{facts:?}");
+        let facts = mqtt::malformed(&broker, None).await;
+        assert_eq!(facts.is_alive.known(), None);
+        assert_ne!(mqtt_malformed(&facts).verdict, Verdict::Pass);
+    }
+}
+
+fn wish(identity: &str, operation: Operation, topic: &str, is_allowed: bool) -> Wish {
+    Wish { identity: identity.to_owned(), operation, topic: topic.to_owned(), is_allowed }
+}
+
+/// CSA-COM-01, CSA-SCN-10: what an ACL file says is what is found, in both versions, though Mosquitto grants every subscription.
+#[tokio::test]
+async fn the_matrix_is_what_the_acl_file_says() {
+    let certificates = Certificates::new();
+    let authority = Authority::new();
+    let acl = certificates.path("acl");
+    fs::write(&acl, "pattern readwrite devices/%u/#\nuser b\ntopic read shared/#\nuser a\ntopic write shared/#\n")
+        .unwrap();
+    let settings = authority.mosquitto(&certificates);
+    let (server, _) = mosquitto(&certificates, &format!("{settings}use_identity_as_username true\nacl_file {acl}\n"));
+    let dialer = Dialer::new(server.address, limits());
+    let broker = Broker { dialer: &dialer, tls: Some(localhost()) };
+    let identity = |name: &str| Identity { name: name.to_owned(), credentials: Some(authority.client(name)) };
+    let identities = [identity("a"), identity("b")];
+    let wishes = [
+        wish("a", Operation::Publish, "devices/a/state", true),
+        wish("a", Operation::Publish, "devices/b/state", false),
+        wish("a", Operation::Retain, "devices/b/kept", false),
+        wish("a", Operation::Will, "devices/a/will", true),
+        wish("a", Operation::Will, "devices/b/will", false),
+        wish("a", Operation::Subscribe, "devices/a/#", true),
+        wish("b", Operation::Subscribe, "$share/g/devices/b/+", true),
+        wish("b", Operation::Subscribe, "shared/x", true),
+        wish("b", Operation::Publish, "shared/x", false),
+    ];
+    let facts = mqtt::access_matrix(&broker, &identities, &wishes).await;
+    let judgement = mqtt_acl_matrix(&facts);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}\n{facts:#?}");
+
+    let mut wrong = facts.clone();
+    wrong.cells[1].is_declared = true;
+    assert_eq!(mqtt_acl_matrix(&wrong).verdict, Verdict::Fail);
+    let allowed =
+        |facts: &mut portreeve_assurance::evidence::mqtt::MqttAccessMatrix| facts.cells.retain(|cell| cell.is_declared);
+    let mut one_sided = facts;
+    allowed(&mut one_sided);
+    assert_eq!(mqtt_acl_matrix(&one_sided).verdict, Verdict::Inconclusive);
+    let unknown = mqtt::access_matrix(&broker, &identities, &[wish("c", Operation::Publish, "x", false)]).await;
+    assert_eq!(mqtt_acl_matrix(&unknown).verdict, Verdict::Inconclusive);
+}
+
+/// ISVS-4.2.3, CSA-CRD-11: only the valid certificate gets through Mosquitto with a CRL; all do where nobody looks.
+#[tokio::test]
+async fn certificates_of_all_sorts_knock_at_the_door() {
+    let certificates = Certificates::new();
+    let authority = Authority::new();
+    let (server, _) = mosquitto(&certificates, &authority.mosquitto(&certificates));
+    let identities = [
+        (Credential::Expired, authority.expired()),
+        (Credential::NotYetValid, authority.not_yet_valid()),
+        (Credential::WrongCa, Authority::new().client("valid")),
+        (Credential::WrongUsage, authority.for_servers()),
+        (Credential::Revoked, authority.revoked()),
+        (Credential::Valid, authority.client("valid")),
+    ];
+    let facts = mutual(&Dialer::new(server.address, limits()), &localhost(), Application::Mqtt, &identities).await;
+    let judgement = tls_mutual(&facts);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
+
+    // Without the valid one nothing is shown; without the revoked one, not all.
+    let mut some = facts.clone();
+    some.attempts.retain(|attempt| attempt.credential != Credential::Revoked);
+    assert_eq!(tls_mutual(&some).verdict, Verdict::Partial);
+    some.attempts.last_mut().unwrap().outcome = Seen::Known(Outcome { accepted: false, how: "closed".into() });
+    assert_eq!(tls_mutual(&some).verdict, Verdict::Inconclusive);
+
+    let pair = certificates.server("open", crate::support::P256);
+    let (server, _) =
+        mosquitto(&certificates, &format!("certfile {}\nkeyfile {}\nallow_anonymous true\n", pair.0, pair.1));
+    let facts = mutual(&Dialer::new(server.address, limits()), &localhost(), Application::Mqtt, &identities).await;
+    let judgement = tls_mutual(&facts);
+    assert_eq!((judgement.verdict, judgement.observed.matches("gets through").count()), (Verdict::Fail, 6));
+    let silent = crate::support::saying(Vec::new()).await;
+    let facts = mutual(&Dialer::new(silent, short()), &localhost(), Application::Http, &identities[..1]).await;
+    assert_eq!(tls_mutual(&facts).verdict, Verdict::Inconclusive);
+}

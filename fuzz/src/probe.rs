@@ -1,0 +1,74 @@
+//! What targets of the auditor send: they may be as hostile as any client.
+
+use portreeve_assurance::evidence::{LINE_CHARS_MAX, ssh::SshAlgorithms};
+use portreeve_probe::{
+    certificate::{NAMES_MAX, certificate_facts},
+    ports::{recognise, recognise_datagram},
+    ssh::{find_banner, key_exchange},
+    tls::{
+        datagrams::DatagramReader,
+        flight::CHAIN_CERTIFICATES_MAX,
+        records::{FlightReader, Progress},
+    },
+};
+use rustls_pki_types::UnixTime;
+
+/// A server's first flight over TCP. In whatever portions it arrives, it means the same.
+pub fn server_flight(bytes: &[u8]) {
+    let (mut whole, mut portions) = (FlightReader::default(), FlightReader::default());
+    let at_once = whole.push(bytes);
+    let mut in_parts = Ok(Progress::More);
+    for byte in bytes.chunks(7) {
+        in_parts = portions.push(byte);
+        if in_parts != Ok(Progress::More) {
+            break;
+        }
+    }
+    assert!(bytes.is_empty() || at_once == in_parts, "{at_once:?} at once, {in_parts:?} in parts");
+    let flight = whole.into_flight();
+    assert!(flight.certificates.len() <= CHAIN_CERTIFICATES_MAX);
+    assert!(at_once != Ok(Progress::Complete) || flight.hello.is_some());
+}
+
+/// The same over UDP: each datagram behind its length of two bytes.
+pub fn server_datagrams(mut bytes: &[u8]) {
+    let mut reader = DatagramReader::new(0);
+    while let Some((&[high, low], rest)) = bytes.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes([high, low])).min(rest.len());
+        let (datagram, rest) = rest.split_at(length);
+        bytes = rest;
+        match reader.push(datagram) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Complete) => {
+                let is_cookie = reader.cookie().is_some();
+                assert!(is_cookie || reader.into_flight().hello.is_some());
+                return;
+            }
+            Ok(Progress::Refused(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// A server's certificate. What is kept of it prints, and is bounded.
+pub fn server_certificate(bytes: &[u8]) {
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+    let Ok(facts) = certificate_facts(bytes, now) else { return };
+    assert!(facts.names.len() <= NAMES_MAX);
+    let lines = [&facts.subject, &facts.issuer, &facts.serial, &facts.key.algorithm, &facts.signature.algorithm];
+    lines.into_iter().chain(&facts.names).chain(&facts.extended_key_usages).for_each(|line| check_line(line));
+}
+
+/// Greetings: SSH's banner and lists, and what tells protocols apart.
+pub fn service_greeting(bytes: &[u8]) {
+    let _ = recognise(bytes);
+    [69, 161, 1900, 5683].into_iter().for_each(|port| drop(recognise_datagram(port, bytes)));
+    let Ok(Some((banner, rest))) = find_banner(bytes) else { return };
+    assert!(banner.starts_with(b"SSH-"));
+    let Ok(Some(found)) = key_exchange(rest) else { return };
+    let SshAlgorithms { key_exchange, host_keys, encryption, macs, compression } = &found;
+    [key_exchange, host_keys, encryption, macs, compression].into_iter().flatten().for_each(|line| check_line(line));
+}
+
+fn check_line(line: &str) {
+    assert!(line.len() <= LINE_CHARS_MAX && line.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{line:?}");
+}
