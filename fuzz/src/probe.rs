@@ -61,7 +61,9 @@ pub fn server_certificate(bytes: &[u8]) {
 /// Greetings: SSH's banner and lists, and what tells protocols apart.
 pub fn service_greeting(bytes: &[u8]) {
     let _ = recognise(bytes);
-    [69, 161, 1900, 5683].into_iter().for_each(|port| drop(recognise_datagram(port, bytes)));
+    for port in [69, 161, 1900, 5683] {
+        let _ = recognise_datagram(port, bytes);
+    }
     let Ok(Some((banner, rest))) = find_banner(bytes) else { return };
     assert!(banner.starts_with(b"SSH-"));
     let Ok(Some(found)) = key_exchange(rest) else { return };
