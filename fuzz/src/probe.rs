@@ -4,7 +4,7 @@ use portreeve_assurance::evidence::{LINE_CHARS_MAX, ssh::SshAlgorithms};
 use portreeve_probe::{
     certificate::{NAMES_MAX, certificate_facts},
     ports::{recognise, recognise_datagram},
-    ssh::{find_banner, key_exchange},
+    ssh::{Greeting, find_banner, key_exchange},
     tls::{
         datagrams::DatagramReader,
         flight::CHAIN_CERTIFICATES_MAX,
@@ -61,8 +61,10 @@ pub fn server_certificate(bytes: &[u8]) {
 /// Greetings: SSH's banner and lists, and what tells protocols apart.
 pub fn service_greeting(bytes: &[u8]) {
     let _ = recognise(bytes);
-    [69, 161, 1900, 5683].into_iter().for_each(|port| drop(recognise_datagram(port, bytes)));
-    let Ok(Some((banner, rest))) = find_banner(bytes) else { return };
+    for port in [69, 161, 1900, 5683] {
+        let _ = recognise_datagram(port, bytes);
+    }
+    let Ok(Some(Greeting { banner, rest })) = find_banner(bytes) else { return };
     assert!(banner.starts_with(b"SSH-"));
     let Ok(Some(found)) = key_exchange(rest) else { return };
     let SshAlgorithms { key_exchange, host_keys, encryption, macs, compression } = &found;

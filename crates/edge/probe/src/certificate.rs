@@ -46,7 +46,9 @@ pub fn chain_facts(chain: &[CertificateDer<'_>], expected: &Expected<'_>) -> Res
     let read = |certificate: &CertificateDer<'_>| certificate_facts(certificate, expected.now);
     let certificates = chain.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let name_matches = match (chain.first(), expected.name) {
-        (Some(leaf), Some(name)) => check_server_name(leaf, name).map_or_else(unknown, Seen::Known),
+        (Some(leaf), Some(name)) => {
+            check_server_name(leaf, name).map_or_else(|why| Seen::Unknown(printable(why.as_bytes())), Seen::Known)
+        }
         _ => Seen::NotTried,
     };
     let anchored = if expected.anchors.is_empty() {
@@ -55,10 +57,6 @@ pub fn chain_facts(chain: &[CertificateDer<'_>], expected: &Expected<'_>) -> Res
         Seen::Known(check_server_chain(chain, expected.anchors, expected.now).is_ok())
     };
     Ok(Chain { certificates, name_matches, anchored })
-}
-
-fn unknown<T>(why: String) -> Seen<T> {
-    Seen::Unknown(printable(why.as_bytes()))
 }
 
 /// Reads one certificate, DER.

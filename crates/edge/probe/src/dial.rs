@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_assurance::evidence::Effort;
+use portreeve_assurance::evidence::{Effort, printable};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
@@ -76,6 +76,13 @@ pub enum Gap {
     /// The bound on time is reached.
     #[error("the {} s that one target gets are over", .0.as_secs())]
     Time(Duration),
+}
+
+impl Gap {
+    /// Somebody else's words for what went wrong, which may hold the target's.
+    pub(crate) fn odd(error: &dyn std::fmt::Display) -> Self {
+        Self::Odd(printable(error.to_string().as_bytes()))
+    }
 }
 
 /// Opens connections to one address.

@@ -72,7 +72,7 @@ async fn attempt(
     application: Application,
     credentials: Option<Credentials>,
 ) -> Result<Outcome, Gap> {
-    let (config, _) = inspecting_client_config(credentials, &[]).map_err(|error| Gap::Odd(error.to_string()))?;
+    let (config, _) = inspecting_client_config(credentials, &[]).map_err(|error| Gap::odd(&error))?;
     let (stream, turn) = dialer.open().await?.into_parts();
     let connected = turn.within(TlsConnector::from(config).connect(name.clone(), stream)).await?;
     let mut tls = match connected {
@@ -103,7 +103,7 @@ pub(crate) fn refused(error: &std::io::Error) -> Result<Outcome, Gap> {
         Some(rustls::Error::AlertReceived(alert)) => {
             format!("TLS alert {}", printable(format!("{alert:?}").as_bytes()))
         }
-        Some(error) => return Err(Gap::Odd(error.to_string())),
+        Some(error) => return Err(Gap::odd(error)),
         None if is_end(error.kind()) => "closed the connection".into(),
         None => return Err(Gap::Unreachable(error.kind())),
     };

@@ -36,7 +36,7 @@ async fn look(dialer: &Dialer, banner: &mut Seen<String>) -> Result<SshAlgorithm
     let mut arrived = Vec::new();
     let mut is_answered = false;
     loop {
-        if let Some((line, rest)) = find_banner(&arrived)? {
+        if let Some(Greeting { banner: line, rest }) = find_banner(&arrived)? {
             *banner = Seen::Known(printable(line));
             if let Some(algorithms) = key_exchange(rest)? {
                 return Ok(algorithms);
@@ -53,11 +53,20 @@ async fn look(dialer: &Dialer, banner: &mut Seen<String>) -> Result<SshAlgorithm
     }
 }
 
+/// What a server says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting<'a> {
+    /// The line that begins with `SSH-`, without its end.
+    pub banner: &'a [u8],
+    /// What follows it.
+    pub rest: &'a [u8],
+}
+
 /// The line that begins with `SSH-`, and what follows it; `None`, if it has not come yet.
 ///
 /// # Errors
 /// [`Malformed`], if what came is no SSH.
-pub fn find_banner(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+pub fn find_banner(bytes: &[u8]) -> Result<Option<Greeting<'_>>, Malformed> {
     let mut rest = bytes;
     for _ in 0..LINES_MAX {
         let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
@@ -68,7 +77,7 @@ pub fn find_banner(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
             return Err(Malformed("not SSH"));
         }
         if line.starts_with(b"SSH-") {
-            return Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), &after[1..])));
+            return Ok(Some(Greeting { banner: line.strip_suffix(b"\r").unwrap_or(line), rest: &after[1..] }));
         }
         rest = &after[1..];
     }

@@ -119,7 +119,6 @@ pub fn tls_versions(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
         match &found.accepted {
             Seen::Known(true) if is_below => weighed.offences.push(format!("{version} is accepted")),
             Seen::Known(true) => weighed.fine.push(format!("{version} is accepted")),
-            Seen::Known(false) if is_below => {}
             Seen::Known(false) => {}
             unknown => weighed.gaps.push(format!("{version}: {}", unknown.gap().unwrap_or_default())),
         }

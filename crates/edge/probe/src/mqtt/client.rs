@@ -126,7 +126,7 @@ impl<'a> Broker<'a> {
             None => Box::new(stream),
             Some(name) => {
                 let made = inspecting_client_config(identity.credentials.clone(), &[]);
-                let (config, _) = made.map_err(|error| Gap::Odd(error.to_string()))?;
+                let (config, _) = made.map_err(|error| Gap::odd(&error))?;
                 match turn.within(TlsConnector::from(config).connect(name.clone(), stream)).await? {
                     Ok(tls) => Box::new(tls),
                     Err(error) => return end(&error).map(Err),
@@ -144,7 +144,7 @@ impl<'a> Broker<'a> {
             Err(how) => return Ok(Connected::Refused(how)),
         };
         let mut out = Vec::new();
-        encode::connect(&mut out, connect).map_err(|error| Gap::Odd(error.to_string()))?;
+        encode::connect(&mut out, connect).map_err(|error| Gap::odd(&error))?;
         client.send(&out).await?;
         let packet = match client.next().await? {
             Next::Packet(packet) => packet,

@@ -155,8 +155,7 @@ impl Trial<'_> {
         let mut client = self.enter(who, "pub").await?;
         let header = PublishHeader { qos: Qos::AtLeastOnce, packet_id: 1, retain, topic, ..PublishHeader::default() };
         let mut out = Vec::new();
-        encode::try_publish(&mut out, client.version, &header, payload.as_bytes())
-            .map_err(|error| Gap::Odd(error.to_string()))?;
+        encode::try_publish(&mut out, client.version, &header, payload.as_bytes()).map_err(|error| Gap::odd(&error))?;
         client.send(&out).await?;
         let Next::Packet(packet) = client.next().await? else { return Ok(Said::Refused) };
         match decode(client.version, Sender::Server, &packet) {

@@ -222,6 +222,6 @@ pub(crate) fn subscribe(version: Version, filter: &str) -> Result<Vec<u8>, Gap> 
     let requests = vec![SubscriptionRequest { filter, options: SubscriptionOptions::default() }];
     let mut out = Vec::new();
     encode::subscribe(&mut out, version, &Subscribe { packet_id: 1, subscription_id: None, requests })
-        .map_err(|error| Gap::Odd(error.to_string()))?;
+        .map_err(|error| Gap::odd(&error))?;
     Ok(out)
 }

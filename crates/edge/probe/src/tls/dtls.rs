@@ -44,7 +44,10 @@ pub async fn scan(target: &Target, dialer: &Dialer, random: [u8; 32], now: UnixT
 }
 
 fn renamed(version: DtlsVersion, facts: VersionFacts) -> VersionFacts<DtlsVersion> {
-    let VersionFacts { accepted, refusal, suites, order, groups, signatures, dh_bits_min, .. } = facts;
+    let VersionFacts { accepted, refusal, suites, order, groups, mut signatures, dh_bits_min, .. } = facts;
+    if version == DtlsVersion::Dtls13 && accepted.is_true() {
+        signatures.gap = Some("it signs behind its encryption, which is not read here".into());
+    }
     VersionFacts { version, accepted, refusal, suites, order, groups, signatures, dh_bits_min }
 }
 

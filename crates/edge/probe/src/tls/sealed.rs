@@ -64,7 +64,7 @@ async fn handshake(
 ) -> (Inspected, Result<End, Gap>) {
     let (config, inspector) = match inspecting_client_config(None::<Credentials>, schemes) {
         Ok(made) => made,
-        Err(error) => return (Inspected::default(), Err(Gap::Odd(error.to_string()))),
+        Err(error) => return (Inspected::default(), Err(Gap::odd(&error))),
     };
     let name = target.name.clone().unwrap_or_else(|| ServerName::from(target.address.ip()));
     let outcome = async {
@@ -75,7 +75,7 @@ async fn handshake(
             Err(error) => {
                 let tls_error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
                 let is_alert = matches!(tls_error, Some(rustls::Error::AlertReceived(_)));
-                return if is_alert { Ok(End::Refused) } else { Err(Gap::Odd(error.to_string())) };
+                return if is_alert { Ok(End::Refused) } else { Err(Gap::odd(&error)) };
             }
         };
         if waits_for_tickets {

@@ -16,7 +16,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 use std::net::SocketAddr;
 use tokio::net::UdpSocket;
 
-use crate::support::{Certificates, P256, RSA, limits, short};
+use crate::support::{Certificates, P256, RSA, limits, short, survives};
 
 struct Server(Child, SocketAddr);
 
@@ -62,6 +62,7 @@ async fn an_old_server_fails_where_it_is_old() {
     let found = facts.versions.iter().find(|found| found.version == DtlsVersion::Dtls12).unwrap();
     assert!(found.suites.has(0xc02f) && found.suites.has(0x009c) && found.suites.gap.is_none(), "{found:?}");
     assert_eq!(facts.chains.len(), 1);
+    survives(&facts);
     assert_eq!(dtls_cookie(&facts).verdict, Verdict::Pass, "{:?}", facts.first_answer);
 }
 

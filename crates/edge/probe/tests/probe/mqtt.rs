@@ -20,7 +20,7 @@ use portreeve_probe::{
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Authority, Certificates, Server, free_port, limits, scripted, short, start};
+use crate::support::{Authority, Certificates, Server, free_port, limits, scripted, short, start, survives};
 
 /// Mosquitto with a listener in clear or, with `certfile`, of TLS; returns where its configuration is.
 pub(crate) fn mosquitto(certificates: &Certificates, settings: &str) -> (Server, String) {
@@ -127,6 +127,7 @@ async fn the_matrix_is_what_the_acl_file_says() {
     let judgement = mqtt_acl_matrix(&facts);
     assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}\n{facts:#?}");
 
+    survives(&facts);
     let mut wrong = facts.clone();
     wrong.cells[1].is_declared = true;
     assert_eq!(mqtt_acl_matrix(&wrong).verdict, Verdict::Fail);

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use portreeve_assurance::evidence::tls::TlsScan;
+use portreeve_assurance::{Facts, evidence::tls::TlsScan};
 use portreeve_probe::{Dialer, Limits, tls};
 use portreeve_tls::Credentials;
 use rcgen::{
@@ -127,6 +127,14 @@ pub(crate) async fn scan(address: SocketAddr, anchors: Vec<CertificateDer<'stati
     let name = Some(ServerName::try_from("localhost").unwrap());
     let dialer = Dialer::new(address, limits);
     tls::scan(&tls::Target { address, name, anchors }, &dialer, [7; 32], UnixTime::now()).await
+}
+
+/// Facts are read back as they were written, and not with anything added.
+pub(crate) fn survives<F: Facts + PartialEq + std::fmt::Debug>(facts: &F) {
+    let mut json = serde_json::to_value(facts).unwrap();
+    assert_eq!(&serde_json::from_value::<F>(json.clone()).unwrap(), facts);
+    json["more"] = 1.into();
+    assert!(serde_json::from_value::<F>(json).is_err());
 }
 
 /// A scripted server: each connection gets the same treatment.

@@ -3,11 +3,11 @@ use portreeve_assurance::{
     checks::tls::{TlsPolicy, tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
     evidence::{
         Seen,
-        tls::{Order, TlsScan, Version, VersionFacts},
+        tls::{ClassicFacts, Order, SealedFacts, TlsScan, Version, VersionFacts},
     },
 };
 
-use crate::support::{Certificates, P256, RSA, anchors, limits, s_server, scan};
+use crate::support::{Certificates, P256, RSA, anchors, limits, s_server, scan, scripted, survives};
 
 fn of(facts: &TlsScan, version: Version) -> &VersionFacts {
     facts.versions.iter().find(|found| found.version == version).unwrap()
@@ -56,6 +56,7 @@ async fn a_weak_server_fails_where_it_is_weak() {
         "{judgement:?}"
     );
     assert!(facts.effort.connections < 300, "{:?}", facts.effort);
+    survives(&facts);
 }
 
 /// What openssl itself says that it offers is what is found, suite by suite.
@@ -81,6 +82,10 @@ async fn what_is_found_is_what_was_configured() {
     assert_eq!(names(&sealed.groups), ["secp384r1", "secp256r1"]);
     assert_eq!(names(&classic.groups), ["secp384r1", "secp256r1"]);
     assert_eq!(names(&sealed.signatures), ["ecdsa_secp256r1_sha256"]);
+    let strict = tls_suites(&facts, &TlsPolicy::default());
+    let offences = "TLS 1.2: suite TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256; TLS 1.2: suite TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA";
+    assert!(strict.verdict == Verdict::Fail && strict.observed.starts_with(offences), "{strict:?}");
+    assert!(!tls_suites(&facts, &TlsPolicy::modern()).observed.contains("CHACHA20"));
     let Seen::Known(before) = &facts.classic else { panic!("{:?}", facts.classic) };
     assert!(before.extended_master_secret && before.secure_renegotiation && !before.heartbeat && !before.compression);
     assert_eq!((&before.fallback_refused, &before.early_ccs_refused), (&Seen::Known(true), &Seen::Known(true)));
@@ -147,4 +152,52 @@ async fn bad_certificates_are_told_apart() {
         assert_eq!(judgement.verdict, Verdict::Fail);
         assert!(judgement.observed.contains(said), "{name}: {judgement:?}");
     }
+}
+
+/// Each weakness that a handshake shows is condemned by itself, and what needs an attack to be seen is said to be open.
+#[tokio::test]
+async fn what_is_exploitable_fails() {
+    let certificates = Certificates::new();
+    let server =
+        s_server(&certificates.server("rsa", RSA), &["-tls1_2", "-cipher", "AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256"]);
+    let facts = scan(server.address, Vec::new(), limits()).await;
+    let policy = TlsPolicy::default();
+    let judgement = tls_vulns(&facts, &policy);
+    assert_eq!(judgement.verdict, Verdict::Partial);
+    assert!(["ROBOT", "CBC", "renegotiation"].iter().all(|open| judgement.observed.contains(open)), "{judgement:?}");
+
+    let weak: [fn(&mut ClassicFacts); 4] = [
+        |classic| classic.compression = true,
+        |classic| classic.secure_renegotiation = false,
+        |classic| classic.extended_master_secret = false,
+        |classic| classic.early_ccs_refused = Seen::Known(false),
+    ];
+    for weaken in weak {
+        let mut facts = facts.clone();
+        let Seen::Known(classic) = &mut facts.classic else { panic!("{:?}", facts.classic) };
+        weaken(classic);
+        assert_eq!(tls_vulns(&facts, &policy).verdict, Verdict::Fail);
+    }
+    let mut early = facts;
+    early.sealed = Seen::Known(SealedFacts { client_certificate: false, tickets: 2, early_data_bytes: 16384 });
+    assert_eq!(tls_vulns(&early, &policy).verdict, Verdict::Fail);
+}
+
+/// A server that closes old hellos without a word refuses them, as long as it answers new ones.
+#[tokio::test]
+async fn silence_refuses_where_others_are_answered() {
+    let certificates = Certificates::new();
+    let server = s_server(&certificates.server("ec", P256), &["-tls1_2"]);
+    let behind = server.address;
+    let door = scripted(move |mut stream| async move {
+        let mut start = [0; 11];
+        let is_new = stream.peek(&mut start).await.is_ok_and(|read| read == 11) && start[9..] >= [3, 3][..];
+        if is_new && let Ok(mut inside) = tokio::net::TcpStream::connect(behind).await {
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut inside).await;
+        }
+    })
+    .await;
+    let facts = scan(door, Vec::new(), limits()).await;
+    assert_eq!(of(&facts, Version::Tls10).refusal, "closed the connection");
+    assert_eq!(tls_versions(&facts, &TlsPolicy::default()).verdict, Verdict::Pass, "{facts:?}");
 }
