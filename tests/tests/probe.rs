@@ -12,12 +12,13 @@ use portreeve_assurance::{
         mqtt::{mqtt_acl_matrix, mqtt_anon, mqtt_identity, mqtt_limits, mqtt_malformed, mqtt_password},
         mutual::tls_mutual,
         ports::port_scan,
-        tls::{TlsPolicy, tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
+        tls::{tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
     },
     evidence::{
         mqtt::Operation,
         mutual::Credential,
-        ports::{Service, Transport},
+        ports::{DeclaredServices, Service, Transport},
+        tls::TlsPolicy,
     },
 };
 use portreeve_probe::{
@@ -79,7 +80,7 @@ fn its_ports_speak_what_the_policy_allows() {
 
     let facts = run(ports::scan(&dialer(address), &[(Transport::Tcp, address.port())]));
     assert_eq!(facts.ports[0].service, Some(Service::Tls));
-    assert_eq!(port_scan(&facts, &[]).verdict, Verdict::Fail);
+    assert_eq!(port_scan(&facts, &DeclaredServices::default()).verdict, Verdict::Fail);
 }
 
 #[test]

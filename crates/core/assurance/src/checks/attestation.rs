@@ -1,8 +1,11 @@
+use super::Rules;
 use crate::{ANSWERS_MAX, Attestation, Inputs, Judgement, Reply, Verdict, moment};
+
+pub(super) const RULES: Rules = &[("att.doc", judge), ("att.inspect", judge), ("att.contract", judge)];
 
 /// `att.doc`, `att.inspect`, `att.contract`: a record counts while it is in date, if somebody else approved it than answers for it,
 /// and if every question of the row is answered with yes.
-pub(super) fn judge(inputs: &Inputs<'_>) -> Judgement {
+fn judge(inputs: &Inputs<'_>) -> Judgement {
     let record: Attestation = match inputs.one() {
         Ok(record) => record,
         Err(judgement) => return judgement,

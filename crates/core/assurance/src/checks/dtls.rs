@@ -1,13 +1,23 @@
 //! `dtls.versions`, `dtls.suites`, `dtls.cookie`.
 
-use super::tls::{SUITES_EXPECTED, TlsPolicy, Weighed, weigh_versions};
+use super::{
+    Rules, of_declared, of_one,
+    tls::{SUITES_EXPECTED, Weighed, weigh_versions},
+};
 use crate::{
     Judgement,
     evidence::{
         Seen,
         dtls::{DtlsScan, DtlsVersion},
+        tls::TlsPolicy,
     },
 };
+
+pub(super) const RULES: Rules = &[
+    ("dtls.versions", |inputs| of_declared(inputs, dtls_versions)),
+    ("dtls.suites", |inputs| of_declared(inputs, dtls_suites)),
+    ("dtls.cookie", |inputs| of_one(inputs, dtls_cookie)),
+];
 
 /// An answer to a stranger must be smaller than this many times its question.
 const AMPLIFICATION_MAX: u32 = 3;

@@ -32,10 +32,16 @@ impl Inputs<'_> {
     /// # Errors
     /// [`Verdict::Inconclusive`], if there is none, more than one, one from elsewhere or one that cannot be read.
     pub fn one<F: Facts>(&self) -> Result<F, Judgement> {
+        self.declared()?.ok_or_else(|| self.inconclusive(format!("there is no evidence of the kind {}", F::KIND)))
+    }
+
+    /// The one piece of a kind that need not be there, such as a policy that was declared.
+    ///
+    /// # Errors
+    /// As [`Self::one`], but for a piece that is not there.
+    pub fn declared<F: Facts>(&self) -> Result<Option<F>, Judgement> {
         let mut found = self.evidence.iter().filter(|(_, envelope)| envelope.kind == F::KIND);
-        let Some((hash, envelope)) = found.next() else {
-            return Err(self.inconclusive(format!("there is no evidence of the kind {}", F::KIND)));
-        };
+        let Some((hash, envelope)) = found.next() else { return Ok(None) };
         if found.next().is_some() {
             return Err(self.inconclusive(format!("there is more than one piece of evidence of the kind {}", F::KIND)));
         }
@@ -43,8 +49,8 @@ impl Inputs<'_> {
         if envelope.target.as_deref().is_some_and(|target| target != self.target) {
             return Err(self.inconclusive(format!("evidence {hash} is of another target")));
         }
-        serde_json::from_value(envelope.data.clone())
-            .map_err(|error| self.inconclusive(format!("evidence {hash} is not of its kind: {error}")))
+        let facts = serde_json::from_value(envelope.data.clone());
+        facts.map(Some).map_err(|error| self.inconclusive(format!("evidence {hash} is not of its kind: {error}")))
     }
 
     /// A judgement for want of evidence.
@@ -56,12 +62,34 @@ impl Inputs<'_> {
 /// What a check makes of evidence: pure, and the same at any time and place.
 pub type Rule = fn(&Inputs<'_>) -> Judgement;
 
-/// Every rule, by its check.
-const RULES: &[(&str, Rule)] =
-    &[("att.doc", attestation::judge), ("att.inspect", attestation::judge), ("att.contract", attestation::judge)];
+/// Rules by their checks: each module has a table of its own.
+type Rules = &'static [(&'static str, Rule)];
+
+/// Every table.
+const TABLES: &[Rules] =
+    &[attestation::RULES, dtls::RULES, mqtt::RULES, mutual::RULES, ports::RULES, ssh::RULES, tls::RULES];
 
 /// The rule of a check; checks that cannot be made yet have none.
 #[must_use]
 pub fn rule(check: &str) -> Option<Rule> {
-    RULES.iter().find(|(name, _)| *name == check).map(|(_, rule)| *rule)
+    TABLES.iter().copied().flatten().find(|(name, _)| *name == check).map(|(_, rule)| *rule)
+}
+
+/// A rule that judges one kind of facts.
+fn of_one<F: Facts>(inputs: &Inputs<'_>, judge: impl FnOnce(&F) -> Judgement) -> Judgement {
+    match inputs.one() {
+        Ok(facts) => judge(&facts),
+        Err(judgement) => judgement,
+    }
+}
+
+/// A rule that judges facts by what was declared beforehand, or else by the default.
+fn of_declared<F: Facts, D: Facts + Default>(
+    inputs: &Inputs<'_>,
+    judge: impl FnOnce(&F, &D) -> Judgement,
+) -> Judgement {
+    match inputs.one().and_then(|facts| Ok((facts, inputs.declared()?.unwrap_or_default()))) {
+        Ok((facts, declared)) => judge(&facts, &declared),
+        Err(judgement) => judgement,
+    }
 }

@@ -1,6 +1,6 @@
 //! `mqtt.anon`, `mqtt.password`, `mqtt.identity`, `mqtt.malformed`, `mqtt.limits`, `mqtt.acl.matrix`.
 
-use super::tls::Weighed;
+use super::{Rules, of_one, tls::Weighed};
 use crate::{
     Judgement, Verdict,
     evidence::{
@@ -8,6 +8,15 @@ use crate::{
         mqtt::{MqttAccess, MqttAccessMatrix, MqttIdentity, MqttLimits, MqttMalformed, MqttVersion, Twice, With},
     },
 };
+
+pub(super) const RULES: Rules = &[
+    ("mqtt.anon", |inputs| of_one(inputs, mqtt_anon)),
+    ("mqtt.password", |inputs| of_one(inputs, mqtt_password)),
+    ("mqtt.identity", |inputs| of_one(inputs, mqtt_identity)),
+    ("mqtt.malformed", |inputs| of_one(inputs, mqtt_malformed)),
+    ("mqtt.limits", |inputs| of_one(inputs, mqtt_limits)),
+    ("mqtt.acl.matrix", |inputs| of_one(inputs, mqtt_acl_matrix)),
+];
 
 /// The largest packet that a broker may take, bytes.
 const PACKET_BYTES_MAX: u32 = 16 * 1024 * 1024;

@@ -1,6 +1,6 @@
 //! `tls.mutual`.
 
-use super::tls::Weighed;
+use super::{Rules, of_one, tls::Weighed};
 use crate::{
     Judgement, Verdict,
     evidence::{
@@ -8,6 +8,8 @@ use crate::{
         mutual::{Credential, MutualTls},
     },
 };
+
+pub(super) const RULES: Rules = &[("tls.mutual", |inputs| of_one(inputs, tls_mutual))];
 
 /// `tls.mutual`: only a valid certificate reaches the application.
 #[must_use]

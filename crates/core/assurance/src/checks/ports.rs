@@ -1,10 +1,20 @@
 //! `plaintext.ports`, `port.scan`, `snmp.version`.
 
-use super::tls::Weighed;
+use super::{Rules, of_one, tls::Weighed};
 use crate::{
     Judgement,
-    evidence::ports::{PortFacts, PortScan, PortState, Service, Transport},
+    evidence::ports::{DeclaredServices, PortFacts, PortScan, PortState, Service, Transport},
 };
+
+pub(super) const RULES: Rules = &[
+    ("plaintext.ports", |inputs| of_one(inputs, plaintext_ports)),
+    // Without a list, nothing is said of what is open.
+    ("port.scan", |inputs| match inputs.one().and_then(|facts| Ok((facts, inputs.one()?))) {
+        Ok((facts, declared)) => port_scan(&facts, &declared),
+        Err(judgement) => judgement,
+    }),
+    ("snmp.version", |inputs| of_one(inputs, snmp_version)),
+];
 
 /// Where protocols in clear live by convention; `plaintext.ports` needs word of each.
 pub const CLEAR_PORTS: [(Transport, u16); 10] = [
@@ -57,10 +67,10 @@ pub fn plaintext_ports(facts: &PortScan) -> Judgement {
 
 /// `port.scan`: what is open was declared.
 #[must_use]
-pub fn port_scan(facts: &PortScan, declared: &[(Transport, u16)]) -> Judgement {
+pub fn port_scan(facts: &PortScan, declared: &DeclaredServices) -> Judgement {
     let mut weighed = Weighed::default();
     for found in &facts.ports {
-        let is_declared = declared.contains(&(found.transport, found.port));
+        let is_declared = declared.has(found.transport, found.port);
         match found.state {
             PortState::Open if !is_declared => {
                 let service = found.service.map_or(String::new(), |service| format!(" ({service:?})"));

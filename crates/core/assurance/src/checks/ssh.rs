@@ -1,10 +1,12 @@
 //! `ssh.algos`.
 
-use super::tls::Weighed;
+use super::{Rules, of_one, tls::Weighed};
 use crate::{
     Judgement, Verdict,
     evidence::{Seen, ssh::SshScan},
 };
+
+pub(super) const RULES: Rules = &[("ssh.algos", |inputs| of_one(inputs, ssh_algos))];
 
 /// Algorithms without a known weakness (RFC 9142, RFC 8332, SP 800-131A). Names of the same under "@openssh.com" are written out.
 const KEY_EXCHANGE: &[&str] = &[

@@ -18,6 +18,43 @@ impl Facts for PortScan {
     const KIND: &'static str = "port-scan/1";
 }
 
+/// What a target says that it offers: its list of services (ETSI TS 103 701, IXIT 15-Intf), its MUD file or its manual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredServices {
+    /// Each service once.
+    pub services: Vec<DeclaredService>,
+}
+
+/// One service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredService {
+    /// Over what.
+    pub transport: Transport,
+    /// Where.
+    pub port: u16,
+}
+
+impl DeclaredServices {
+    /// Whether a service is on the list.
+    #[must_use]
+    pub fn has(&self, transport: Transport, port: u16) -> bool {
+        self.services.contains(&DeclaredService { transport, port })
+    }
+}
+
+impl FromIterator<(Transport, u16)> for DeclaredServices {
+    fn from_iter<I: IntoIterator<Item = (Transport, u16)>>(services: I) -> Self {
+        let services = services.into_iter().map(|(transport, port)| DeclaredService { transport, port });
+        Self { services: services.collect() }
+    }
+}
+
+impl Facts for DeclaredServices {
+    const KIND: &'static str = "declared-services/1";
+}
+
 /// TCP or UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -149,3 +149,68 @@ pub struct SealedFacts {
     /// Early data that the tickets allow, bytes (RFC 8446 section 4.2.10).
     pub early_data_bytes: u32,
 }
+
+/// What a TLS endpoint may accept. The default is NIST SP 800-52 Rev. 2 with SP 800-131A Rev. 2, and the hybrids of FIPS 203.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsPolicy {
+    /// The oldest version.
+    pub version_min: Version,
+    /// Cipher suites, TLS 1.3's included.
+    pub suites: Vec<u16>,
+    /// Groups for key exchange.
+    pub groups: Vec<u16>,
+    /// Signature schemes in handshakes.
+    pub signatures: Vec<u16>,
+    /// The smallest finite-field prime and RSA key, bits.
+    pub rsa_dh_bits_min: u32,
+    /// The smallest elliptic curve, bits.
+    pub ec_bits_min: u32,
+    /// Hashes of certificate signatures; "none" for algorithms with their own.
+    pub hashes: Vec<String>,
+    /// The longest life of a leaf, days.
+    pub lifetime_days_max: i64,
+    /// How long a leaf must still be valid, days.
+    pub days_left_min: i64,
+    /// Whether TLS 1.3 must agree on a group that a quantum computer does not break.
+    pub is_pqc_required: bool,
+}
+
+impl Default for TlsPolicy {
+    fn default() -> Self {
+        Self {
+            version_min: Version::Tls12,
+            // AES-GCM and AES-CCM with ephemeral elliptic keys (SP 800-52r2 section 3.3.1).
+            suites: vec![
+                0x1301, 0x1302, 0x1304, 0x1305, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0xc0ac, 0xc0ad, 0xc0ae, 0xc0af,
+            ],
+            // NIST curves, the finite fields of RFC 7919, and ML-KEM in hybrids (SP 800-56A Rev. 3 appendix D, SP 800-227).
+            groups: vec![0x0017, 0x0018, 0x0019, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104, 0x11eb, 0x11ec, 0x11ed],
+            signatures: vec![
+                0x0401, 0x0403, 0x0501, 0x0503, 0x0601, 0x0603, 0x0804, 0x0805, 0x0806, 0x0807, 0x0808, 0x0809, 0x080a,
+                0x080b, 0x0904, 0x0905, 0x0906,
+            ],
+            rsa_dh_bits_min: 2048,
+            ec_bits_min: 256,
+            hashes: ["sha256", "sha384", "sha512", "none"].map(str::to_owned).to_vec(),
+            lifetime_days_max: 398,
+            days_left_min: 7,
+            is_pqc_required: false,
+        }
+    }
+}
+
+impl TlsPolicy {
+    /// The default, and what is as strong without NIST's word: ChaCha20-Poly1305 (RFC 8439), X25519 and X448 (RFC 7748).
+    #[must_use]
+    pub fn modern() -> Self {
+        let mut policy = Self::default();
+        policy.suites.extend([0x1303, 0xcca8, 0xcca9]);
+        policy.groups.extend([0x001d, 0x001e]);
+        policy
+    }
+}
+
+impl Facts for TlsPolicy {
+    const KIND: &'static str = "tls-policy/1";
+}

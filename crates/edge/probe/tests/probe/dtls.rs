@@ -2,13 +2,11 @@ use std::process::{Child, Command, Stdio};
 
 use portreeve_assurance::{
     Verdict,
-    checks::{
-        dtls::{dtls_cookie, dtls_suites, dtls_versions},
-        tls::TlsPolicy,
-    },
+    checks::dtls::{dtls_cookie, dtls_suites, dtls_versions},
     evidence::{
         Seen,
         dtls::{DtlsScan, DtlsVersion},
+        tls::TlsPolicy,
     },
 };
 use portreeve_probe::{Dialer, Limits, tls};

@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use portreeve_assurance::{
     Verdict,
-    checks::tls::{TlsPolicy, tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
-    evidence::tls::TlsScan,
+    checks::tls::{tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
+    evidence::tls::{TlsPolicy, TlsScan},
 };
 use portreeve_probe::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

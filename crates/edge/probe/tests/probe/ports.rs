@@ -1,12 +1,16 @@
 use portreeve_assurance::{
     Verdict,
     checks::ports::{CLEAR_PORTS, plaintext_ports, port_scan, snmp_version},
-    evidence::ports::{PortFacts, PortScan, PortState, Service, Transport},
+    evidence::ports::{DeclaredServices, PortFacts, PortScan, PortState, Service, Transport},
 };
 use portreeve_probe::{Dialer, ports};
 use tokio::net::UdpSocket;
 
 use crate::support::{Certificates, P256, free_port, limits, s_server, saying};
+
+fn declared(services: &[(Transport, u16)]) -> DeclaredServices {
+    services.iter().copied().collect()
+}
 
 /// Answers every datagram with the same.
 async fn saying_udp(answer: &'static [u8]) -> u16 {
@@ -68,8 +72,8 @@ async fn services_are_recognised_and_judged() {
     let judgement = plaintext_ports(&facts);
     assert_eq!(judgement.verdict, Verdict::Fail);
     assert_eq!(judgement.observed.matches("in clear").count(), 4, "{judgement:?}");
-    assert_eq!(port_scan(&facts, &asked).verdict, Verdict::Pass);
-    let judgement = port_scan(&facts, &asked[1..]);
+    assert_eq!(port_scan(&facts, &declared(&asked)).verdict, Verdict::Pass);
+    let judgement = port_scan(&facts, &declared(&asked[1..]));
     assert_eq!(judgement.verdict, Verdict::Fail);
     assert!(judgement.observed.contains("(Tls) is open and not declared"));
 }
@@ -81,9 +85,12 @@ async fn what_was_not_seen_is_not_claimed() {
     let facts = scan(&[(Transport::Udp, hole.local_addr().unwrap().port())]).await;
     assert_eq!(facts.ports[0].state, PortState::Silent);
     assert_eq!(plaintext_ports(&facts).verdict, Verdict::Inconclusive);
-    assert_eq!(port_scan(&facts, &[]).verdict, Verdict::Inconclusive);
+    assert_eq!(port_scan(&facts, &declared(&[])).verdict, Verdict::Inconclusive);
     assert_eq!(snmp_version(&facts).verdict, Verdict::Inconclusive);
-    assert_eq!(port_scan(&PortScan { ports: Vec::new(), ..facts.clone() }, &[]).verdict, Verdict::Inconclusive);
+    assert_eq!(
+        port_scan(&PortScan { ports: Vec::new(), ..facts.clone() }, &declared(&[])).verdict,
+        Verdict::Inconclusive
+    );
 
     let closed = CLEAR_PORTS.map(|(transport, port)| PortFacts {
         transport,

@@ -1,9 +1,9 @@
 use portreeve_assurance::{
     Verdict,
-    checks::tls::{TlsPolicy, tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
+    checks::tls::{tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
     evidence::{
         Seen,
-        tls::{ClassicFacts, Order, SealedFacts, TlsScan, Version, VersionFacts},
+        tls::{ClassicFacts, Order, SealedFacts, TlsPolicy, TlsScan, Version, VersionFacts},
     },
 };
 
