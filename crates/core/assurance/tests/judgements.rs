@@ -39,7 +39,9 @@ fn at(text: &str) -> UnixMillis {
 fn every_rule_judges_its_cases_as_written() {
     for check in with_rules() {
         let cases: Vec<Case> = serde_json::from_str(&file(&format!("judgements/{}.json", check.id))).unwrap();
-        let good = |case: &&Case| matches!(case.judgement.verdict, Verdict::Pass | Verdict::Attested);
+        // Partial is the best that some can say: the rest cannot be seen from outside.
+        let good =
+            |case: &&Case| matches!(case.judgement.verdict, Verdict::Pass | Verdict::Attested | Verdict::Partial);
         let bad = |case: &&Case| case.judgement.verdict == Verdict::Fail;
         assert!(
             cases.iter().any(|case| good(&case)) && cases.iter().any(|case| bad(&case)),
