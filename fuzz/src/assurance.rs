@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use portreeve_assurance::{
-    Catalogue, CheckId, Envelope, Format, JsonProblem, LINE_BYTES_MAX, Outcome, Report, Store, diff, judge_one, verify,
+    Catalogue, CheckId, Envelope, Format, JsonProblem, LINE_BYTES_MAX, Outcome, Report, Scope, Store, diff, judge_one,
+    missing, plan, verify,
 };
 use portreeve_types::UnixMillis;
 
@@ -46,6 +47,25 @@ pub fn audit_evidence(bytes: &[u8]) {
     let result = judge();
     assert_eq!(result, judge());
     assert!(result.observed.len() <= LINE_BYTES_MAX && !result.observed.contains(char::is_control));
+}
+
+/// A declaration: what is wrong with it is told with its place; what is read says the same as evidence, and plans the same.
+pub fn audit_scope(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let scope = match Scope::from_toml(text) {
+        Ok(scope) => scope,
+        Err(error) => {
+            assert!(
+                !error.problem.is_empty() && !error.problem.contains('\n') && error.line <= text.lines().count() + 1
+            );
+            return;
+        }
+    };
+    let again: Option<Scope> = serde_json::to_vec(&scope).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    assert_eq!(again.as_ref(), Some(&scope));
+    let visits = plan(&scope, Catalogue::embedded());
+    let planned: usize = visits.iter().map(|visit| visit.checks.len()).sum();
+    assert_eq!(missing(&scope, Catalogue::embedded(), &[]).len(), planned);
 }
 
 /// The files of a report, each after a line `=== NAME`: verified, or refused with a reason.

@@ -22,7 +22,7 @@ mod tls;
 mod topic;
 
 pub use alert::{alert_records, alert_settings, smtp_reply};
-pub use assurance::{audit_evidence, audit_files, audit_report};
+pub use assurance::{audit_evidence, audit_files, audit_report, audit_scope};
 pub use detect::detect_baselines;
 pub use enrolment::{
     allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
@@ -83,6 +83,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("smtp_reply", smtp_reply),
     ("detect_baselines", detect_baselines),
     ("audit_report", audit_report),
+    ("audit_scope", audit_scope),
     ("audit_evidence", audit_evidence),
     ("audit_files", audit_files),
     ("server_flight", server_flight),

@@ -59,11 +59,15 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    fn rows(self) -> Result<Vec<&'static Requirement>, Failure> {
-        let frameworks: BTreeSet<Framework> = self.framework.into_iter().collect();
+    /// What these arguments select.
+    pub(crate) fn selection(&self) -> Result<Selection, Failure> {
+        let frameworks: BTreeSet<Framework> = self.framework.iter().copied().collect();
         let selection = Selection { frameworks, level: self.level, class: self.class };
-        let selection = selection.checked().map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Catalogue::embedded().select(&selection))
+        selection.checked().map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    fn rows(&self) -> Result<Vec<&'static Requirement>, Failure> {
+        Ok(Catalogue::embedded().select(&self.selection()?))
     }
 }
 

@@ -135,14 +135,6 @@ fn show(global: &Global, report: &Report) -> Result<(), Failure> {
         ("targets", report.targets.join(", ")),
         ("checks", report.checks.len().to_string()),
     ]);
-    let counts = Framework::ALL.map(|framework| counts(report, framework));
-    let counts: Vec<Vec<String>> = counts.into_iter().flatten().collect();
-    let heads: Vec<String> = ["framework"]
-        .into_iter()
-        .chain(Verdict::ALL.iter().map(|verdict| verdict.as_str()))
-        .map(str::to_uppercase)
-        .collect();
-    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     let needs_attention = |row: &&RowVerdict| {
         matches!(row.verdict, Verdict::Fail | Verdict::Inconclusive | Verdict::Exception | Verdict::Partial)
     };
@@ -152,7 +144,20 @@ fn show(global: &Global, report: &Report) -> Result<(), Failure> {
         .iter()
         .map(|row| vec![format!("{}-{}", row.framework, row.id), row.verdict.to_string(), row.reason.clone()])
         .collect();
-    say(&format!("{}\n{}\n{}", head, table(&heads, &counts), table(&["REQUIREMENT", "VERDICT", "WHY"], &open)))
+    say(&format!("{}\n{}\n{}", head, counted(report), table(&["REQUIREMENT", "VERDICT", "WHY"], &open)))
+}
+
+/// How many rows of each framework have each verdict.
+pub(crate) fn counted(report: &Report) -> String {
+    let counts = Framework::ALL.map(|framework| counts(report, framework));
+    let counts: Vec<Vec<String>> = counts.into_iter().flatten().collect();
+    let heads: Vec<String> = ["framework"]
+        .into_iter()
+        .chain(Verdict::ALL.iter().map(|verdict| verdict.as_str()))
+        .map(str::to_uppercase)
+        .collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    table(&heads, &counts)
 }
 
 /// A framework's rows by verdict; nothing if there are none.
@@ -174,7 +179,7 @@ fn verified(global: &Global, path: &Path, key: Option<&Path>) -> Result<(), Fail
 }
 
 fn sound(global: &Global, verified: &Verified, is_given: bool) -> Result<(), Failure> {
-    let Verified { report, key, evidence, forms_compared } = verified;
+    let Verified { report, key, evidence, is_scoped, forms_compared } = verified;
     let key = hex::encode(key);
     if global.output == Output::Json {
         return say_json(&json!({
@@ -184,6 +189,7 @@ fn sound(global: &Global, verified: &Verified, is_given: bool) -> Result<(), Fai
             "checks": report.checks.len(),
             "requirements": report.requirements.len(),
             "evidence": evidence,
+            "scoped": is_scoped,
             "forms_compared": forms_compared,
         }));
     }
@@ -194,6 +200,9 @@ fn sound(global: &Global, verified: &Verified, is_given: bool) -> Result<(), Fai
     );
     if !is_given {
         text.push_str("\nWhose key that is, is for you to know: give it with --key, and no other is accepted");
+    }
+    if !is_scoped {
+        text.push_str("\nIt holds no scope: whether something was left out of it, nobody can say");
     }
     if !forms_compared {
         text.push_str(

@@ -14,7 +14,7 @@
 //! `not-applicable` is left out; if nothing else is there, that is the verdict.
 //!
 //! **A row** first makes one verdict of each of its checks, over all targets (a record counts only for the row that it names), and then
-//! one of these. Then
+//! one of these. A check that somebody named says does not apply, and that was not made, is `not-applicable`. Then
 //! - a row that somebody named says does not apply is `not-applicable`, unless the verdict is `fail` or `exception`: what is seen weighs
 //!   more than what is said;
 //! - a row that a record has to decide is `attested` if its records are and nothing else speaks against it, and no more than `partial`
@@ -26,12 +26,13 @@ use portreeve_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Catalogue, Check, CheckId, Framework, Inputs, Judgement, Kind, Method, NotApplicable, Requirement, RequirementId,
-    Sha256, Store, Verdict, moment, rule, text,
+    Catalogue, Check, CheckId, Framework, Inputs, Judgement, Kind, Method, NotApplicable, Requirement, Sha256, Store,
+    Verdict, evidence::Subject, moment, rule, text,
 };
 
 /// A check that was to be made at a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attempt {
     /// The check.
     pub check: CheckId,
@@ -42,7 +43,8 @@ pub struct Attempt {
 }
 
 /// What came of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Evidence: what the rule judges.
     Evidence(Vec<Sha256>),
@@ -190,15 +192,16 @@ pub fn conclude(
 ) -> Vec<RowVerdict> {
     let mut by_check: BTreeMap<&CheckId, Vec<&CheckResult>> = BTreeMap::new();
     results.iter().for_each(|result| by_check.entry(&result.id).or_default().push(result));
-    let words: BTreeMap<RequirementId, NotApplicable> = store
+    let words: BTreeMap<Subject, NotApplicable> = store
         .not_applicable()
         .into_iter()
         .filter(|(_, word)| word.holds(at))
-        .map(|(_, word)| (word.requirement.clone(), word))
+        .map(|(_, word)| (word.subject.clone(), word))
         .collect();
     let conclude = |row: &&Requirement| {
-        let parts: Vec<Part<'_>> = row.checks.iter().map(|check| Part::new(catalogue, row, check, &by_check)).collect();
-        let (verdict, reason) = weigh(row, &parts, words.get(&row.id));
+        let parts: Vec<Part<'_>> =
+            row.checks.iter().map(|check| Part::new(catalogue, row, check, &by_check, &words)).collect();
+        let (verdict, reason) = weigh(row, &parts, words.get(&Subject::Requirement(row.id.clone())));
         RowVerdict {
             framework: row.id.framework(),
             id: row.id.local().to_owned(),
@@ -224,12 +227,17 @@ impl<'a> Part<'a> {
         row: &Requirement,
         check: &'a CheckId,
         by_check: &BTreeMap<&CheckId, Vec<&'a CheckResult>>,
+        words: &BTreeMap<Subject, NotApplicable>,
     ) -> Self {
         let is_record = catalogue.check(check).is_some_and(|check| check.method == Method::Attest);
         let id = row.id.to_string();
         let concerns = |result: &&&CheckResult| !is_record || result.target == id;
         let results: Vec<&CheckResult> = by_check.get(check).into_iter().flatten().filter(concerns).copied().collect();
-        let verdict = combine(results.iter().map(|result| result.verdict));
+        let is_made = !results.is_empty();
+        let verdict = match words.get(&Subject::Check(check.clone())) {
+            Some(_) if !is_made => Verdict::NotApplicable,
+            _ => combine(results.iter().map(|result| result.verdict)),
+        };
         Self { check, is_record, results, verdict }
     }
 }

@@ -19,11 +19,12 @@ mod hash;
 mod judgement;
 mod moment;
 mod report;
+mod scope;
 mod text;
 
 pub use catalogue::{
-    Automation, CLASS_MAX, Catalogue, CatalogueError, Check, CheckId, Class, Framework, ID_BYTES_MAX, Kind, LEVEL_MAX,
-    Method, NoCheckId, NoFramework, NoRequirementId, Reference, Requirement, RequirementId, Scope, Selection,
+    Applicability, Automation, CLASS_MAX, Catalogue, CatalogueError, Check, CheckId, Class, Framework, ID_BYTES_MAX,
+    Kind, LEVEL_MAX, Method, NoCheckId, NoFramework, NoRequirementId, Reference, Requirement, RequirementId, Selection,
     SelectionError,
 };
 pub use checks::{Inputs, Rule, rule};
@@ -37,5 +38,10 @@ pub use judgement::{Judgement, Verdict};
 pub use report::{
     BundleError, Change, Diff, Format, JsonProblem, MANIFEST, Problem, REPORT_BYTES_MAX, Report, Run, SIGNATURE, Tool,
     Verified, assessment_results, bundle, component_definition, csv, diff, evidence_file, html, junit, sarif, verify,
+};
+pub use scope::{
+    Allowed, Authorisation, Bounds, Cell, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart, Look,
+    NoHost, NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, ScopeError, TestIdentity, Url, Visit,
+    missing, plan,
 };
 pub use text::LINE_BYTES_MAX;

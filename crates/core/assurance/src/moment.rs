@@ -36,6 +36,31 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     parse(&text).ok_or_else(|| D::Error::custom("not a time such as 2026-01-31T12:00:00Z"))
 }
 
+/// Times that people write: a day (its beginning, UTC) or RFC 3339, as text or as TOML has them.
+pub(crate) mod written {
+    use portreeve_types::UnixMillis;
+    use serde::{Deserialize, Deserializer, de::Error as _};
+
+    pub(crate) use super::serialize;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Toml(toml::value::Datetime),
+        Text(String),
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixMillis, D::Error> {
+        const FORM: &str = "a time is written 2026-12-31 or 2026-12-31T12:00:00Z";
+        let text = match Written::deserialize(deserializer).map_err(|_| D::Error::custom(FORM))? {
+            Written::Toml(time) => time.to_string(),
+            Written::Text(text) => text,
+        };
+        let whole = if text.len() == "2026-12-31".len() { format!("{text}T00:00:00Z") } else { text };
+        super::parse(&whole).ok_or_else(|| D::Error::custom(FORM))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

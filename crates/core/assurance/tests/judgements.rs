@@ -21,6 +21,13 @@ struct Case {
     judgement: Judgement,
 }
 
+/// Rules that never say more than partial: what they would need cannot be seen by their probe alone.
+const AT_BEST_PARTIAL: [(&str, &str); 3] = [
+    ("mqtt.limits", "rates and half-open connections are not tried yet"),
+    ("mqtt.malformed", "whether the broker logs it, nobody sees from outside"),
+    ("ssh.algos", "which ways of logging in there are, is told only after the key exchange"),
+];
+
 fn file(name: &str) -> String {
     let path = format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -39,9 +46,11 @@ fn at(text: &str) -> UnixMillis {
 fn every_rule_judges_its_cases_as_written() {
     for check in with_rules() {
         let cases: Vec<Case> = serde_json::from_str(&file(&format!("judgements/{}.json", check.id))).unwrap();
-        // Partial is the best that some can say: the rest cannot be seen from outside.
-        let good =
-            |case: &&Case| matches!(case.judgement.verdict, Verdict::Pass | Verdict::Attested | Verdict::Partial);
+        let best = match AT_BEST_PARTIAL.iter().find(|(name, _)| *name == check.id.as_str()) {
+            Some(_) => &[Verdict::Partial][..],
+            None => &[Verdict::Pass, Verdict::Attested],
+        };
+        let good = |case: &&Case| best.contains(&case.judgement.verdict);
         let bad = |case: &&Case| case.judgement.verdict == Verdict::Fail;
         assert!(
             cases.iter().any(|case| good(&case)) && cases.iter().any(|case| bad(&case)),

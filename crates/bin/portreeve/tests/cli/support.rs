@@ -65,6 +65,8 @@ impl Place {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.current_dir(self.root.path()).args(["--data", "data"]).args(args).stdin(Stdio::null());
+        // An auditor's key is made where the user's configuration is.
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         // What the caller has set for its own hub is not for this one.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTREEVE_")) {
             command.env_remove(name);

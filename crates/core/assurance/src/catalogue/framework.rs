@@ -8,14 +8,19 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "UPPERCASE")]
 pub enum Framework {
     /// OWASP IoT Security Verification Standard.
+    #[serde(alias = "isvs")]
     Isvs,
     /// IoT Security Assurance Framework.
+    #[serde(alias = "iotsf")]
     Iotsf,
     /// IoT network security audit guidelines of an institute.
+    #[serde(alias = "iiita")]
     Iiita,
     /// CSA IoT Security Controls Framework.
+    #[serde(alias = "csa")]
     Csa,
     /// Practices of a product security glossary.
+    #[serde(alias = "glossary")]
     Glossary,
 }
 

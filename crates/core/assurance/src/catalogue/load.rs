@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Catalogue, Check, CheckId, Reference, Requirement, RequirementId, Scope};
+use super::{Applicability, Catalogue, Check, CheckId, Reference, Requirement, RequirementId};
 use crate::Sha256;
 
 /// What is wrong with the data.
@@ -138,7 +138,8 @@ fn make_symmetric(
 fn requirement(row: Row) -> Result<Requirement, String> {
     let framework = row.framework.parse().map_err(|_| format!("`{}` is no framework", row.framework))?;
     let id = RequirementId::new(framework, &row.id).map_err(|error| error.to_string())?;
-    let scope = Scope::read(framework, &row.level_class).ok_or_else(|| format!("`{}` is no level", row.level_class))?;
+    let scope =
+        Applicability::read(framework, &row.level_class).ok_or_else(|| format!("`{}` is no level", row.level_class))?;
     let checks: Vec<CheckId> = list(&row.check_ids)?;
     if checks.is_empty() {
         return Err("nothing decides it".into());

@@ -14,7 +14,8 @@ pub use check::{Check, CheckId, Class, Method, NoCheckId};
 pub use framework::{Framework, NoFramework};
 pub use load::CatalogueError;
 pub use requirement::{
-    Automation, CLASS_MAX, ID_BYTES_MAX, Kind, LEVEL_MAX, NoRequirementId, Reference, Requirement, RequirementId, Scope,
+    Applicability, Automation, CLASS_MAX, ID_BYTES_MAX, Kind, LEVEL_MAX, NoRequirementId, Reference, Requirement,
+    RequirementId,
 };
 pub use select::{Selection, SelectionError};
 

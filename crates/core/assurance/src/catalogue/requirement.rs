@@ -136,7 +136,7 @@ impl FromStr for Automation {
 /// To whom a row applies, in the terms of its framework.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scope {
+pub enum Applicability {
     /// ISVS: levels of verification 1 to 3, as L1, L2, L3.
     Levels(BTreeSet<u8>),
     /// IoTSF: compliance classes from this one (0 to 4) on.
@@ -154,7 +154,7 @@ pub enum Scope {
     All,
 }
 
-impl Scope {
+impl Applicability {
     /// From the words of the data file. `None` if they are not the framework's.
     pub(super) fn read(framework: Framework, text: &str) -> Option<Self> {
         match framework {
@@ -186,7 +186,7 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for Applicability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Levels(levels) => {
@@ -257,7 +257,7 @@ pub struct Requirement {
     /// Its name.
     pub id: RequirementId,
     /// To whom it applies.
-    pub scope: Scope,
+    pub scope: Applicability,
     /// What it asks, in our words.
     pub paraphrase: String,
     /// What the product owes it.

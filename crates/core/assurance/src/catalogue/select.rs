@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CLASS_MAX, Framework, LEVEL_MAX, Requirement, Scope};
+use super::{Applicability, CLASS_MAX, Framework, LEVEL_MAX, Requirement};
 
 /// Which rows an assessment is about. The default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Selection {
     /// Only these; all if empty.
     pub frameworks: BTreeSet<Framework>,
@@ -62,9 +62,9 @@ impl Selection {
     #[must_use]
     pub fn holds(&self, row: &Requirement) -> bool {
         let applies = match &row.scope {
-            Scope::Levels(levels) => self.level.is_none_or(|level| levels.contains(&level)),
-            Scope::ClassesFrom { class, .. } => self.class.is_none_or(|asked| asked >= *class),
-            Scope::Roles(_) | Scope::All => true,
+            Applicability::Levels(levels) => self.level.is_none_or(|level| levels.contains(&level)),
+            Applicability::ClassesFrom { class, .. } => self.class.is_none_or(|asked| asked >= *class),
+            Applicability::Roles(_) | Applicability::All => true,
         };
         applies && self.has(row.id.framework())
     }

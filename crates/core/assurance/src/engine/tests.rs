@@ -160,7 +160,7 @@ fn a_record_counts_only_for_the_row_that_it_names() {
 
 fn not_applicable(owner: &str, next_review: u64) -> Store {
     let word = NotApplicable {
-        requirement: "ISVS-4.3.3".parse().unwrap(),
+        subject: "ISVS-4.3.3".to_owned().try_into().unwrap(),
         reason: "no radio".into(),
         owner: owner.into(),
         stated: UnixMillis(AT.0 - 1),

@@ -9,6 +9,7 @@ pub mod mutual;
 mod named;
 pub mod ports;
 mod printable;
+pub mod reach;
 mod seen;
 pub mod ssh;
 mod statement;
@@ -23,7 +24,7 @@ pub use envelope::{Envelope, EvidenceError};
 pub use named::{Code, GROUPS, Listing, SIGNATURES, code_name};
 pub use printable::{LINE_CHARS_MAX, printable};
 pub use seen::{Effort, Outcome, Seen};
-pub use statement::{Exemption, NotApplicable};
+pub use statement::{Exemption, NotApplicable, Subject};
 pub use store::{EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX, EVIDENCE_TOTAL_BYTES_MAX, Store};
 
 /// Data of one kind from one target. A kind's version is part of its name, such as "tls-scan/1".

@@ -18,10 +18,10 @@ pub struct Exemption {
     /// Who answers for it.
     pub owner: String,
     /// From when.
-    #[serde(with = "moment")]
+    #[serde(with = "moment::written")]
     pub granted: UnixMillis,
     /// Until when; not later.
-    #[serde(with = "moment")]
+    #[serde(with = "moment::written")]
     pub expires: UnixMillis,
 }
 
@@ -37,23 +37,54 @@ impl Facts for Exemption {
     const KIND: &'static str = "exception/1";
 }
 
-/// A row that does not concern the deployment, such as radio rules where there is no radio. What is observed weighs more: a row of
-/// which a check fails stays failed.
+/// A row or a check that does not concern the deployment, such as radio rules where there is no radio. What is observed weighs more: a
+/// row of which a check fails stays failed, and a check that was made counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NotApplicable {
-    /// The row.
-    pub requirement: RequirementId,
+    /// What.
+    pub subject: Subject,
     /// Why.
     pub reason: String,
     /// Who says so.
     pub owner: String,
     /// When it was said.
-    #[serde(with = "moment")]
+    #[serde(with = "moment::written")]
     pub stated: UnixMillis,
     /// Until when it holds without being looked at again.
-    #[serde(with = "moment")]
+    #[serde(with = "moment::written")]
     pub next_review: UnixMillis,
+}
+
+/// A row or a check, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Subject {
+    /// A row, such as ISVS-4.4.2.
+    Requirement(RequirementId),
+    /// A check, such as dtls.cookie.
+    Check(CheckId),
+}
+
+impl TryFrom<String> for Subject {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let row = || text.parse().map(Self::Requirement).ok();
+        text.parse()
+            .map(Self::Check)
+            .ok()
+            .or_else(row)
+            .ok_or("neither a row such as ISVS-4.4.2 nor a check such as dtls.cookie")
+    }
+}
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Requirement(row) => row.to_string(),
+            Subject::Check(check) => check.to_string(),
+        }
+    }
 }
 
 impl NotApplicable {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Envelope, EvidenceError, Exemption, Facts, NotApplicable};
-use crate::Sha256;
+use crate::{Scope, Sha256};
 
 /// Most bytes of one piece of evidence: 16 MiB.
 pub const EVIDENCE_BYTES_MAX: usize = 16 << 20;
@@ -73,6 +73,11 @@ impl Store {
 
     /// Every word on what does not apply, in the order of their hashes.
     pub(crate) fn not_applicable(&self) -> Vec<(Sha256, NotApplicable)> {
+        self.all()
+    }
+
+    /// What was declared beforehand.
+    pub(crate) fn scopes(&self) -> Vec<(Sha256, Scope)> {
         self.all()
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Format, JsonProblem, MANIFEST, Report, SIGNATURE, manifest::Manifest};
 use crate::{
-    Catalogue, CheckId, CheckResult, EvidenceError, Outcome, Selection, Sha256, Store, Verdict, conclude, judge_one,
+    Catalogue, CheckId, CheckResult, EvidenceError, Outcome, Scope, Selection, Sha256, Store, Verdict, conclude,
+    judge_one, missing,
 };
 
 /// Where evidence lies.
@@ -27,6 +28,8 @@ pub struct Verified {
     pub key: [u8; 32],
     /// Pieces of evidence.
     pub evidence: usize,
+    /// Whether the evidence holds the scope, so that nothing that it asks for was left out.
+    pub is_scoped: bool,
     /// Whether the forms for people and tools were made again and compared, which only the version that made them can do.
     pub forms_compared: bool,
 }
@@ -119,6 +122,17 @@ pub enum Problem {
     /// The statements are not those among the evidence.
     #[error("the statements are not those among the evidence")]
     Statements,
+    /// The scope asks for something that the report does not have.
+    #[error("{check} at {target} was to be made by the scope, and the report does not have it")]
+    LeftOut {
+        /// The check.
+        check: CheckId,
+        /// The target.
+        target: String,
+    },
+    /// There is more than one declaration among the evidence.
+    #[error("there are {0} scopes; a report has one")]
+    Scopes(usize),
     /// A form of the report says something else than the report.
     #[error("{0} is not what report.json gives")]
     Form(&'static str),
@@ -153,12 +167,24 @@ pub fn verify(
         return Err(vec![Problem::Catalogue(report.tool.catalogue)]);
     }
     verdicts(&report, catalogue, &store, &mut problems);
+    let scopes = store.scopes();
+    match scopes.as_slice() {
+        [] => {}
+        [(_, scope)] => problems.extend(left_out(scope, &report, catalogue)),
+        more => problems.push(Problem::Scopes(more.len())),
+    }
     let forms_compared = report.tool.version == env!("CARGO_PKG_VERSION");
     if forms_compared {
         problems.extend(forms(files, &report, catalogue));
     }
     stop_at(&mut problems)?;
-    Ok(Verified { report, key: manifest.key(), evidence: store.files().count(), forms_compared })
+    Ok(Verified {
+        report,
+        key: manifest.key(),
+        evidence: store.files().count(),
+        is_scoped: !scopes.is_empty(),
+        forms_compared,
+    })
 }
 
 fn stop_at(problems: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
@@ -241,6 +267,15 @@ fn verdicts(report: &Report, catalogue: &Catalogue, store: &Store, problems: &mu
         Ok(selection) => rows(report, &selection, catalogue, store, problems),
         Err(error) => problems.push(Problem::Selection(error.to_string())),
     }
+}
+
+/// What was declared beforehand is not left out afterwards.
+fn left_out(scope: &Scope, report: &Report, catalogue: &Catalogue) -> Vec<Problem> {
+    if scope.assess != report.selection {
+        return vec![Problem::Selection("it is not the one of the scope".into())];
+    }
+    let missing = missing(scope, catalogue, &report.checks).into_iter();
+    missing.map(|(check, target)| Problem::LeftOut { check, target }).collect()
 }
 
 fn check(result: &CheckResult, report: &Report, catalogue: &Catalogue, store: &Store) -> Option<Problem> {

@@ -1,0 +1,128 @@
+//! `portreeve audit endpoint`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use portreeve_assurance::{
+    Allowed, Authorisation, Bounds, Class, Deployment, Endpoint, Host, Scope, TestIdentity, Url,
+    evidence::{mutual::Credential, tls::TlsPolicy},
+};
+use portreeve_types::UnixMillis;
+
+use super::{Options, Permitted, now, run::run as examine};
+use crate::{catalogue::Which, cli::Global, failure::Failure};
+
+/// How long the authorisation of one command holds.
+const AUTHORISED_MS: u64 = 24 * 3_600_000;
+
+#[derive(Debug, Args)]
+pub(crate) struct EndpointArgs {
+    /// SCHEME://HOST[:PORT]
+    url: Url,
+    /// Trust anchors that its certificate has to lead to, PEM
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The name that its certificate has to have; HOST without it
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<Host>,
+    /// A test identity that should get in: a folder with cert.pem and key.pem; may be repeated
+    #[arg(long = "identity", value_name = "DIR")]
+    identities: Vec<PathBuf>,
+    /// A test identity that should not, as STATE=DIR: expired, not-yet-valid, wrong-ca, wrong-usage or revoked; may be repeated
+    #[arg(long = "bad-identity", value_name = "STATE=DIR", value_parser = bad_identity)]
+    bad_identities: Vec<(Credential, PathBuf)>,
+    /// What TLS and DTLS may accept
+    #[arg(long, value_enum, default_value_t = Profile::Sp80052r2, value_name = "PROFILE")]
+    tls: Profile,
+    /// Fail what agrees on no group that a quantum computer does not break
+    #[arg(long)]
+    pqc: bool,
+    /// What checks may do
+    #[arg(long = "allow", value_enum, default_value_t = Permitted::Safe, value_name = "CLASS")]
+    permitted: Permitted,
+    /// Who authorised intrusive checks
+    #[arg(long, value_name = "NAME", requires = "reference")]
+    authorised_by: Option<String>,
+    /// By which paper
+    #[arg(long, value_name = "TEXT", requires = "authorised_by")]
+    reference: Option<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What TLS and DTLS may accept.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Profile {
+    /// NIST SP 800-52 Rev. 2 with SP 800-131A Rev. 2
+    #[value(name = "sp800-52r2")]
+    Sp80052r2,
+    /// The same, and ChaCha20-Poly1305, X25519 and X448
+    Modern,
+}
+
+fn bad_identity(text: &str) -> Result<(Credential, PathBuf), String> {
+    let (state, folder) = text.split_once('=').ok_or("write STATE=DIR")?;
+    let state = serde_json::from_value(state.into())
+        .ok()
+        .filter(|state| !matches!(state, Credential::Valid | Credential::Nothing));
+    let state = state.ok_or("a state is expired, not-yet-valid, wrong-ca, wrong-usage or revoked")?;
+    Ok((state, folder.into()))
+}
+
+pub(super) fn run(global: &Global, args: &EndpointArgs) -> Result<(), Failure> {
+    let scope = scope(args)?;
+    examine(global, &scope, Path::new(""), &args.options)
+}
+
+/// A scope with this endpoint and no other.
+fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
+    let good = args.identities.iter().map(|folder| (Credential::Valid, folder));
+    let bad = args.bad_identities.iter().map(|(state, folder)| (*state, folder));
+    let identities: Vec<TestIdentity> = good
+        .chain(bad)
+        .map(|(state, folder)| TestIdentity { name: name_of(folder), bundle: folder.clone(), state })
+        .collect();
+    let authorisation = args.authorised_by.as_ref().zip(args.reference.as_ref()).map(|(by, reference)| Authorisation {
+        by: by.clone(),
+        reference: reference.clone(),
+        until: UnixMillis(now().0 + AUTHORISED_MS),
+    });
+    let mut tls = match args.tls {
+        Profile::Sp80052r2 => TlsPolicy::default(),
+        Profile::Modern => TlsPolicy::modern(),
+    };
+    tls.is_pqc_required = args.pqc;
+    let url = args.url.clone();
+    let scope = Scope {
+        deployment: Deployment { name: url.to_string(), owner: "whoever runs this command".into() },
+        assess: args.which.selection()?,
+        checks: Allowed { class: Class::from(args.permitted), ..Allowed::default() },
+        authorisation,
+        bounds: Bounds::default(),
+        tls,
+        endpoints: vec![Endpoint {
+            url,
+            zone: None,
+            ixit: None,
+            server_name: args.server_name.clone(),
+            ca: args.ca.clone(),
+            identities: identities.iter().map(|identity| identity.name.clone()).collect(),
+            cells: Vec::new(),
+        }],
+        identities,
+        hosts: Vec::new(),
+        devices: Vec::new(),
+        files: Vec::new(),
+        exceptions: Vec::new(),
+        not_applicable: Vec::new(),
+        hub: None,
+    };
+    scope.checked().map_err(Failure::Usage)
+}
+
+/// A bundle's folder is called as its identity.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| folder.display().to_string())
+}

@@ -1,0 +1,95 @@
+//! What a scope refers to, read before anything is looked at.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use portreeve_assurance::{Endpoint, Scope, evidence::mutual::Credential};
+use portreeve_probe::mqtt;
+use portreeve_tls::{Credentials, certificates_from_pem};
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use crate::failure::Failure;
+
+/// Longest certificate or key file, bytes.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// Test identities and trust anchors.
+pub(super) struct Material {
+    base: PathBuf,
+    identities: BTreeMap<String, (Credential, Credentials)>,
+    anchors: BTreeMap<PathBuf, Vec<CertificateDer<'static>>>,
+}
+
+impl Material {
+    /// Of the files that a scope names; what is relative is so to `base`.
+    pub(super) fn read(scope: &Scope, base: &Path) -> Result<Self, Failure> {
+        let mut material = Self { base: base.to_owned(), identities: BTreeMap::new(), anchors: BTreeMap::new() };
+        for identity in &scope.identities {
+            let credentials = material.credentials(&identity.bundle)?;
+            material.identities.insert(identity.name.clone(), (identity.state, credentials));
+        }
+        for path in scope.endpoints.iter().filter_map(|endpoint| endpoint.ca.as_ref()) {
+            let certificates = certificates_from_pem(&path.display().to_string(), &material.file(path)?)
+                .map_err(|error| Failure::Usage(error.to_string()))?;
+            material.anchors.insert(path.clone(), certificates);
+        }
+        Ok(material)
+    }
+
+    /// A path as it is meant.
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, Failure> {
+        let path = self.path(path);
+        let unreadable =
+            |error: &dyn std::fmt::Display| Failure::Usage(format!("cannot read {}: {error}", path.display()));
+        let metadata = fs::metadata(&path).map_err(|error| unreadable(&error))?;
+        if metadata.len() > PEM_BYTES_MAX || !metadata.is_file() {
+            return Err(unreadable(&format!("not a file of at most {PEM_BYTES_MAX} bytes")));
+        }
+        fs::read(&path).map_err(|error| unreadable(&error))
+    }
+
+    fn credentials(&self, bundle: &Path) -> Result<Credentials, Failure> {
+        let (chain, key) = (bundle.join("cert.pem"), bundle.join("key.pem"));
+        let (chain_bytes, key_bytes) = (self.file(&chain)?, zeroize::Zeroizing::new(self.file(&key)?));
+        Credentials::from_pem(&chain.display().to_string(), &chain_bytes, &key.display().to_string(), &key_bytes)
+            .map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// The trust anchors of an endpoint.
+    pub(super) fn anchors(&self, endpoint: &Endpoint) -> Vec<CertificateDer<'static>> {
+        endpoint.ca.as_ref().and_then(|path| self.anchors.get(path)).cloned().unwrap_or_default()
+    }
+
+    /// With what an endpoint's door is tried.
+    pub(super) fn credentials_for(&self, endpoint: &Endpoint) -> Vec<(Credential, Credentials)> {
+        let known = |name: &String| self.identities.get(name).cloned();
+        let mut all: Vec<_> = endpoint.identities.iter().filter_map(known).collect();
+        // One of each is enough.
+        all.sort_by_key(|(credential, _)| Credential::ALL.iter().position(|known| known == credential));
+        all.dedup_by_key(|(credential, _)| *credential);
+        all
+    }
+
+    /// The good identities of an endpoint, as MQTT knows them.
+    pub(super) fn clients(&self, endpoint: &Endpoint) -> Vec<mqtt::Identity> {
+        let client = |name: &String| {
+            let (credential, credentials) = self.identities.get(name)?;
+            (*credential == Credential::Valid)
+                .then(|| mqtt::Identity { name: name.clone(), credentials: Some(credentials.clone()) })
+        };
+        endpoint.identities.iter().filter_map(client).collect()
+    }
+}
+
+/// The name by which an endpoint's certificate is judged.
+pub(super) fn server_name(endpoint: &Endpoint) -> Option<ServerName<'static>> {
+    let host = endpoint.server_name.as_ref().unwrap_or(&endpoint.url.host);
+    ServerName::try_from(host.as_str().to_owned()).ok()
+}

@@ -1,0 +1,240 @@
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use serde_json::Value;
+
+use crate::support::Place;
+
+/// `openssl s_server` on a port of loopback; it ends with this value.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    /// With a self-signed RSA certificate, and these options.
+    fn start(place: &Place, options: &str) -> Self {
+        if !place.path("cert.pem").exists() {
+            place.openssl(
+                "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 3650 -subj /CN=old.example",
+            );
+        }
+        let mut child = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-key", "key.pem", "-cert", "cert.pem"])
+            .args(options.split_whitespace())
+            .current_dir(place.path(""))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It says where it listens: "ACCEPT 127.0.0.1:40001".
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = lines.find_map(|line| line.unwrap().strip_prefix("ACCEPT ").map(str::to_owned)).unwrap();
+        // Nobody else reads what it says of its connections.
+        thread::spawn(move || lines.for_each(drop));
+        let port = said.rsplit(':').next().unwrap().parse().unwrap();
+        Self { child, port }
+    }
+
+    fn url(&self) -> String {
+        format!("tls://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn report(place: &Place, folder: &str) -> Value {
+    serde_json::from_slice(&fs::read(place.path(folder).join("report.json")).unwrap()).unwrap()
+}
+
+fn verdict<'a>(report: &'a Value, check: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|found| found["id"] == check).unwrap()["verdict"].as_str().unwrap()
+}
+
+/// A server that is weak in one thing fails there, and not elsewhere. (ISVS-4.1.1, ISVS-4.1.2)
+#[test]
+fn a_weak_endpoint_fails_where_it_is_weak_and_the_report_verifies() {
+    let place = Place::new();
+    let server = Server::start(&place, "-tls1_2 -cipher AES128-SHA:@SECLEVEL=0");
+    let done = place.run(&["audit", "endpoint", &server.url(), "--out", "audit", "--level", "1"]);
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains("what TLS accepts") && done.err.contains("2 checks failed"), "{done:?}");
+    let report = report(&place, "audit");
+    assert_eq!(
+        ["tls.versions", "tls.suites", "tls.cert"].map(|check| verdict(&report, check)),
+        ["pass", "fail", "fail"]
+    );
+    let key = place.path("config/portreeve/auditor.pub.pem");
+    let told = place.ok(&["report", "verify", "audit", "--key", key.to_str().unwrap()]);
+    assert!(told.contains("verified") && !told.contains("no scope"), "{told}");
+    // Nobody reports twice to one folder.
+    let done = place.run(&["audit", "endpoint", &server.url(), "--out", "audit"]);
+    assert!(done.status == 2 && done.err.contains("holds a report already"), "{done:?}");
+}
+
+#[test]
+fn a_run_without_a_folder_says_everything_and_writes_nothing() {
+    let place = Place::new();
+    let server = Server::start(&place, "-tls1_3 -ciphersuites TLS_AES_256_GCM_SHA384 -groups P-256");
+    let done = place.run(&["audit", "endpoint", &server.url(), "--quiet", "--output", "json"]);
+    assert_eq!(done.status, 1, "{done:?}");
+    let report: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(
+        ["tls.versions", "tls.suites", "tls.cert"].map(|check| verdict(&report, check)),
+        ["pass", "pass", "fail"]
+    );
+    assert!(!done.err.contains("what TLS accepts") && !place.path("config").exists());
+}
+
+/// Whatever is not there, hangs, or speaks something else, decides nothing.
+#[test]
+fn what_does_not_answer_is_inconclusive() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.and_then(|mut stream| stream.write_all(b"220 smtp.example ESMTP\r\n"));
+        }
+    });
+    let url = format!("tls://127.0.0.1:{port}");
+    let done = place.run(&["audit", "endpoint", &url, "--output", "json", "--framework", "isvs"]);
+    assert_eq!(done.status, 0, "{done:?}");
+    let report: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(["tls.versions", "tls.suites"].map(|check| verdict(&report, check)), ["inconclusive"; 2]);
+    let done = place.run(&["audit", "endpoint", "tls://nowhere.invalid:443", "--output", "json"]);
+    let report: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((done.status, verdict(&report, "tls.versions")), (0, "inconclusive"));
+}
+
+#[test]
+fn what_makes_no_sense_is_told_with_its_place() {
+    let place = Place::new();
+    for (args, says) in [
+        (&["audit", "endpoint", "ftp://a"][..], "an endpoint begins with mqtt://"),
+        (&["audit", "endpoint", "tls://a"], "has to be given"),
+        (&["audit", "endpoint", "mqtts://a", "--identity", "none"], "cannot read none/cert.pem"),
+        (&["audit", "endpoint", "mqtts://a", "--allow", "intrusive"], "[authorisation]"),
+        (&["audit", "endpoint", "mqtts://a", "--level", "7"], "levels are 1 to 3"),
+        (&["audit", "endpoint", "tls://127.0.0.1:1", "--out", "a", "--key", "none"], "openssl genpkey"),
+    ] {
+        let done = place.run(args);
+        assert!(done.status == 2 && done.err.contains(says), "{args:?}: {done:?}");
+    }
+    place.write("bad.toml", "[deployment]\nname = \"a\"\nowner = \"b\"\n[[endpoint]]\nurl = \"mqtts://\"\n");
+    let done = place.run(&["audit", "run", "bad.toml"]);
+    assert!(done.status == 2 && done.err.contains("bad.toml, line 5, column 7: a host is a name"), "{done:?}");
+}
+
+#[test]
+fn the_example_scope_is_planned_without_being_looked_at() {
+    let place = Place::new();
+    place.write("scope.toml", &place.ok(&["audit", "scope"]));
+    let told = place.ok(&["audit", "run", "scope.toml", "--plan"]);
+    assert!(told.contains("mqtts://hub.example.org:8883") && told.contains("mqtt.acl.matrix"), "{told}");
+    let planned = place.json(&["audit", "run", "scope.toml", "--plan"]);
+    assert!(
+        planned
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["check"] == "tls.versions" && row["not_made_because"].is_null())
+    );
+}
+
+/// An interrupted run goes on: what was seen is not looked at again, and the report is the same.
+#[test]
+fn an_interrupted_run_goes_on_where_it_was() {
+    static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+    let place = Place::new();
+    let server = Server::start(&place, "-tls1_2");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap().port();
+    let scope = |other: u16| {
+        format!(
+            "[deployment]\nname = \"two\"\nowner = \"Ada\"\n[checks]\nonly = [\"tls.*\"]\n[bounds]\ntargets_at_once = 1\n\
+             connection_ms = 60000\n[[endpoint]]\nurl = \"{}\"\n[[endpoint]]\nurl = \"tls://localhost:{other}\"\n",
+            server.url()
+        )
+    };
+    place.write("scope.toml", &scope(silent));
+    // The first target is done, the second takes connections and says nothing: then the run is killed.
+    let accepted = thread::spawn(move || {
+        let taken = listener.accept();
+        CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        (listener, taken)
+    });
+    let mut run =
+        place.command(&["audit", "run", "scope.toml", "--out", "audit"]).stderr(Stdio::null()).spawn().unwrap();
+    let (listener, taken) = accepted.join().unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drop((taken, listener));
+    assert_eq!(CONNECTIONS.load(Ordering::Relaxed), 1);
+    assert!(place.path("audit/.run").exists() && !place.path("audit/report.json").exists());
+    let evidence = || fs::read_dir(place.path("audit/evidence")).unwrap().count();
+    let before = evidence();
+    assert!(before > 0);
+
+    // Another scope does not go on here.
+    place.write("other.toml", &scope(1));
+    let done = place.run(&["audit", "run", "other.toml", "--out", "audit"]);
+    assert!(done.status == 2 && done.err.contains("another scope"), "{done:?}");
+
+    // Nobody listens there any more: the second target ends at once, the first is remembered though its server is gone.
+    let url = server.url();
+    drop(server);
+    let done = place.run(&["audit", "run", "scope.toml", "--out", "audit"]);
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains(&format!("{url}: what TLS accepts (done before)")), "{done:?}");
+    let report = report(&place, "audit");
+    let of = |target: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["id"] == "tls.versions" && check["target"] == target);
+        found.unwrap()["verdict"].clone()
+    };
+    assert_eq!((of(&url), of(&format!("tls://localhost:{silent}"))), ("pass".into(), "inconclusive".into()));
+    place.ok(&["report", "verify", "audit"]);
+    assert!(!place.path("audit/.run").exists());
+}
+
+/// What the scope asks for cannot be left out of a report, even by whoever signs it.
+#[test]
+fn a_report_that_leaves_something_out_does_not_verify() {
+    let place = Place::new();
+    let server = Server::start(&place, "-tls1_2");
+    place.run(&["audit", "endpoint", &server.url(), "--out", "audit"]);
+    let evidence =
+        fs::read_dir(place.path("audit/evidence")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    let store = evidence.fold(portreeve_assurance::Store::default(), |mut store, bytes| {
+        store.add_bytes(bytes).unwrap();
+        store
+    });
+    let bytes = fs::read(place.path("audit/report.json")).unwrap();
+    let mut report = portreeve_assurance::Report::from_json(&bytes).unwrap();
+    let catalogue = portreeve_assurance::Catalogue::embedded();
+    report.checks.retain(|check| check.id.as_str() != "tls.cert");
+    let rows = catalogue.select(&report.selection);
+    report.requirements = portreeve_assurance::conclude(catalogue, &rows, &report.checks, &store, report.started);
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let key: [u8; 32] = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().try_into().unwrap();
+    let sign = |bytes: &[u8]| <[u8; 64]>::try_from(pair.sign(bytes).as_ref());
+    let files = portreeve_assurance::bundle(&report, catalogue, &store, key, sign).unwrap();
+    fs::create_dir_all(place.path("forged/evidence")).unwrap();
+    files.iter().for_each(|(name, bytes)| fs::write(place.path("forged").join(name), bytes).unwrap());
+    let done = place.run(&["report", "verify", "forged"]);
+    assert!(done.status == 1 && done.err.contains("tls.cert") && done.err.contains("does not have it"), "{done:?}");
+}
