@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use portreeve_hub::{AdminRequest, Outcome, Source};
 use portreeve_policy::{Epoch, PolicySet, PolicySource};
+use portreeve_prover::{Answer, Finding, Prover};
 use serde_json::{Value, json};
 
 use crate::{
     admin::Administration,
     cli::{Global, Output, PolicyCommand},
     failure::Failure,
-    output::{cell, remark, say, say_json},
+    output::{cell, remark, say, say_json, table},
 };
 
 /// Bytes of one policy or test file; a larger one is not one.
@@ -32,6 +33,7 @@ pub(crate) fn run(global: &Global, command: PolicyCommand) -> Result<(), Failure
             show(global, &outcome, tested)?;
             if outcome.failed { Err(Failure::CheckFailed(String::new())) } else { Ok(()) }
         }
+        PolicyCommand::Prove { ceiling, files } => prove(global, &ceiling, &files),
         PolicyCommand::Explain { identity, action, topic } => {
             let outcome = ask(AdminRequest::PolicyExplain { identity, action, topic })?;
             show(global, &outcome, |result| cell(&result["text"]))
@@ -48,16 +50,69 @@ fn show(global: &Global, outcome: &Outcome, render: impl Fn(&Value) -> String) -
 
 /// Compiles here: the compiler is the hub's own, and policies are checked where there is no hub.
 fn check(global: &Global, files: &[PathBuf]) -> Result<(), Failure> {
-    let sources: Vec<PolicySource> = read_all(files)?.into_iter().map(PolicySource::from).collect();
-    let set = PolicySet::compile(&sources, Epoch(1)).map_err(|diagnostics| {
-        Failure::Usage(diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
+    let set = compile(read_all(files)?)?;
     let warnings: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
     if global.output == Output::Json {
         return say_json(&json!({ "valid": true, "policies": set.len(), "warnings": warnings }));
     }
     warnings.iter().for_each(|warning| remark(&format!("warning: {warning}")));
-    say(&format!("{} files are valid; with the built-in ones they make {} policies", sources.len(), set.len()))
+    say(&format!("{} files are valid; with the built-in ones they make {} policies", files.len(), set.len()))
+}
+
+fn compile(sources: Vec<Source>) -> Result<PolicySet, Failure> {
+    let sources: Vec<PolicySource> = sources.into_iter().map(PolicySource::from).collect();
+    PolicySet::compile(&sources, Epoch(1)).map_err(|diagnostics| {
+        Failure::Usage(diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// The policies in force, without the built-in ones.
+pub(crate) fn applied_sources(global: &Global) -> Result<Vec<Source>, Failure> {
+    let shown = Administration::new(global)?.request(AdminRequest::PolicyShow)?.result;
+    let files = shown["files"].as_array().into_iter().flatten();
+    let source = |file: &Value| Source { file: cell(&file["file"]), text: cell(&file["text"]) };
+    Ok(files.map(source).filter(|source| !source.file.starts_with("built-in/")).collect())
+}
+
+/// Asks the solver whether policies stay within a ceiling.
+fn prove(global: &Global, ceiling: &[PathBuf], files: &[PathBuf]) -> Result<(), Failure> {
+    let candidate = compile(if files.is_empty() { applied_sources(global)? } else { read_all(files)? })?;
+    let ceiling = compile(read_all(ceiling)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Refused(format!("cannot start: {error}")))?;
+    let Some((prover, findings)) = runtime.block_on(async {
+        let prover = Prover::find().await?;
+        let findings = prover.compare(&candidate, &ceiling).await;
+        Some((prover, findings))
+    }) else {
+        candidate.warnings().iter().for_each(|warning| remark(&format!("warning: {warning}")));
+        let text = "nothing is proven: there is no cvc5 here (Debian: apt install cvc5, or set CVC5 to its path)";
+        return Err(Failure::CheckFailed(text.into()));
+    };
+    let row = |finding: &Finding| {
+        let (answer, detail) = match &finding.answer {
+            Answer::Within => ("within", ""),
+            Answer::Beyond(example) => ("beyond", example.as_str()),
+            Answer::Unknown(why) => ("unknown", why.as_str()),
+        };
+        [finding.action.clone(), answer.to_owned(), detail.to_owned()]
+    };
+    let rows: Vec<[String; 3]> = findings.iter().map(row).collect();
+    match global.output {
+        Output::Json => {
+            let value = |[action, answer, detail]: &[String; 3]| json!({ "action": action, "answer": answer, "detail": detail });
+            let findings: Vec<Value> = rows.iter().map(value).collect();
+            say_json(&json!({ "prover": prover.version(), "findings": findings }))?;
+        }
+        Output::Table => {
+            let rows: Vec<Vec<String>> = rows.iter().map(|row| row.to_vec()).collect();
+            say(&format!("{}proven by {}", table(&["ACTION", "ANSWER", "EXAMPLE"], &rows), prover.version()))?;
+        }
+    }
+    match findings.iter().filter(|finding| finding.answer != Answer::Within).count() {
+        0 => Ok(()),
+        _ => Err(Failure::CheckFailed("it is not proven that the policies stay within the ceiling".into())),
+    }
 }
 
 fn applied(result: &Value) -> String {

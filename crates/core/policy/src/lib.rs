@@ -11,6 +11,7 @@
 //! - Sans-I/O: the time is an argument, files are text.
 
 mod cases;
+mod ceiling;
 mod decision;
 mod explain;
 mod facts;
@@ -23,6 +24,7 @@ mod source;
 mod vocabulary;
 
 pub use cases::{CaseResult, Expect, PolicyTests, TestReport};
+pub use ceiling::Comparison;
 pub use decision::{Decision, Denial, DenialReason, Permit, PolicyId};
 pub use explain::{ExplainedPolicy, Explanation};
 pub use model::{Action, Context, Epoch, Posture, Subject, UnknownAction};

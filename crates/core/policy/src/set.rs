@@ -123,6 +123,17 @@ impl PolicySet {
         self.0.rules.len()
     }
 
+    /// Every topic and filter that a policy names.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.0.rules.iter().flat_map(|rule| rule.facts.topics.iter()).map(|topic| &**topic)
+    }
+
+    /// All of them as one set of Cedar's.
+    pub(crate) fn cedar(&self) -> Result<cedar_policy::PolicySet, String> {
+        let policies = self.0.rules.iter().flat_map(|rule| rule.set.policies().cloned());
+        cedar_policy::PolicySet::from_policies(policies).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
         self.0.rules.iter().find(|rule| &*rule.id == id).map(|rule| &**rule)
     }

@@ -219,6 +219,20 @@ pub(crate) enum PolicyCommand {
         #[arg(long = "policy", value_name = "FILE")]
         policies: Vec<PathBuf>,
     },
+    /// Prove that policies allow nothing that a ceiling does not, for every request there can be
+    ///
+    /// The proof is made by cvc5, a program of its own (Debian: apt install cvc5). Without it, nothing is proven; then only the warnings of the
+    /// compiler are said. Status 1 if something goes beyond the ceiling, with an example, or if it is not known.
+    #[command(
+        after_help = "Examples:\n  portreeve policy prove --ceiling ceiling.cedar                  the policies in force\n  portreeve policy prove --ceiling ceiling.cedar policies/*.cedar"
+    )]
+    Prove {
+        /// Files of Cedar policies: everything that may be allowed beside the built-in one; may be repeated
+        #[arg(long, required = true, value_name = "FILE")]
+        ceiling: Vec<PathBuf>,
+        /// Policies to prove; those in force without any
+        files: Vec<PathBuf>,
+    },
     /// Why a decision falls as it does
     #[command(
         after_help = "Examples:\n  portreeve policy explain lamp-1 publish devices/lamp-1/state\n  portreeve policy explain lamp-1 connect"
