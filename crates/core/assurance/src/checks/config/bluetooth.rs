@@ -24,7 +24,7 @@ const TESTS: &[(&str, &str, Test, &str)] = &[
     ("General", "JustWorksRepairing", is_never, "a peer pairs again without a question"),
     ("General", "Privacy", is_private, "its address is always the same"),
     ("General", "SecureConnections", is_secure, "secure connections are not demanded"),
-    ("General", "MinEncKeySize", is_long, "shorter keys than 16 bytes are taken"),
+    ("GATT", "KeySize", is_long, "shorter keys than 16 bytes are taken"),
 ];
 
 fn judge(settings: &Settings) -> Judgement {

@@ -28,12 +28,12 @@ fn judge(ruleset: &Ruleset, policy: Option<&FirewallPolicy>) -> Judgement {
             review.weighed.offences.push(format!("no chain filters {name}"));
             continue;
         }
+        for family in ["ip", "ip6"] {
+            review_family(&mut review, ruleset, &chains, family, name);
+        }
         // A packet passes only if every chain at the hook lets it pass, so one that drops by default is enough.
-        let Some(guard) = chains.iter().find(|chain| chain.drops_by_default) else {
-            review.weighed.offences.push(format!("{name}: what no rule names passes"));
-            continue;
-        };
-        review_accepts(&mut review, guard, declared);
+        let guards = chains.iter().filter(|chain| chain.drops_by_default);
+        guards.for_each(|guard| review_accepts(&mut review, guard, declared));
         if !chains.iter().any(|chain| chain.is_logging) {
             review.weighed.offences.push(format!("{name}: nothing is logged"));
         }
@@ -47,6 +47,18 @@ fn judge(ruleset: &Ruleset, policy: Option<&FirewallPolicy>) -> Judgement {
     review.unread(&ruleset.unread);
     review.fine(format!("{}: dropped by default on the way in and through", ruleset.file));
     review.judge(EXPECTED)
+}
+
+fn review_family(review: &mut Review, ruleset: &Ruleset, chains: &[&FilterChain], family: &str, name: &str) {
+    let is_of = |chain: &&&FilterChain| chain.table.split(' ').next().is_some_and(|found| found == family || found == "inet");
+    if chains.iter().filter(is_of).any(|chain| chain.drops_by_default) {
+        return;
+    }
+    // iptables and ip6tables print one family each.
+    if chains.iter().filter(is_of).count() == 0 && ruleset.software.starts_with("iptables") {
+        return review.gap(format!("{name}: what is filtered of {family} was not given"));
+    }
+    review.weighed.offences.push(format!("{name}: what no rule of {family} names passes"));
 }
 
 const fn name_of(hook: Hook) -> &'static str {

@@ -24,9 +24,9 @@ fn judge(settings: &Settings, role: &HostRole) -> Judgement {
         review.offend_if(is_bad, &settings.file, &setting.said, format!("{} = {}", setting.key, setting.said.value));
     }
     for setting in others {
-        review_one(&mut review, settings, setting);
+        review_one(&mut review, settings, setting, role);
     }
-    for key in ["net.ipv4.ip_forward", "net.ipv4.conf.all.rp_filter", "net.ipv4.conf.all.accept_redirects"] {
+    for key in ["net.ipv4.ip_forward", "net.ipv4.conf.all.rp_filter"] {
         if settings.said("", key).is_none() {
             review.gap(format!("{key} is not known"));
         }
@@ -48,14 +48,14 @@ fn is_forwarding(key: &str) -> bool {
     key == "net.ipv4.ip_forward" || (key.starts_with("net.ipv") && (key.ends_with(".forwarding") || key.ends_with(".mc_forwarding")))
 }
 
-fn review_one(review: &mut Review, settings: &Settings, setting: &Setting) {
+fn review_one(review: &mut Review, settings: &Settings, setting: &Setting, role: &HostRole) {
     let Setting { key, said, .. } = setting;
     let value = said.value.as_str();
     let last = key.rsplit('.').next().unwrap_or_default();
     let is_bad = match last {
         // The stricter of `all` and the interface holds, so zero there decides nothing by itself.
         "rp_filter" => key == "net.ipv4.conf.all.rp_filter" && value == "0" && !is_filtered_everywhere(settings),
-        "proxy_arp" | "accept_source_route" | "accept_redirects" => value != "0",
+        "proxy_arp" | "proxy_ndp" => value != "0" && !role.is_gateway,
         _ => false,
     };
     review.offend_if(is_bad, &settings.file, said, format!("{key} = {value}"));

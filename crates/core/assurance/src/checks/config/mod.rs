@@ -70,7 +70,11 @@ impl Review {
 
     /// What a reader did not follow may say otherwise.
     fn unread(&mut self, unread: &[Unread]) {
-        self.parts.extend(unread.iter().map(|unread| format!("line {} was not followed: {}", unread.line, unread.what)));
+        let say = |unread: &Unread| match unread.line {
+            Some(line) => format!("line {line} was not followed: {}", unread.what),
+            None => format!("not seen: {}", unread.what),
+        };
+        self.parts.extend(unread.iter().map(say));
     }
 
     /// Fail, inconclusive, pass, or partial instead of the last.

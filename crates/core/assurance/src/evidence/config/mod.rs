@@ -10,7 +10,7 @@ pub mod zigbee;
 
 use serde::{Deserialize, Serialize};
 
-use super::Facts;
+use super::{Facts, printable};
 
 /// A value that holds, and the line that says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,10 +43,24 @@ impl<T> Said<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unread {
-    /// The line, from 1.
-    pub line: u32,
-    /// What stands there; one line.
+    /// The line, from 1; `None` for what no line of the file can say.
+    pub line: Option<u32>,
+    /// What stands there, or is not known; one line.
     pub what: String,
+}
+
+impl Unread {
+    /// What stands there and was not followed.
+    #[must_use]
+    pub fn at(line: u32, what: &str) -> Self {
+        Self { line: Some(line), what: printable(what.as_bytes()) }
+    }
+
+    /// What the file cannot say.
+    #[must_use]
+    pub fn nowhere(what: &str) -> Self {
+        Self { line: None, what: what.to_owned() }
+    }
 }
 
 /// Whose file it is.

@@ -51,8 +51,6 @@ pub struct WifiNetwork {
     pub secret: Said<WifiSecret>,
     /// Whether stations of one network may not talk to each other directly.
     pub is_isolated: Said<bool>,
-    /// The transmit power that is set, dBm.
-    pub power_dbm: Option<Said<i32>>,
 }
 
 /// Whether management frames are protected.
