@@ -145,7 +145,7 @@ impl Format {
         let ends = |ends: &[&str]| ends.iter().any(|end| base.ends_with(end));
         let has_line = |key: &str| text.lines().any(|line| line.trim_start().starts_with(key));
         match () {
-            () if base.contains("sshd_config") || name.contains("sshd_config.d/") => Some(Self::Sshd),
+            () if base.contains("sshd") || name.contains("sshd_config.d/") => Some(Self::Sshd),
             () if base.contains("mosquitto") && ends(&[".conf", ".conf.example"]) => Some(Self::Mosquitto),
             () if name.contains("mosquitto/conf.d/") => Some(Self::Mosquitto),
             () if base.contains("vernemq") && ends(&[".conf"]) => Some(Self::VerneMq),
@@ -155,9 +155,9 @@ impl Format {
             () if base.contains("wpa_supplicant") && ends(&[".conf"]) => Some(Self::WpaSupplicant),
             () if ends(&[".nmconnection"]) => Some(Self::NetworkManager),
             () if ends(&[".service", ".socket"]) => Some(Self::SystemdUnit),
-            () if base == "main.conf" && has_line("[General]") => Some(Self::Bluetoothd),
+            () if base.starts_with("main") && ends(&[".conf"]) && has_line("[General]") => Some(Self::Bluetoothd),
             () if base.contains("sysctl") || name.contains("sysctl.d/") => Some(Self::Sysctl),
-            () if ends(&[".acl"]) || base == "aclfile" || base == "acl" => Some(Self::BrokerAcl),
+            () if ends(&[".acl"]) || base.starts_with("aclfile") || base == "acl" => Some(Self::BrokerAcl),
             () if ends(&[".yaml", ".yml"]) && has_line("mqtt:") && (has_line("serial:") || has_line("advanced:")) => {
                 Some(Self::Zigbee2Mqtt)
             }

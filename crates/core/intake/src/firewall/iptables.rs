@@ -98,7 +98,7 @@ fn take(rule: &mut Rule, option: &str, value: &str) {
             None => when.other.push(shown(&format!("ports {value}"))),
         },
         "--ctstate" | "--state" if value.split(',').all(|state| ["RELATED", "ESTABLISHED"].contains(&state)) => when.is_established = true,
-        "--ctstate" | "--state" if value.split(',').any(|state| state == "NEW") => {}
+        "--ctstate" | "--state" if value.split(',').any(|state| state == "NEW") => rule.is_narrow = true,
         "--icmp-type" | "--icmpv6-type" => when.is_control = true,
         "--limit" | "--connlimit-above" | "--hashlimit-above" | "--hashlimit-upto" => rule.is_limiting = true,
         _ if SILENT.contains(&option) => {}

@@ -34,6 +34,8 @@ struct Rule {
     fate: Fate,
     is_logging: bool,
     is_limiting: bool,
+    /// Whether it matches fewer packets than `when` says, such as new ones or those of one family.
+    is_narrow: bool,
 }
 
 /// A chain, with its rules in their order.
@@ -76,6 +78,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Walks a chain that packets reach which meet `when`. True: none comes back from it.
     fn chain(&mut self, chain: &Chain, when: &Accept, depth: usize) -> bool {
+        let mut some_came_back = false;
         for rule in &chain.rules {
             self.steps += 1;
             if self.steps > STEPS_MAX || self.found.accepts.len() >= LIST_MAX || depth > JUMPS_MAX {
@@ -86,7 +89,7 @@ impl Walk<'_> {
             self.found.is_logging |= rule.is_logging;
             self.found.is_limiting |= rule.is_limiting;
             let both = both(when, &rule.when);
-            let is_for_all = both == Accept::default();
+            let is_for_all = both == Accept::default() && !rule.is_narrow && !rule.is_limiting && !some_came_back;
             match &rule.fate {
                 Fate::Accept => {
                     self.found.accepts.push(both);
@@ -100,13 +103,17 @@ impl Walk<'_> {
                     return true;
                 }
                 Fate::Drop | Fate::Next => {}
-                Fate::Return if rule.when == Accept::default() => return false,
-                // A packet that goes back is not accepted here: what follows is told as if it were for all, which is the safe side.
-                Fate::Return => {}
+                Fate::Return if rule.when == Accept::default() && !rule.is_narrow => return false,
+                // What follows accepts fewer than it says, which is the safe side; but what drops the others does not drop these.
+                Fate::Return => some_came_back = true,
                 Fate::Jump(name) => {
-                    if self.jump(name, &both, depth) && is_for_all {
+                    let before = self.found.drops_by_default;
+                    let is_end = self.jump(name, &both, depth);
+                    if is_end && is_for_all {
                         return true;
                     }
+                    // It decided on some packets only.
+                    self.found.drops_by_default = before;
                 }
             }
         }

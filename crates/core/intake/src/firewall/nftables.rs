@@ -161,15 +161,14 @@ fn matched(rule: &mut Rule, condition: &Value) {
         ("ip", "protocol") | ("ip6", "nexthdr") => of_protocol(rule, &values),
         _ if is_state && values.iter().all(|state| state == "established" || state == "related") => when.is_established = true,
         // New packets are what the other conditions are about.
-        _ if is_state && values.iter().any(|state| state == "new") => {}
+        _ if is_state && values.iter().any(|state| state == "new") => rule.is_narrow = true,
         _ if is_state => when.is_established = true,
         _ => match meta {
             "iifname" | "iif" if values == ["lo"] => when.is_loopback = true,
             "iifname" | "iif" => when.from.extend(values),
             "oifname" | "oif" => when.to.extend(values),
             "l4proto" => of_protocol(rule, &values),
-            // Which family or kind of packet it is narrows nothing down.
-            "nfproto" | "protocol" | "pkttype" => {}
+            "nfproto" | "protocol" | "pkttype" => rule.is_narrow = true,
             _ => when.other.push(shown(&format!("{protocol}{meta} {field} {}", values.join(", ")).trim().replace("  ", " "))),
         },
     }

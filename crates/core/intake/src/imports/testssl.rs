@@ -96,7 +96,7 @@ fn version_of(id: &str) -> Option<Version> {
 /// `offered`, `not offered`, with more words behind them.
 fn is_offered(finding: &str) -> Seen<bool> {
     match finding {
-        finding if finding.starts_with("not offered") => Seen::Known(false),
+        finding if finding.contains("not offered") => Seen::Known(false),
         finding if finding.starts_with("offered") => Seen::Known(true),
         other => Seen::Unknown(shown(other)),
     }

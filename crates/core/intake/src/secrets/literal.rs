@@ -44,12 +44,20 @@ pub(super) fn secrets(line: &[u8]) -> Vec<Literal<'_>> {
         let plain = captures.name("plain");
         let Some(value) = quoted.or(plain).map(|value| value.as_bytes()) else { continue };
         // In program text, what has no quotes is a name of something else.
-        let is_word = plain.is_some() && !is_like_secret(value, &name);
+        let is_word = plain.is_some() && (is_program(line) || !is_like_secret(value, &name));
         if let Some(kind) = graded(value).filter(|kind| *kind == SecretKind::WellKnown || !is_word) {
             found.push(Literal { kind, name, secret: value });
         }
     }
     found
+}
+
+/// Whether a line looks like program text rather than settings.
+fn is_program(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let begins: [&[u8]; 8] = [b"let ", b"const ", b"var ", b"return ", b"if ", b"def ", b"fn ", b"self."];
+    let ends = line.last().is_some_and(|last| b";{(,".contains(last));
+    ends || begins.iter().any(|begin| line.starts_with(begin))
 }
 
 fn is_about(name: &str) -> bool {
