@@ -11,6 +11,7 @@ mod assurance;
 mod detect;
 mod enrolment;
 mod foreign;
+mod intake;
 mod inventory;
 mod ledger;
 mod mqtt;
@@ -29,6 +30,7 @@ pub use enrolment::{
     root_material, tpm_key_area, tpm_question, trust_bundle,
 };
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
+pub use intake::{intake_file, intake_sbom, intake_secrets};
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
@@ -90,4 +92,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("server_datagrams", server_datagrams),
     ("server_certificate", server_certificate),
     ("service_greeting", service_greeting),
+    ("intake_file", intake_file),
+    ("intake_sbom", intake_sbom),
+    ("intake_secrets", intake_secrets),
 ];

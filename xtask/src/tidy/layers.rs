@@ -10,8 +10,9 @@ const RULE: &str = "layers";
 const LAYERS: [&str; 6] = ["base", "core", "port", "app", "edge", "bin"];
 
 /// Arrows inside a layer that are meant: from, to (`*` is any crate of the layer), why.
-const SIDEWAYS: [(&str, &str, &str); 2] = [
+const SIDEWAYS: [(&str, &str, &str); 3] = [
     ("base/*", "base/types", "the shared values stand below everything, the rest of base included"),
+    ("core/intake", "core/assurance", "files of others become the facts that assurance judges"),
     ("edge/http-server", "edge/mqtt-server", "MQTT over WebSocket runs the same session as MQTT over TCP"),
 ];
 

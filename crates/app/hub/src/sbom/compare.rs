@@ -4,15 +4,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use portreeve_events::Kind as EventKind;
+use portreeve_intake::sbom::{bare, short};
 use portreeve_store::{IdentityRow, StoreError};
 use portreeve_types::IdentityId;
 use serde_json::{Value, json};
 
-use super::{
-    Component, Release,
-    component::{bare, short},
-    find::release_of,
-};
+use super::{Component, Release, find::release_of};
 use crate::{AdminError, Hub};
 
 /// SBOMs that are read for it a second, and devices that are compared with each; the rest is for the next second.

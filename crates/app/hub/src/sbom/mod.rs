@@ -12,17 +12,16 @@
 mod admin;
 mod catalogue;
 mod compare;
-mod component;
 mod find;
-mod read;
 mod reported;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use catalogue::Catalogue;
-pub use component::{Component, Query, QueryError, TEXT_BYTES_MAX};
 pub(crate) use find::parse_query;
-pub use read::{COMPONENTS_MAX, NESTING_MAX, Sbom, SbomError, Subject};
+pub use portreeve_intake::sbom::{
+    COMPONENTS_MAX, Component, NESTING_MAX, Query, QueryError, Sbom, SbomError, Subject, TEXT_BYTES_MAX,
+};
 pub(crate) use reported::Reported;
 pub use reported::{LIBRARIES_MAX, Libraries};
 

@@ -1,8 +1,8 @@
 //! What devices say that they are made of.
 
+use portreeve_intake::sbom::{Component, Purl};
 use serde::{Deserialize, Serialize};
 
-use super::component::{Component, Purl};
 use crate::registry::is_field;
 
 /// Most libraries that one device can report.

@@ -1,17 +1,26 @@
 //! `plaintext.ports`, `port.scan`, `snmp.version`.
 
-use super::{Rules, of_one, tls::Weighed};
+use super::{Inputs, Rules, imported::with_import, of_one, tls::Weighed};
 use crate::{
-    Judgement,
-    evidence::ports::{DeclaredServices, PortFacts, PortScan, PortState, Service, Transport},
+    Facts, Judgement,
+    evidence::{
+        import::PortsImport,
+        ports::{DeclaredServices, PortFacts, PortScan, PortState, Service, Transport},
+    },
 };
 
 pub(super) const RULES: Rules = &[
-    ("plaintext.ports", |inputs| of_one(inputs, plaintext_ports)),
+    ("plaintext.ports", |inputs| {
+        let own = |inputs: &Inputs<'_>| of_one(inputs, plaintext_ports);
+        with_import(inputs, own, PortScan::KIND, |import: &PortsImport| Ok(plaintext_ports(&import.as_scan())))
+    }),
     // Without a list, nothing is said of what is open.
-    ("port.scan", |inputs| match inputs.one().and_then(|facts| Ok((facts, inputs.one()?))) {
-        Ok((facts, declared)) => port_scan(&facts, &declared),
-        Err(judgement) => judgement,
+    ("port.scan", |inputs| {
+        let own = |inputs: &Inputs<'_>| match inputs.one().and_then(|facts| Ok((facts, inputs.one()?))) {
+            Ok((facts, declared)) => port_scan(&facts, &declared),
+            Err(judgement) => judgement,
+        };
+        with_import(inputs, own, PortScan::KIND, |import: &PortsImport| Ok(port_scan(&import.as_scan(), &inputs.one()?)))
     }),
     ("snmp.version", |inputs| of_one(inputs, snmp_version)),
 ];

@@ -90,6 +90,11 @@ pub fn ssh_algos(facts: &SshScan) -> Judgement {
     judgement
 }
 
+/// Whether a name is no algorithm of any of these lists.
+pub(super) fn is_weak(name: &str) -> bool {
+    ![KEY_EXCHANGE, HOST_KEYS, ENCRYPTION, MACS].iter().any(|allowed| is_allowed(name, allowed))
+}
+
 /// Names that are no algorithms are signals of extensions (RFC 8308 section 2.1, OpenSSH's strict key exchange); a host certificate is as good as
 /// its key.
 fn is_allowed(name: &str, allowed: &[&str]) -> bool {

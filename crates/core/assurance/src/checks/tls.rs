@@ -2,24 +2,40 @@
 
 use std::fmt::Display;
 
-use super::{Rules, of_declared};
+use super::{
+    Inputs, Rules,
+    imported::{vulnerabilities, with_import},
+    of_declared,
+};
 use crate::{
-    Judgement, Verdict,
+    Facts, Judgement, Verdict,
     evidence::{
         Code, Listing, Seen,
         certificate::CertificateFacts,
+        import::TlsImport,
         suites::SUITES,
         tls::{ClassicFacts, Order, TlsPolicy, TlsScan, Version, VersionFacts},
     },
 };
 
 pub(super) const RULES: Rules = &[
-    ("tls.versions", |inputs| of_declared(inputs, tls_versions)),
-    ("tls.suites", |inputs| of_declared(inputs, tls_suites)),
-    ("tls.cert", |inputs| of_declared(inputs, tls_cert)),
-    ("tls.vulns", |inputs| of_declared(inputs, tls_vulns)),
+    ("tls.versions", |inputs| own_or_imported(inputs, tls_versions)),
+    ("tls.suites", |inputs| own_or_imported(inputs, tls_suites)),
+    ("tls.cert", |inputs| own_or_imported(inputs, tls_cert)),
+    ("tls.vulns", |inputs| {
+        let own = |inputs: &Inputs<'_>| of_declared(inputs, tls_vulns);
+        with_import(inputs, own, TlsScan::KIND, |import: &TlsImport| Ok(vulnerabilities(import)))
+    }),
     ("tls.pqc", |inputs| of_declared(inputs, tls_pqc)),
 ];
+
+/// A rule that judges what another's scanner has seen as it judges one's own.
+fn own_or_imported(inputs: &Inputs<'_>, judge: fn(&TlsScan, &TlsPolicy) -> Judgement) -> Judgement {
+    let own = |inputs: &Inputs<'_>| of_declared(inputs, judge);
+    with_import(inputs, own, TlsScan::KIND, |import: &TlsImport| {
+        Ok(judge(&import.as_scan(), &inputs.declared()?.unwrap_or_default()))
+    })
+}
 
 /// Offenders that one line names; the others are counted.
 const NAMED_MAX: usize = 8;

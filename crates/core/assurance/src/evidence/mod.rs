@@ -2,8 +2,10 @@
 
 mod attestation;
 pub mod certificate;
+pub mod config;
 pub mod dtls;
 mod envelope;
+pub mod import;
 pub mod mqtt;
 pub mod mutual;
 mod named;

@@ -27,16 +27,20 @@ pub(super) fn is_text(text: &str) -> bool {
 
 /// What a package URL (ECMA-427) says of whose package it is; qualifiers and subpath say something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Purl<'a> {
+pub struct Purl<'a> {
     /// Kind of package: `cargo`, `deb`, ….
-    kind: &'a str,
+    pub kind: &'a str,
     /// Namespace and name.
-    pub(super) name: Cow<'a, str>,
-    pub(super) version: Cow<'a, str>,
+    pub name: Cow<'a, str>,
+    /// Version; may be empty.
+    pub version: Cow<'a, str>,
+    qualifiers: &'a str,
 }
 
 impl<'a> Purl<'a> {
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    /// Takes one apart.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix("pkg:")?.trim_start_matches('/');
         let end = rest.find(['?', '#']).unwrap_or(rest.len());
         let (kind, path) = rest.get(..end)?.split_once('/')?;
@@ -45,7 +49,16 @@ impl<'a> Purl<'a> {
         let (name, version) = split.unwrap_or((path, ""));
         let (name, version) = (decoded(name.trim_matches('/')), decoded(version));
         let is_whole = !kind.is_empty() && !name.is_empty();
-        is_whole.then_some(Self { kind, name, version })
+        let qualifiers = rest.get(end..).and_then(|behind| behind.strip_prefix('?')).unwrap_or_default();
+        let qualifiers = qualifiers.split('#').next().unwrap_or_default();
+        is_whole.then_some(Self { kind, name, version, qualifiers })
+    }
+
+    /// A qualifier, such as `distro`.
+    #[must_use]
+    pub fn qualifier(&self, key: &str) -> Option<Cow<'a, str>> {
+        let mut pairs = self.qualifiers.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| decoded(value))
     }
 }
 
@@ -67,19 +80,21 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// What stands behind the group or namespace.
-pub(super) fn short(name: &str) -> &str {
+#[must_use]
+pub fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
 /// Without the `v` that some put before the number.
-pub(super) fn bare(version: &str) -> &str {
+#[must_use]
+pub fn bare(version: &str) -> &str {
     let number = version.strip_prefix(['v', 'V']).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     number.unwrap_or(version)
 }
 
 impl Component {
     /// Its names and versions: as they are said, and as its package URL says them.
-    pub(super) fn aliases(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    pub fn aliases(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let purl = Purl::parse(&self.purl).map(|purl| (purl.name, purl.version));
         let said = (Cow::from(self.name.as_str()), Cow::from(self.version.as_str()));
         std::iter::once(said).chain(purl)
@@ -112,7 +127,7 @@ impl FromStr for Query {
             return Err(QueryError);
         }
         if text.starts_with("pkg:") {
-            let Purl { kind, name, version } = Purl::parse(text).ok_or(QueryError)?;
+            let Purl { kind, name, version, .. } = Purl::parse(text).ok_or(QueryError)?;
             return Ok(Self { kind: Some(kind.into()), name: name.into(), version: bare(&version).into() });
         }
         let split = text.rsplit_once('@').filter(|(name, _)| !name.is_empty());
