@@ -13,6 +13,7 @@ mod dial;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
+pub mod rogue;
 pub mod ssh;
 pub mod tls;
 mod wire;

@@ -2,10 +2,14 @@
 //! evidence raises the check's version in `data/checks.csv`, and a test holds him to that.
 
 mod attestation;
+pub mod coap;
+pub mod discovery;
 pub mod dtls;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
+pub mod rogue;
+pub mod snmp;
 pub mod ssh;
 pub mod tls;
 
@@ -66,8 +70,19 @@ pub type Rule = fn(&Inputs<'_>) -> Judgement;
 type Rules = &'static [(&'static str, Rule)];
 
 /// Every table.
-const TABLES: &[Rules] =
-    &[attestation::RULES, dtls::RULES, mqtt::RULES, mutual::RULES, ports::RULES, ssh::RULES, tls::RULES];
+const TABLES: &[Rules] = &[
+        attestation::RULES,
+        coap::RULES,
+        discovery::RULES,
+        dtls::RULES,
+        mqtt::RULES,
+        mutual::RULES,
+        ports::RULES,
+        rogue::RULES,
+        snmp::RULES,
+        ssh::RULES,
+        tls::RULES,
+    ];
 
 /// The rule of a check; checks that cannot be made yet have none.
 #[must_use]

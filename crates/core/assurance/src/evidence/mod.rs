@@ -2,6 +2,8 @@
 
 mod attestation;
 pub mod certificate;
+pub mod coap;
+pub mod discovery;
 pub mod dtls;
 mod envelope;
 pub mod mqtt;
@@ -9,7 +11,9 @@ pub mod mutual;
 mod named;
 pub mod ports;
 mod printable;
+pub mod rogue;
 mod seen;
+pub mod snmp;
 pub mod ssh;
 mod statement;
 mod store;

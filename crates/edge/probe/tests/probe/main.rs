@@ -9,6 +9,7 @@ mod dtls;
 mod hostile;
 mod mqtt;
 mod ports;
+mod rogue;
 mod ssh;
 mod support;
 mod tls;
