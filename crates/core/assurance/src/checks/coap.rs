@@ -5,7 +5,7 @@ use crate::{
     Judgement, Verdict,
     evidence::{
         Seen,
-        coap::{CellAnswer, CoapAccessMatrix, CoapAnswer, CoapDiscovery, CoapMethod, Way},
+        coap::{CellAnswer, CoapAccessMatrix, CoapAnswer, CoapDiscovery, CoapMethod, DiscoveryWay, Way},
     },
 };
 
@@ -25,6 +25,11 @@ const fn name(way: Way) -> &'static str {
 #[must_use]
 pub fn discovery(facts: &CoapDiscovery) -> Judgement {
     let (mut weighed, mut untried) = (Weighed::default(), Vec::new());
+    // Who drops the questions of strangers does as it should, if it is there at all.
+    let is_there = |found: &DiscoveryWay| {
+        matches!(found.answer, Seen::Known(CoapAnswer::Response { .. } | CoapAnswer::Refused { .. }))
+    };
+    let is_anybody = facts.ways.iter().any(is_there);
     for way in [Way::Plain, Way::Multicast, Way::Stranger] {
         let name = name(way);
         match facts.ways.iter().find(|found| found.way == way).map_or(&Seen::NotTried, |found| &found.answer) {
@@ -37,6 +42,8 @@ pub fn discovery(facts: &CoapDiscovery) -> Judgement {
             }
             Seen::Known(CoapAnswer::Response { code, .. }) => weighed.fine.push(format!("{name}: {code}")),
             Seen::Known(CoapAnswer::Refused { how }) => weighed.fine.push(format!("{name}: {how}")),
+            Seen::Known(CoapAnswer::Silent) if is_anybody => weighed.fine.push(format!("{name}: no answer")),
+            Seen::Known(CoapAnswer::Silent) => weighed.gaps.push(format!("{name}: no answer, nor any other sign of life")),
             Seen::Unknown(why) => weighed.gaps.push(format!("{name}: {why}")),
             Seen::NotTried if way == Way::Multicast => {}
             Seen::NotTried => untried.push(name),

@@ -55,11 +55,13 @@ pub enum CoapAnswer {
         /// Paths of the links in it (RFC 6690), at most [`LINKS_MAX`].
         links: Vec<String>,
     },
-    /// No CoAP: the handshake was refused, nobody listens, or only silence; how.
+    /// No CoAP: the handshake was refused, or the target says that nobody listens.
     Refused {
         /// In words.
         how: String,
     },
+    /// Nothing came, though it was asked several times.
+    Silent,
 }
 
 /// Links of one answer that are kept.

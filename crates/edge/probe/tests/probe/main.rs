@@ -5,6 +5,7 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod coap;
 mod dtls;
 mod hostile;
 mod mqtt;
