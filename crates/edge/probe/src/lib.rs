@@ -12,10 +12,12 @@
 pub mod certificate;
 pub mod coap;
 mod dial;
+pub mod discovery;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
 pub mod rogue;
+pub mod snmp;
 pub mod ssh;
 pub mod tls;
 mod wire;

@@ -33,6 +33,9 @@ pub fn ssdp_upnp(facts: &DiscoveryScan, declared: &DeclaredDiscovery) -> Judgeme
             Seen::NotTried => untried.push(name),
         }
     }
+    if !facts.is_alive {
+        weighed.gaps.push("the target shows no sign of life".into());
+    }
     let mut judgement = weighed.judge("no answer to discovery that is not declared");
     if judgement.verdict == Verdict::Pass && !untried.is_empty() {
         judgement.verdict = Verdict::Partial;

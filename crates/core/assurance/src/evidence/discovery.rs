@@ -15,6 +15,8 @@ pub struct DiscoveryScan {
     pub protocols: Vec<ProtocolAnswers>,
     /// Whether the whole segment was asked by multicast, rather than the target alone.
     pub is_multicast: bool,
+    /// Whether the target shows any sign of life: silence of one that is not there says nothing.
+    pub is_alive: bool,
     /// What it took.
     pub effort: Effort,
 }

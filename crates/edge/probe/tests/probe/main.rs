@@ -6,11 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod coap;
+mod discovery;
 mod dtls;
 mod hostile;
 mod mqtt;
 mod ports;
 mod rogue;
+mod snmp;
 mod ssh;
 mod support;
 mod tls;
