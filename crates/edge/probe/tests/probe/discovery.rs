@@ -11,11 +11,12 @@ use portreeve_assurance::{
     checks::discovery::ssdp_upnp,
     evidence::{
         Seen,
+        coap::{CoapAnswer, Way},
         discovery::{DeclaredDiscovery, DiscoveryProtocol, DiscoveryScan},
     },
 };
 use portreeve_probe::{
-    Dialer,
+    Dialer, coap,
     discovery::{DiscoveryPorts, scan},
 };
 
@@ -39,7 +40,8 @@ printf 'ext_ifname=ext0\next_ip=1.2.3.4\nlistening_ip=seg0\nenable_upnp=yes\nena
 /usr/sbin/avahi-daemon -f avahi.conf --no-drop-root --no-chroot --no-rlimits > avahi.log 2>&1 &
 /usr/sbin/miniupnpd -d -f igd.conf -P "$PWD/igd.pid" > igd.log 2>&1 &
 /usr/sbin/wsdd -i seg0 -4 > wsdd.log 2>&1 &
-trap 'kill %1 %2 %3' EXIT
+coap-server-notls -g 224.0.1.187 -G seg0 > coap.log 2>&1 &
+trap 'kill %1 %2 %3 %4' EXIT
 "$@"
 "#;
 const INSIDE: &str = "PORTREEVE_TEST_INSIDE_SEGMENT";
@@ -79,7 +81,7 @@ async fn inside() {
     // The responders take a moment to start.
     let until = Instant::now() + Duration::from_secs(40);
     let facts = loop {
-        let facts = look(None).await;
+        let facts = look(Some(RESPONDERS)).await;
         let is_whole = DiscoveryProtocol::ALL.into_iter().all(|protocol| {
             facts.protocols.iter().any(|found| found.protocol == protocol && matches!(&found.answers, Seen::Known(some) if !some.is_empty()))
         });
@@ -88,7 +90,7 @@ async fn inside() {
         }
         assert!(Instant::now() < until, "{}", serde_json::to_string(&facts).unwrap());
     };
-    println!("{}", serde_json::to_string(&facts).unwrap());
+    assert!(facts.is_multicast);
     let has = |protocol, part: &str| answers(&facts, protocol).iter().any(|line| line.contains(part));
     assert!(has(DiscoveryProtocol::Ssdp, "10.77.0.1 urn:schemas-upnp-org:service:WANIPConnection:"));
     assert!(has(DiscoveryProtocol::Ssdp, "MiniUPnPd/"));
@@ -103,8 +105,19 @@ async fn inside() {
     let judgement = ssdp_upnp(&facts, &some);
     assert!(judgement.verdict == Verdict::Fail && !judgement.observed.contains("mDNS"), "{judgement:?}");
 
-    let everybody = look(Some(RESPONDERS)).await;
-    assert!(everybody.is_multicast && !answers(&everybody, DiscoveryProtocol::Ssdp).is_empty());
+    // Asked alone, all answer but wsdd, which hears its group only.
+    let alone = look(None).await;
+    for protocol in [DiscoveryProtocol::Ssdp, DiscoveryProtocol::Igd, DiscoveryProtocol::Mdns] {
+        assert!(!answers(&alone, protocol).is_empty(), "{alone:?}");
+    }
+    assert_eq!(answers(&alone, DiscoveryProtocol::WsDiscovery), [""; 0]);
+
+    // libcoap answers to the group of all CoAP nodes.
+    let dialer = Dialer::new(SocketAddr::from((RESPONDERS, 5683)), limits());
+    let server = coap::Server { plain: Some(&dialer), secured: None, multicast: Some(RESPONDERS) };
+    let facts = coap::discovery(&server, None).await;
+    let by_group = facts.ways.iter().find(|found| found.way == Way::Multicast).unwrap();
+    assert!(matches!(&by_group.answer, Seen::Known(CoapAnswer::Response { code, .. }) if code == "2.05"), "{facts:?}");
 }
 
 /// A responder on loopback that says one thing to whoever asks.
