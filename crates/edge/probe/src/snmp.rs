@@ -8,7 +8,9 @@ use portreeve_assurance::evidence::{
     Seen, printable,
     snmp::{CommunityVersion, SnmpScan},
 };
-use snmp_parser::{ObjectSyntax, PduType, SnmpGenericMessage, SnmpMessage, SnmpPdu, VarBindValue, parse_snmp_generic_message};
+use snmp_parser::{
+    ObjectSyntax, PduType, SnmpGenericMessage, SnmpMessage, SnmpPdu, VarBindValue, parse_snmp_generic_message,
+};
 
 use crate::{Dialer, Gap, ports::SNMP3_DISCOVER, wire::sized};
 
@@ -22,7 +24,11 @@ const VERSIONS: [(u8, &str); 2] = [(0, "1"), (1, "2c")];
 
 /// Asks the agent at the dialer's address.
 pub async fn scan(dialer: &Dialer) -> SnmpScan {
-    let (versions, v3) = futures_util::future::join(join_all(VERSIONS.map(|version| community_version(dialer, version))), engine(dialer)).await;
+    let (versions, v3) = futures_util::future::join(
+        join_all(VERSIONS.map(|version| community_version(dialer, version))),
+        engine(dialer),
+    )
+    .await;
     SnmpScan {
         port: dialer.address().port(),
         communities: u32::try_from(COMMUNITIES.len()).unwrap_or(u32::MAX),

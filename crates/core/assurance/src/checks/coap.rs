@@ -43,7 +43,9 @@ pub fn discovery(facts: &CoapDiscovery) -> Judgement {
             Seen::Known(CoapAnswer::Response { code, .. }) => weighed.fine.push(format!("{name}: {code}")),
             Seen::Known(CoapAnswer::Refused { how }) => weighed.fine.push(format!("{name}: {how}")),
             Seen::Known(CoapAnswer::Silent) if is_anybody => weighed.fine.push(format!("{name}: no answer")),
-            Seen::Known(CoapAnswer::Silent) => weighed.gaps.push(format!("{name}: no answer, nor any other sign of life")),
+            Seen::Known(CoapAnswer::Silent) => {
+                weighed.gaps.push(format!("{name}: no answer, nor any other sign of life"))
+            }
             Seen::Unknown(why) => weighed.gaps.push(format!("{name}: {why}")),
             Seen::NotTried if way == Way::Multicast => {}
             Seen::NotTried => untried.push(name),

@@ -71,18 +71,18 @@ type Rules = &'static [(&'static str, Rule)];
 
 /// Every table.
 const TABLES: &[Rules] = &[
-        attestation::RULES,
-        coap::RULES,
-        discovery::RULES,
-        dtls::RULES,
-        mqtt::RULES,
-        mutual::RULES,
-        ports::RULES,
-        rogue::RULES,
-        snmp::RULES,
-        ssh::RULES,
-        tls::RULES,
-    ];
+    attestation::RULES,
+    coap::RULES,
+    discovery::RULES,
+    dtls::RULES,
+    mqtt::RULES,
+    mutual::RULES,
+    ports::RULES,
+    rogue::RULES,
+    snmp::RULES,
+    ssh::RULES,
+    tls::RULES,
+];
 
 /// The rule of a check; checks that cannot be made yet have none.
 #[must_use]

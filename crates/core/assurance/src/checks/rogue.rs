@@ -105,8 +105,7 @@ pub fn validate(facts: &RogueServer) -> Judgement {
 /// `tls.client.pin`: the device refuses a certificate that a CA signed which it trusts, if it is not the one that it knows.
 #[must_use]
 pub fn pin(facts: &RogueServer) -> Judgement {
-    let judgement =
-        |verdict, observed: String| Judgement { verdict, observed, expected: PINNED.to_owned() };
+    let judgement = |verdict, observed: String| Judgement { verdict, observed, expected: PINNED.to_owned() };
     let control = control(facts);
     let name = Face::Unpinned.name();
     match (reaction(facts, Face::Unpinned), control) {
@@ -119,9 +118,7 @@ pub fn pin(facts: &RogueServer) -> Judgement {
             judgement(Verdict::Inconclusive, why.clone())
         }
         (_, Err(gap)) => judgement(Verdict::Inconclusive, gap),
-        (Some(Reaction::Refused { how }), Ok(_)) => {
-            judgement(Verdict::Pass, format!("{name} is refused: {how}"))
-        }
+        (Some(Reaction::Refused { how }), Ok(_)) => judgement(Verdict::Pass, format!("{name} is refused: {how}")),
         // Pins that are compared after the handshake, before anything is said, do as well.
         (Some(Reaction::Left { .. }), Ok(Some(_))) => {
             judgement(Verdict::Pass, format!("{name} is left before anything is said, unlike a good one"))

@@ -29,12 +29,15 @@ pub fn snmp_version(facts: &SnmpScan) -> Judgement {
     for version in ["1", "2c"] {
         let found = facts.versions.iter().find(|found| found.version == version);
         match found.map_or(&Seen::NotTried, |found| &found.answered) {
-            Seen::Known(0) => weighed.fine.push(format!("version {version}: silent to {} communities", facts.communities)),
+            Seen::Known(0) => {
+                weighed.fine.push(format!("version {version}: silent to {} communities", facts.communities))
+            }
             Seen::Known(answered) => {
                 let description = found.map_or("", |found| found.description.as_str());
-                weighed.offences.push(
-                    format!("version {version} answers to {answered} of {} common communities: {description}", facts.communities),
-                );
+                weighed.offences.push(format!(
+                    "version {version} answers to {answered} of {} common communities: {description}",
+                    facts.communities
+                ));
             }
             unknown => weighed.gaps.push(format!("version {version}: {}", unknown.gap().unwrap_or_default())),
         }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
-use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, PskResolver};
+use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, PskResolver, SecurityError};
 use portreeve_tls::Credentials;
 use tokio::{
     net::UdpSocket,
@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::message::{Reply, Request, Response};
-use crate::dial::{Dialer, Gap, Turn};
+use crate::{
+    dial::{Dialer, Gap, Turn},
+    tls::records::Alert,
+};
 
 /// How often a request is sent, and how long each time is waited for an answer (RFC 7252 section 4.2, shorter).
 const TRIES: u32 = 3;
@@ -257,8 +260,8 @@ impl<'a> Session<'a> {
 /// How DTLS ended. An alert is the server's word; the rest is ours.
 fn failed(error: &Error) -> End {
     match error {
-        Error::SecurityError(dimpl::SecurityError::FatalAlert { .. }) => {
-            End::Refused(portreeve_assurance::evidence::printable(error.to_string().as_bytes()))
+        Error::SecurityError(SecurityError::FatalAlert { description }) => {
+            End::Refused(Alert { description: *description }.to_string())
         }
         Error::Timeout(_) => Gap::Silent(TRY_WAIT * TRIES).into(),
         error => Gap::odd(error).into(),

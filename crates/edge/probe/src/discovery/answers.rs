@@ -128,7 +128,9 @@ pub fn mapping_services(description: &[u8]) -> Result<Vec<MappingService>, Malfo
     let found = services.filter_map(|service| {
         let (kind, control) = (text(service, "serviceType")?, text(service, "controlURL")?);
         // What goes into a request is a type of the known form, and a path without a blank or a control character.
-        let is_plain = |text: &str| text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>&".contains(&byte));
+        let is_plain = |text: &str| {
+            text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>&".contains(&byte))
+        };
         let is_mapping = KINDS.iter().any(|start| kind.starts_with(start));
         (is_mapping && is_plain(kind) && is_plain(control))
             .then(|| MappingService { kind: kind.to_owned(), control: control.to_owned() })

@@ -11,8 +11,8 @@ use std::{
 };
 
 use futures_util::future::join4;
-use portreeve_assurance::evidence::{
-    discovery::{ANSWERS_MAX, DiscoveryAnswer, DiscoveryProtocol, DiscoveryScan, ProtocolAnswers},
+use portreeve_assurance::evidence::discovery::{
+    ANSWERS_MAX, DiscoveryAnswer, DiscoveryProtocol, DiscoveryScan, ProtocolAnswers,
 };
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 

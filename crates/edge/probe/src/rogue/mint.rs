@@ -101,13 +101,13 @@ impl Mint {
 
     /// Why a face cannot be shown to anybody.
     pub(super) fn lacks(&self, face: Face) -> Option<&'static str> {
-        let needs_authority = !matches!(
-            face,
-            Face::SelfSigned | Face::UnknownCa | Face::OldVersion | Face::WeakSuite | Face::StaticRsa
-        );
+        let needs_authority =
+            !matches!(face, Face::SelfSigned | Face::UnknownCa | Face::OldVersion | Face::WeakSuite | Face::StaticRsa);
         match &self.authority {
             None if needs_authority => Some("no CA that the device trusts was given"),
-            Some(_) if face == Face::Revoked && self.crl_url.is_none() => Some("no place for a list of revoked ones was given"),
+            Some(_) if face == Face::Revoked && self.crl_url.is_none() => {
+                Some("no place for a list of revoked ones was given")
+            }
             Some(authority) if face == Face::WeakSignature && ecdsa(authority.issuer.key()).is_none() => {
                 Some("the CA's key is not of ECDSA, with which alone SHA-1 is signed here")
             }

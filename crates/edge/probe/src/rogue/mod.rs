@@ -205,7 +205,13 @@ impl Rogue {
     async fn man(&self, post: Post) -> Vec<Trial> {
         let (mut trials, mut is_gone) = (Vec::new(), false);
         for face in post.faces {
-            let mut trial = Trial { face, attempts: 0, server_name: None, source: None, reaction: unclear("the device does not connect") };
+            let mut trial = Trial {
+                face,
+                attempts: 0,
+                server_name: None,
+                source: None,
+                reaction: unclear("the device does not connect"),
+            };
             if let Some(why) = self.lacks(face) {
                 trial.reaction = Reaction::NotTried { why: why.to_owned() };
             } else if !is_gone {
@@ -335,7 +341,9 @@ impl Rogue {
             Ok(Err(gap)) => unclear(gap.to_string()),
             Ok(Ok(Some(ClientEvent::KeyExchange))) => Reaction::WentOn { how: choice.to_string(), said: None },
             Ok(Ok(Some(ClientEvent::Hello(_)))) => unclear("a second ClientHello comes"),
-            Ok(Ok(Some(ClientEvent::Alert(alert)))) if self.is_for(alert) => Reaction::Refused { how: alert.to_string() },
+            Ok(Ok(Some(ClientEvent::Alert(alert)))) if self.is_for(alert) => {
+                Reaction::Refused { how: alert.to_string() }
+            }
             Ok(Ok(None)) if self.mint.has_authority() => Reaction::Refused { how: CLOSED.to_owned() },
             // The certificate was unknown too, and that may be the reason.
             Ok(Ok(_)) => Reaction::NotTried { why: "no CA that the device trusts was given".into() },
@@ -380,8 +388,8 @@ async fn give(mut stream: TcpStream, crl: &[u8]) -> std::io::Result<()> {
 /// Which key a client takes; elliptic curves first.
 fn kind_for(hello: &ClientHello) -> Kind {
     let signs = hello.signatures.is_empty() || hello.signatures.contains(&ECDSA_SECP256R1_SHA256);
-    let suits = hello.versions.contains(&TLS_1_3)
-        || hello.suites.iter().any(|suite| matches!(suite, 0xc02b | 0xc02c | 0xcca9));
+    let suits =
+        hello.versions.contains(&TLS_1_3) || hello.suites.iter().any(|suite| matches!(suite, 0xc02b | 0xc02c | 0xcca9));
     if signs && suits { Kind::Ec } else { Kind::Rsa }
 }
 
@@ -451,7 +459,8 @@ fn agreed<S>(tls: &TlsStream<S>) -> String {
         _ => "TLS 1.2",
     };
     let suite = connection.negotiated_cipher_suite().map(|suite| u16::from(suite.suite()));
-    suite.map_or_else(|| version.to_owned(), |suite| {
-        format!("{version}, {}", portreeve_assurance::evidence::Code::suite(suite).name)
-    })
+    suite.map_or_else(
+        || version.to_owned(),
+        |suite| format!("{version}, {}", portreeve_assurance::evidence::Code::suite(suite).name),
+    )
 }

@@ -22,9 +22,8 @@ pub fn read(bytes: &[u8]) -> (Said, &'static [u8]) {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     if request.parse(bytes).is_ok() && request.version.is_some() {
-        let is_secret = |header: &httparse::Header<'_>| {
-            SECRET_FIELDS.iter().any(|field| header.name.eq_ignore_ascii_case(field))
-        };
+        let is_secret =
+            |header: &httparse::Header<'_>| SECRET_FIELDS.iter().any(|field| header.name.eq_ignore_ascii_case(field));
         let said = Said { protocol: Spoken::Http, credentials: request.headers.iter().any(is_secret) };
         return (said, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }

@@ -77,7 +77,8 @@ struct Fleet {
 
 impl Fleet {
     fn new() -> Self {
-        let (files, key, mut params) = (Certificates::new(), KeyPair::generate().unwrap(), CertificateParams::default());
+        let (files, key, mut params) =
+            (Certificates::new(), KeyPair::generate().unwrap(), CertificateParams::default());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "CA of the test");
         std::fs::write(files.path("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
@@ -115,7 +116,8 @@ fn key(identity: &str, key: &str) -> CoapIdentity {
 async fn discover(server: &CoapServer, with_plain: bool, identity: Option<&CoapIdentity>) -> CoapDiscovery {
     let (plain, secured) = (Dialer::new(server.plain, limits()), Dialer::new(server.secured, limits()));
     let closed = Dialer::new(([127, 0, 0, 1], two_ports()).into(), limits());
-    let where_ = Server { plain: Some(if with_plain { &plain } else { &closed }), secured: Some(&secured), multicast: None };
+    let where_ =
+        Server { plain: Some(if with_plain { &plain } else { &closed }), secured: Some(&secured), multicast: None };
     let facts = coap::discovery(&where_, identity).await;
     survives(&facts);
     facts
@@ -135,7 +137,10 @@ async fn servers_that_know_their_clients_show_nothing_to_strangers() {
         let server = fleet.server(program, &[]);
         let facts = discover(&server, false, Some(&fleet.identity("alice"))).await;
         let listed = answer(&facts, Way::Identity);
-        assert!(matches!(listed, CoapAnswer::Response { code, links, .. } if code == "2.05" && links.contains(&"/time".into())), "{program}: {facts:?}");
+        assert!(
+            matches!(listed, CoapAnswer::Response { code, links, .. } if code == "2.05" && links.contains(&"/time".into())),
+            "{program}: {facts:?}"
+        );
         assert!(matches!(answer(&facts, Way::Stranger), CoapAnswer::Refused { .. }), "{program}: {facts:?}");
         assert_eq!(discovery(&facts).verdict, Verdict::Pass, "{program}: {facts:?}");
 
@@ -155,7 +160,9 @@ async fn servers_that_take_any_certificate_or_key_are_found_out() {
     // A key that everybody guesses.
     let facts = discover(&start("coap-server-openssl", &["-k", "portreeve-probe"]), false, None).await;
     assert_eq!(discovery(&facts).verdict, Verdict::Fail, "{facts:?}");
-    let facts = discover(&start("coap-server-gnutls", &["-k", "long and secret"]), false, Some(&key("a", "long and secret"))).await;
+    let facts =
+        discover(&start("coap-server-gnutls", &["-k", "long and secret"]), false, Some(&key("a", "long and secret")))
+            .await;
     assert!(matches!(answer(&facts, Way::Identity), CoapAnswer::Response { .. }), "{facts:?}");
     assert_eq!(discovery(&facts).verdict, Verdict::Pass, "{facts:?}");
     assert!(!serde_json::to_string(&facts).unwrap().contains("long and secret"));
@@ -198,7 +205,8 @@ async fn a_matrix_tells_who_may_do_what_with_keys_and_with_certificates() {
         let judgement = access(&matrix(server, &identities, &less).await);
         assert_eq!(judgement.verdict, Verdict::Fail);
         assert_eq!(
-            judgement.observed, "alice put \"time\" is possible; alice observe \"/\" is not possible, though declared"
+            judgement.observed,
+            "alice put \"time\" is possible; alice observe \"/\" is not possible, though declared"
         );
     }
 }
@@ -228,6 +236,8 @@ async fn whoever_is_silent_or_says_nonsense_is_not_judged_by_it() {
         assert_eq!(discovery(&facts).verdict, Verdict::Inconclusive, "{facts:?}");
     }
     let limits = Limits { connections_max: 0, ..short() };
-    let facts = coap::access_matrix(&Dialer::new(address, limits), &[key("a", "b")], &[wish(0, CoapMethod::Get, "x", true)]).await;
+    let facts =
+        coap::access_matrix(&Dialer::new(address, limits), &[key("a", "b")], &[wish(0, CoapMethod::Get, "x", true)])
+            .await;
     assert_eq!(access(&facts).verdict, Verdict::Inconclusive);
 }

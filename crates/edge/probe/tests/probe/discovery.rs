@@ -63,9 +63,15 @@ fn real_responders_are_found_and_pass_only_if_they_were_declared() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", SEGMENT, "bash"]).arg(folder.path());
+    command
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", SEGMENT, "bash"])
+        .arg(folder.path());
     command.arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "discovery::real_responders_are_found_and_pass_only_if_they_were_declared", "--nocapture"]);
+    command.args([
+        "--exact",
+        "discovery::real_responders_are_found_and_pass_only_if_they_were_declared",
+        "--nocapture",
+    ]);
     let output = command.env(INSIDE, "yes").stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -83,7 +89,9 @@ async fn inside() {
     let facts = loop {
         let facts = look(Some(RESPONDERS)).await;
         let is_whole = DiscoveryProtocol::ALL.into_iter().all(|protocol| {
-            facts.protocols.iter().any(|found| found.protocol == protocol && matches!(&found.answers, Seen::Known(some) if !some.is_empty()))
+            facts.protocols.iter().any(|found| {
+                found.protocol == protocol && matches!(&found.answers, Seen::Known(some) if !some.is_empty())
+            })
         });
         if is_whole {
             break facts;
@@ -144,7 +152,9 @@ async fn look(bytes: &'static [u8]) -> DiscoveryScan {
 
 #[tokio::test]
 async fn whoever_answers_has_answered_and_silence_is_fine_if_somebody_is_there() {
-    for nonsense in [&b"\xff\xff"[..], b"HTTP/1.1 200 OK\r\nST: \x1b[2J\r\nLOCATION: http://192.0.2.1/\r\n\r\n", &[b'<'; 1400]] {
+    for nonsense in
+        [&b"\xff\xff"[..], b"HTTP/1.1 200 OK\r\nST: \x1b[2J\r\nLOCATION: http://192.0.2.1/\r\n\r\n", &[b'<'; 1400]]
+    {
         let facts = look(nonsense).await;
         assert_eq!(ssdp_upnp(&facts, &NOTHING).verdict, Verdict::Fail, "{facts:?}");
         // Nobody else is asked, whatever a location says.

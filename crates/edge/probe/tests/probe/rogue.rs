@@ -108,8 +108,7 @@ impl Device {
             while !over.load(Ordering::Relaxed) {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("exec timeout 8 {command}")]).env("P", port.to_string());
-                let mut child =
-                    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                let mut child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
                 while child.try_wait().unwrap().is_none() {
                     if over.load(Ordering::Relaxed) {
                         let _ = child.kill();
@@ -175,7 +174,8 @@ async fn mosquitto_validates_and_with_insecure_takes_any_name() {
     assert_eq!(verdicts(&facts), (Verdict::Partial, Verdict::Fail), "only revocation was not tried");
     assert!(validate(&facts).observed.contains("a revoked certificate: not tried"));
 
-    let facts = face(trust.plan(), &[Face::Good, Face::WrongName, Face::Expired], &format!("{mosquitto} --insecure")).await;
+    let facts =
+        face(trust.plan(), &[Face::Good, Face::WrongName, Face::Expired], &format!("{mosquitto} --insecure")).await;
     assert_eq!(accepted(&facts), [Face::Good, Face::WrongName]);
     let judgement = validate(&facts);
     assert_eq!(judgement.verdict, Verdict::Fail);
@@ -229,7 +229,9 @@ async fn curl_with_a_pin_refuses_a_good_certificate_of_the_same_ca() {
 
 /// `openssl s_client` that speaks HTTP.
 fn s_client(more: &str) -> String {
-    format!("sh -c 'printf \"GET / HTTP/1.0\\r\\n\\r\\n\" | openssl s_client -connect localhost:$P -servername localhost -quiet {more}'")
+    format!(
+        "sh -c 'printf \"GET / HTTP/1.0\\r\\n\\r\\n\" | openssl s_client -connect localhost:$P -servername localhost -quiet {more}'"
+    )
 }
 
 #[tokio::test]
@@ -245,7 +247,9 @@ async fn openssl_that_also_asks_for_revocation_passes() {
     ));
     let facts = face(plan, &Face::ALL, &strict).await;
     assert_eq!(accepted(&facts), [Face::Good, Face::StaticRsa, Face::Unpinned]);
-    assert!(matches!(reactions(&facts)[&Face::Revoked], Reaction::Refused { how } if how == "alert certificate_revoked"));
+    assert!(
+        matches!(reactions(&facts)[&Face::Revoked], Reaction::Refused { how } if how == "alert certificate_revoked")
+    );
     assert!(facts.crl_fetches > 0);
     assert_eq!(verdicts(&facts), (Verdict::Pass, Verdict::Fail));
 }
@@ -338,14 +342,16 @@ async fn go_takes_a_ca_for_a_server_and_insecure_anything() {
     let client = format!("{} $P {}", trust.path("client"), trust.path("ca.pem"));
     let facts = face(trust.plan(), USED, &client).await;
     let found = accepted(&facts);
-    for face in [Face::SelfSigned, Face::UnknownCa, Face::Expired, Face::NotYetValid, Face::WrongName, Face::WrongUsage] {
+    for face in [Face::SelfSigned, Face::UnknownCa, Face::Expired, Face::NotYetValid, Face::WrongName, Face::WrongUsage]
+    {
         assert!(!found.contains(&face), "{face:?}");
     }
     assert!(found.contains(&Face::Good) && found.contains(&Face::Unpinned));
     // crypto/x509 does not ask what a server's certificate is for otherwise, nor how long its key is.
     assert!(found.contains(&Face::CaAsLeaf) && found.contains(&Face::WeakKey), "{found:?}");
 
-    let facts = face(trust.plan(), &[Face::Good, Face::SelfSigned, Face::WrongName], &format!("{client} insecure")).await;
+    let facts =
+        face(trust.plan(), &[Face::Good, Face::SelfSigned, Face::WrongName], &format!("{client} insecure")).await;
     assert_eq!(accepted(&facts), [Face::Good, Face::SelfSigned, Face::WrongName]);
     assert_eq!(validate(&facts).verdict, Verdict::Fail);
 }
@@ -370,7 +376,8 @@ async fn our_own_client_accepts_nothing_bad() {
     let facts = tokio::select! { facts = serving => facts.unwrap(), () = device => unreachable!() };
     assert_eq!(accepted(&facts), [Face::Good, Face::Unpinned]);
     assert_eq!(validate(&facts).verdict, Verdict::Partial, "{:?}", validate(&facts));
-    let open = |trial: &&portreeve_assurance::evidence::rogue::Trial| matches!(trial.reaction, Reaction::NotTried { .. });
+    let open =
+        |trial: &&portreeve_assurance::evidence::rogue::Trial| matches!(trial.reaction, Reaction::NotTried { .. });
     let open: Vec<Face> = facts.trials.iter().filter(open).map(|trial| trial.face).collect();
     assert_eq!(open, [Face::Revoked]);
 }
@@ -406,7 +413,9 @@ async fn strangers_are_not_served_and_silence_is_no_refusal() {
     };
     for bytes in [&b""[..], b"\x10\x11\x00\x04MQTT", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\x00\x04\x01\x00\x00\x00"] {
         let facts = silent(bytes).await;
-        assert!(facts.trials.iter().all(|trial| matches!(trial.reaction, Reaction::Unclear { .. }) && trial.attempts == 2));
+        assert!(
+            facts.trials.iter().all(|trial| matches!(trial.reaction, Reaction::Unclear { .. }) && trial.attempts == 2)
+        );
         assert_eq!(validate(&facts).verdict, Verdict::Inconclusive);
     }
 }

@@ -59,7 +59,10 @@ async fn an_agent_that_takes_a_common_community_fails_and_one_that_speaks_versio
     let facts = scan(weak.1).await;
     let judgement = snmp_version(&facts);
     assert_eq!(judgement.verdict, Verdict::Fail);
-    assert!(judgement.observed.contains("version 1 answers to 2 of 8 common communities: a weak agent"), "{judgement:?}");
+    assert!(
+        judgement.observed.contains("version 1 answers to 2 of 8 common communities: a weak agent"),
+        "{judgement:?}"
+    );
     assert!(judgement.observed.contains("version 2c answers to 2 of 8"), "{judgement:?}");
     let json = serde_json::to_string(&facts).unwrap();
     assert!(!json.contains("public") && !json.contains("private"), "{json}");
