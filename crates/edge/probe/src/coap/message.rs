@@ -152,3 +152,35 @@ pub fn links(list: &[u8]) -> Vec<String> {
     }
     links
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &[u8] = b"\x64\x45\x00\x07tokn\xc1\x28\xff</time>;title=\"a, <b>\",</>";
+
+    #[test]
+    fn answers_are_told_from_other_messages_at_every_length() {
+        let Some(request) = Request::new(CoapMethod::Get, "/a//b", 7, *b"tokn") else { panic!() };
+        assert_eq!(request.bytes(), b"\x44\x01\x00\x07tokn\xb1a\x01b");
+        let Ok(Reply::Response(response, None)) = request.reply(ANSWER) else { panic!() };
+        assert_eq!((response.dotted().as_str(), links(&response.payload)), ("2.05", vec!["/time".into(), "/".into()]));
+        for length in 0..ANSWER.len() {
+            // Cut inside its head it is no CoAP; behind it, the same with less.
+            let reply = request.reply(&ANSWER[..length]);
+            assert_eq!(reply.is_err(), length < 8 || length == 9, "{length}: {reply:?}");
+        }
+        assert_eq!(request.reply(b"\x60\x00\x00\x07"), Ok(Reply::Acknowledged));
+        assert_eq!(request.reply(b"\x64\x45\x00\x07tokm"), Ok(Reply::Other));
+        let Ok(Reply::Response(_, Some(acknowledgement))) = request.reply(b"\x44\x45\x12\x34tokn") else { panic!() };
+        assert_eq!(acknowledgement, [0x60, 0, 0x12, 0x34]);
+        assert!(Request::new(CoapMethod::Get, &"a".repeat(256), 7, *b"tokn").is_none());
+    }
+
+    #[test]
+    fn lists_of_links_are_bounded() {
+        assert_eq!(links(&b"<a>,".repeat(1000)).len(), LINKS_MAX);
+        assert_eq!(links(b"<\x1b>;\"<no>\""), ["\\x1b"]);
+        assert_eq!(links(&[b'<'; 5000]), [""; 0]);
+    }
+}

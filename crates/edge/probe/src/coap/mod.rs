@@ -130,7 +130,7 @@ async fn stranger(dialer: &Dialer) -> Seen<CoapAnswer> {
         Seen::Known(CoapAnswer::Silent) => 1,
         Seen::Unknown(_) | Seen::NotTried => 0,
     };
-    // A server that has no use for one of the two may say nothing to it, or something odd; a refusal of the other is then its word.
+    // A server that has no use for one of the two has nothing in common with it; a refusal of the other is then its word.
     if rank(&by_key) > rank(&by_certificate) { by_key } else { by_certificate }
 }
 

@@ -23,6 +23,9 @@ const TRY_WAIT: Duration = Duration::from_millis(700);
 const SEPARATE_WAIT: Duration = Duration::from_secs(2);
 /// Datagrams that are read for one session.
 const DATAGRAMS_MAX: u32 = 256;
+/// What servers say who have nothing in common with a client.
+const NOTHING_IN_COMMON: [&str; 3] =
+    ["alert handshake_failure", "alert protocol_version", "alert insufficient_security"];
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 
 /// As what somebody comes.
@@ -111,6 +114,8 @@ struct Session<'a> {
     /// When DTLS wants to be woken.
     wake: Instant,
     is_connected: bool,
+    /// Whether the server has shown its certificate.
+    is_server_seen: bool,
     /// What came decrypted.
     inbox: Vec<Vec<u8>>,
     datagrams: u32,
@@ -125,6 +130,7 @@ impl<'a> Session<'a> {
             turn,
             socket,
             is_connected: dtls.is_none(),
+            is_server_seen: false,
             dtls,
             wake: Instant::now(),
             inbox: Vec::new(),
@@ -135,14 +141,25 @@ impl<'a> Session<'a> {
         while !session.is_connected {
             match session.step(until).await {
                 Ok(()) => {}
-                // A server that has begun, and then drops what a wrong key makes, has refused (RFC 6347 section 4.1.2.7).
-                Err(End::Gap(Gap::Silent(_))) if session.datagrams > 0 => {
+                // A server that went on behind its cookie, and then drops what a wrong key makes, has refused (RFC 6347 section
+                // 4.1.2.7).
+                Err(End::Gap(Gap::Silent(_))) if session.datagrams > 1 => {
                     return Err(End::Refused("does not finish the handshake".into()));
                 }
-                Err(end) => return Err(end),
+                Err(end) => return Err(session.doubted(end)),
             }
         }
         Ok(session)
+    }
+
+    /// A handshake that fails before the server has shown itself may only lack something in common: our suites are few.
+    fn doubted(&self, end: End) -> End {
+        match end {
+            End::Refused(how) if !self.is_server_seen && NOTHING_IN_COMMON.contains(&how.as_str()) => {
+                Gap::Odd(format!("{how}, perhaps for want of a suite in common")).into()
+            }
+            end => end,
+        }
     }
 
     /// Sends a request, again if need be, and waits for its response.
@@ -249,7 +266,10 @@ impl<'a> Session<'a> {
                     continue;
                 }
                 Output::CloseNotify => return Err(End::Refused("alert close_notify".into())),
-                // The server's certificate is looked at elsewhere; here it is the one who looks.
+                Output::PeerCert(_) => {
+                    self.is_server_seen = true;
+                    continue;
+                }
                 _ => continue,
             };
             buffer.resize(needed.min(DATAGRAM_BYTES_MAX), 0);

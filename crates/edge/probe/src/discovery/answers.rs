@@ -150,3 +150,66 @@ pub fn place(url: &str, host: std::net::IpAddr) -> Option<(u16, String)> {
     };
     path.bytes().all(|byte| byte.is_ascii_graphic()).then(|| (port, format!("/{path}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn documents_that_are_deep_or_large_are_not_parsed() {
+        for (bytes, is_fine) in [
+            (b"<a>".repeat(20_000), false),
+            ([b"<a>".repeat(60), b"</a>".repeat(60)].concat(), true),
+            ([b"<a>".repeat(70), b"</a>".repeat(70)].concat(), false),
+            (vec![b' '; DOCUMENT_BYTES_MAX + 1], false),
+            (b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>".to_vec(), false),
+            (b"<a>\xff</a>".to_vec(), false),
+        ] {
+            assert_eq!(ws_discovery(&bytes).is_ok(), is_fine);
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_asked_at_its_own_address_and_in_plain_words_only() {
+        let host = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
+        for (url, expected) in [
+            ("http://10.77.0.1:5000/root.xml", Some((5000, "/root.xml".to_owned()))),
+            ("http://10.77.0.1", Some((80, "/".to_owned()))),
+            ("http://10.77.0.2:5000/root.xml", None),
+            ("http://10.77.0.1@10.77.0.2/", None),
+            ("http://10.77.0.1:5000/a b", None),
+            ("https://10.77.0.1/", None),
+            ("http://gateway/", None),
+        ] {
+            assert_eq!(place(url, host), expected, "{url}");
+        }
+        let service = |kind: &str, control: &str| {
+            format!("<r><service><serviceType>{kind}</serviceType><controlURL>{control}</controlURL></service></r>")
+        };
+        let kind = "urn:schemas-upnp-org:service:WANIPConnection:1";
+        assert_eq!(mapping_services(service(kind, "/ctl").as_bytes()).map(|found| found.len()), Ok(1));
+        for (kind, control) in [
+            (kind, "/&#13;&#10;X: y"),
+            ("urn:schemas-upnp-org:service:WANIPConnection:1&#10;", "/a&lt;b"),
+            ("other", "/"),
+        ] {
+            assert_eq!(mapping_services(service(kind, control).as_bytes()).map(|found| found.len()), Ok(0));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_anywhere_is_read_or_refused() {
+        let answer = b"HTTP/1.1 200 OK\r\nST: a\r\nSERVER: b\r\nLOCATION: http://10.77.0.1/\r\n\r\n";
+        assert_eq!(ssdp(answer).map(|answer| answer.what), Ok("a, b".into()));
+        let dns = b"\0\0\x84\0\0\0\0\x01\0\0\0\0\x04_tcp\x05local\0\0\x0c\0\x01\0\0\0\n\0\x02\xc0\x0c";
+        assert_eq!(mdns(dns), Ok(vec!["_tcp.local".into()]));
+        for length in 0..dns.len() {
+            assert!(mdns(&dns[..length]).is_err(), "{length}");
+        }
+        for length in 0..answer.len() {
+            let _ = ssdp(&answer[..length]);
+        }
+    }
+}

@@ -50,3 +50,28 @@ fn connect(bytes: &[u8]) -> Result<(u8, u8), Malformed> {
         _ => Err(OTHER),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_words_are_told_apart_and_their_secrets_are_only_counted() {
+        let cases: [(&[u8], Spoken, bool); 8] = [
+            (b"\x10\x11\x00\x04MQTT\x04\x02\x00\x0a\x00\x05probe", Spoken::Mqtt, false),
+            (b"\x10\x1c\x00\x04MQTT\x05\xc2\x00\x3c\x00\x00\x01a\x00\x04user\x00\x06secret", Spoken::Mqtt, true),
+            (b"\x10\x0c\x00\x06MQIsdp\x03\x42", Spoken::Mqtt, true),
+            (b"\x10\xff\xff\xff\xff\x7f\x00\x04MQTT\x04\x02", Spoken::Other, false),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Spoken::Http, false),
+            (b"GET / HTTP/1.1\r\nauthorization: Basic eA==\r\n\r\n", Spoken::Http, true),
+            (b"POST /x HTTP/1.1\r\nCookie: a=b\r\nContent-Le", Spoken::Http, true),
+            (b"hello", Spoken::Other, false),
+        ];
+        for (bytes, protocol, credentials) in cases {
+            assert_eq!(read(bytes).0, Said { protocol, credentials }, "{}", bytes.escape_ascii());
+            // Half of it is at most as much.
+            assert!((0..bytes.len()).all(|length| !read(&bytes[..length]).0.credentials || credentials));
+        }
+        assert_eq!(read(b"\x10\x1c\x00\x04MQTT\x05\xc2").1.len(), 5);
+    }
+}

@@ -194,3 +194,58 @@ fn check_start(start: &[u8]) -> Result<(), Malformed> {
     let is_version = start.get(1).is_none_or(|major| *major == 3);
     if is_kind && is_version { Ok(()) } else { Err(Malformed("not TLS")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use portreeve_assurance::evidence::tls::Version;
+
+    use super::*;
+    use crate::{tls::hello::Hello, wire::sized};
+
+    fn record(version: Version) -> Vec<u8> {
+        let (suites, groups, signatures) = ([0x1301, 0xc02b], [0x001d, 0x0017], [0x0403]);
+        Hello {
+            version,
+            suites: &suites,
+            groups: &groups,
+            signatures: &signatures,
+            server_name: Some("hub.example"),
+            compression: false,
+            random: [7; 32],
+        }
+        .to_record()
+    }
+
+    #[test]
+    fn what_our_own_hello_says_is_read_and_half_of_it_is_nothing() {
+        for version in [Version::Tls10, Version::Tls12, Version::Tls13] {
+            let record = record(version);
+            let Ok(Some(ClientEvent::Hello(hello))) = ClientReader::default().push(&record) else {
+                panic!("{version}")
+            };
+            assert_eq!((hello.suites, hello.groups), (vec![0x1301, 0xc02b], vec![0x001d, 0x0017]));
+            assert_eq!(hello.server_name.as_deref(), Some(&b"hub.example"[..]));
+            assert_eq!(hello.versions, if version == Version::Tls13 { vec![0x0304] } else { Vec::new() });
+            for length in 0..record.len() {
+                assert_eq!(ClientReader::default().push(&record[..length]), Ok(None), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let record = record(Version::Tls12);
+        // Whatever is cut from the message, and put right in the lengths of record and message, leaves a field that is too long.
+        for length in 1..record.len() - 9 {
+            let mut bytes = vec![22, 3, 1];
+            sized::<2>(&mut bytes, |out| {
+                out.push(1);
+                sized::<3>(out, |out| out.extend(&record[9..9 + length]));
+            });
+            let read = ClientReader::default().push(&bytes);
+            // Extensions may be missing altogether, behind the compression methods.
+            let is_whole = matches!(read, Ok(Some(ClientEvent::Hello(ref hello))) if hello.extensions.is_empty());
+            assert!(read.is_err() || is_whole, "{length}: {read:?}");
+        }
+    }
+}
