@@ -34,7 +34,10 @@ pub use intake::{intake_file, intake_sbom, intake_secrets};
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
-pub use probe::{server_certificate, server_datagrams, server_flight, service_greeting};
+pub use probe::{
+    client_records, coap_message, discovery_answer, server_certificate, server_datagrams, server_flight,
+    service_greeting,
+};
 pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
 pub use store::log_operations;
@@ -89,6 +92,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit_evidence", audit_evidence),
     ("audit_files", audit_files),
     ("server_flight", server_flight),
+    ("client_records", client_records),
+    ("coap_message", coap_message),
+    ("discovery_answer", discovery_answer),
     ("server_datagrams", server_datagrams),
     ("server_certificate", server_certificate),
     ("service_greeting", service_greeting),

@@ -1,11 +1,20 @@
 //! What targets of the auditor send: they may be as hostile as any client.
 
-use portreeve_assurance::evidence::{LINE_CHARS_MAX, ssh::SshAlgorithms};
+use portreeve_assurance::evidence::{
+    LINE_CHARS_MAX,
+    coap::{CoapMethod, LINKS_MAX},
+    ssh::SshAlgorithms,
+};
 use portreeve_probe::{
     certificate::{NAMES_MAX, certificate_facts},
+    coap::message::{Reply, Request, links},
+    discovery::answers::{LINES_MAX, mapping_services, mdns, place, ssdp, ws_discovery},
     ports::{recognise, recognise_datagram},
+    rogue::{offer, said},
+    snmp,
     ssh::{Greeting, find_banner, key_exchange},
     tls::{
+        client::{ClientEvent, ClientReader, PROTOCOLS_MAX},
         datagrams::DatagramReader,
         flight::CHAIN_CERTIFICATES_MAX,
         records::{FlightReader, Progress},
@@ -69,6 +78,59 @@ pub fn service_greeting(bytes: &[u8]) {
     let Ok(Some(found)) = key_exchange(rest) else { return };
     let SshAlgorithms { key_exchange, host_keys, encryption, macs, compression } = &found;
     [key_exchange, host_keys, encryption, macs, compression].into_iter().flatten().for_each(|line| check_line(line));
+}
+
+/// What a device sends to the rogue server: its records, which in whatever portions mean the same; and its first words.
+pub fn client_records(bytes: &[u8]) {
+    let (mut whole, mut portions) = (ClientReader::default(), ClientReader::default());
+    let at_once = whole.push(bytes);
+    let mut in_parts = Ok(None);
+    for part in bytes.chunks(7) {
+        in_parts = portions.push(part);
+        if in_parts != Ok(None) {
+            break;
+        }
+    }
+    assert_eq!(at_once, in_parts);
+    if let Ok(Some(ClientEvent::Hello(hello))) = at_once {
+        let offer = offer(&hello);
+        assert!(offer.protocols.len() <= PROTOCOLS_MAX);
+        offer.protocols.iter().chain(&offer.server_name).chain([&offer.shape]).for_each(|line| check_line(line));
+    }
+    let _ = said::read(bytes);
+}
+
+/// What a CoAP server answers, and its list of resources.
+pub fn coap_message(bytes: &[u8]) {
+    let request = Request::new(CoapMethod::Observe, ".well-known/core", 0x5072, *b"tokn");
+    if let Some(Ok(Reply::Response(response, _))) = request.map(|request| request.reply(bytes)) {
+        assert!(response.code < 800 && response.payload.len() <= bytes.len());
+    }
+    let links = links(bytes);
+    assert!(links.len() <= LINKS_MAX);
+    links.iter().for_each(|line| check_line(line));
+}
+
+/// What answers to questions that go to anybody: SSDP, mDNS, WS-Discovery, a gateway's description of itself, SNMP.
+pub fn discovery_answer(bytes: &[u8]) {
+    if let Ok(answer) = ssdp(bytes) {
+        check_line(&answer.what);
+        if let Some((_, path)) = answer.location.and_then(|url| place(&url, [10, 77, 0, 1].into())) {
+            assert!(path.starts_with('/') && !path.contains(char::is_whitespace));
+        }
+    }
+    for lines in [mdns(bytes), ws_discovery(bytes)].into_iter().flatten() {
+        assert!(lines.len() <= LINES_MAX);
+        lines.iter().for_each(|line| check_line(line));
+    }
+    for service in mapping_services(bytes).into_iter().flatten() {
+        check_line(&service.kind);
+        check_line(&service.control);
+    }
+    let _ = snmp::is_v3(bytes);
+    if let Ok(Some(description)) = snmp::description(bytes, 0x7072_6f62) {
+        check_line(&description);
+    }
 }
 
 fn check_line(line: &str) {

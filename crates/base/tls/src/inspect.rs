@@ -5,18 +5,19 @@ use std::sync::{
 
 use parking_lot::Mutex;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, NamedGroup, ServerConfig, SignatureScheme,
     client::{
         ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{WebPkiSupportedAlgorithms, aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature},
-    sign::CertifiedKey,
+    server::NoServerSessionStorage,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::{Presentable, TlsError, policy::VERSIONS};
+use crate::{Credentials, Presentable, TlsError, policy::VERSIONS};
 
 /// What a handshake with a server of others showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -196,4 +197,20 @@ impl ClientSessionStore for Inspector {
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         None
     }
+}
+
+/// How an auditor plays the server to a device: with whatever certificate, which the device should look at, and with every
+/// algorithm that the library has. Nothing is resumed, so that the device has to look each time.
+///
+/// # Errors
+/// [`TlsError::KeyMismatch`] and [`TlsError::Unusable`] for `credentials`.
+pub fn inspecting_server_config(credentials: Credentials) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(VERSIONS)
+        .map_err(TlsError::Unusable)?;
+    let mut config =
+        builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(credentials.certify()?)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }

@@ -168,6 +168,15 @@ impl Dialer {
     }
 }
 
+/// Whom a datagram is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A port of the target.
+    Target(u16),
+    /// Everybody who listens to a group on the network of an interface, which is named by its own address.
+    Group(IpAddr, SocketAddr),
+}
+
 /// The right to one exchange, and the time for it.
 #[derive(Debug)]
 pub struct Turn<'a> {
@@ -288,6 +297,40 @@ impl Dialer {
         let bytes = received.map_err(|_| Gap::Silent(wait))??;
         answer.truncate(bytes);
         Ok(answer)
+    }
+
+    /// Sends a datagram and gathers whatever comes back within `wait`, from the target only; or, to a group by the interface that has
+    /// the address, from everybody there. At most `answers_max` answers.
+    ///
+    /// # Errors
+    /// As [`Self::turn`]; [`Gap::Unreachable`], if it cannot be sent.
+    pub async fn gather(
+        &self,
+        to: Reach,
+        datagram: &[u8],
+        wait: Duration,
+        answers_max: usize,
+    ) -> Result<Vec<(SocketAddr, Vec<u8>)>, Gap> {
+        let turn = self.turn().await?;
+        let failed = |error: std::io::Error| Gap::Unreachable(error.kind());
+        let (from, to) = match to {
+            Reach::Target(port) => (self.unspecified(), SocketAddr::new(self.address.ip(), port)),
+            // A socket that is bound to an interface's address sends to groups by that interface.
+            Reach::Group(interface, group) => (interface, group),
+        };
+        let is_group = to.ip() != self.address.ip();
+        let socket = UdpSocket::bind((from, 0)).await.map_err(failed)?;
+        socket.send_to(datagram, to).await.map_err(failed)?;
+        let (until, mut answers) = (Instant::now() + wait, Vec::new());
+        let mut bytes = vec![0; DATAGRAM_BYTES_MAX];
+        while answers.len() < answers_max {
+            let Ok(received) = turn.within(timeout_at(until, socket.recv_from(&mut bytes))).await? else { break };
+            let (length, from) = received.map_err(failed)?;
+            if is_group || from.ip() == self.address.ip() {
+                answers.push((from, bytes.get(..length).unwrap_or_default().to_vec()));
+            }
+        }
+        Ok(answers)
     }
 
     fn unspecified(&self) -> IpAddr {

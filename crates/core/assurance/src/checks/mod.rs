@@ -3,11 +3,15 @@
 
 mod attestation;
 mod config;
+pub mod coap;
+pub mod discovery;
 pub mod dtls;
 mod imported;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
+pub mod rogue;
+pub mod snmp;
 pub mod ssh;
 pub mod tls;
 
@@ -71,10 +75,14 @@ type Rules = &'static [(&'static str, Rule)];
 const TABLES: &[Rules] = &[
     attestation::RULES,
     config::RULES,
+    coap::RULES,
+    discovery::RULES,
     dtls::RULES,
     mqtt::RULES,
     mutual::RULES,
     ports::RULES,
+    rogue::RULES,
+    snmp::RULES,
     ssh::RULES,
     tls::RULES,
 ];

@@ -1,4 +1,4 @@
-//! `plaintext.ports`, `port.scan`, `snmp.version`.
+//! `plaintext.ports`, `port.scan`.
 
 use super::{Inputs, Rules, imported::with_import, of_one, tls::Weighed};
 use crate::{
@@ -22,7 +22,6 @@ pub(super) const RULES: Rules = &[
         };
         with_import(inputs, own, PortScan::KIND, |import: &PortsImport| Ok(port_scan(&import.as_scan(), &inputs.one()?)))
     }),
-    ("snmp.version", |inputs| of_one(inputs, snmp_version)),
 ];
 
 /// Where protocols in clear live by convention; `plaintext.ports` needs word of each.
@@ -97,19 +96,4 @@ pub fn port_scan(facts: &PortScan, declared: &DeclaredServices) -> Judgement {
         weighed.fine.push(format!("{} ports looked at", facts.ports.len()));
     }
     weighed.judge("what is open was declared")
-}
-
-/// `snmp.version`: no community is taken.
-#[must_use]
-pub fn snmp_version(facts: &PortScan) -> Judgement {
-    let mut weighed = Weighed::default();
-    for found in facts.ports.iter().filter(|found| (found.transport, found.port) == (Transport::Udp, 161)) {
-        match (found.state, found.service) {
-            (_, Some(Service::SnmpCommunity)) => weighed.offences.push(format!("SNMP {}", found.detail)),
-            (PortState::Closed, _) => weighed.fine.push("161/udp is closed".into()),
-            (PortState::Open, Some(Service::Snmp3)) => weighed.fine.push("SNMPv3 only".into()),
-            _ => weighed.gaps.push(format!("161/udp: {}", found.detail)),
-        }
-    }
-    weighed.judge("no answer to SNMP version 1 or 2c")
 }

@@ -3,6 +3,8 @@
 mod attestation;
 pub mod certificate;
 pub mod config;
+pub mod coap;
+pub mod discovery;
 pub mod dtls;
 mod envelope;
 pub mod import;
@@ -12,7 +14,9 @@ mod named;
 pub mod ports;
 mod printable;
 pub mod reach;
+pub mod rogue;
 mod seen;
+pub mod snmp;
 pub mod ssh;
 mod statement;
 mod store;

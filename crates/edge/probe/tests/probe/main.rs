@@ -5,10 +5,14 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod coap;
+mod discovery;
 mod dtls;
 mod hostile;
 mod mqtt;
 mod ports;
+mod rogue;
+mod snmp;
 mod ssh;
 mod support;
 mod tls;

@@ -1,6 +1,9 @@
 use portreeve_assurance::{
     Verdict,
-    checks::ports::{CLEAR_PORTS, plaintext_ports, port_scan, snmp_version},
+    checks::{
+        ports::{CLEAR_PORTS, plaintext_ports, port_scan},
+        snmp::of_ports as snmp_version,
+    },
     evidence::ports::{DeclaredServices, PortFacts, PortScan, PortState, Service, Transport},
 };
 use portreeve_probe::{Dialer, ports};
