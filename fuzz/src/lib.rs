@@ -32,7 +32,7 @@ pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, sign
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
-pub use probe::{server_certificate, server_datagrams, server_flight, service_greeting};
+pub use probe::{server_certificate, server_datagrams, server_flight, server_words, service_greeting};
 pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
 pub use store::log_operations;
@@ -86,6 +86,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit_evidence", audit_evidence),
     ("audit_files", audit_files),
     ("server_flight", server_flight),
+    ("server_words", server_words),
     ("server_datagrams", server_datagrams),
     ("server_certificate", server_certificate),
     ("service_greeting", service_greeting),

@@ -5,7 +5,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, SupportedProtocolVersion,
     client::{
         ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -69,6 +69,18 @@ pub fn inspecting_client_config(
     credentials: Option<impl Presentable>,
     schemes: &[u16],
 ) -> Result<(Arc<ClientConfig>, Arc<Inspector>), TlsError> {
+    inspecting_client_config_for(credentials, schemes, VERSIONS)
+}
+
+/// The same in some versions only.
+///
+/// # Errors
+/// As [`inspecting_client_config`].
+pub fn inspecting_client_config_for(
+    credentials: Option<impl Presentable>,
+    schemes: &[u16],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<(Arc<ClientConfig>, Arc<Inspector>), TlsError> {
     let provider = Arc::new(default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let schemes = match schemes {
@@ -86,7 +98,7 @@ pub fn inspecting_client_config(
         credentials: credentials.map(Presentable::certify).transpose()?,
     });
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(VERSIONS)
+        .with_protocol_versions(versions)
         .map_err(TlsError::Unusable)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&inspector) as _);

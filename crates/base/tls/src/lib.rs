@@ -37,7 +37,9 @@ pub use client::{
 };
 pub use error::TlsError;
 pub use held::{HeldCredentials, HeldKey};
-pub use inspect::{Inspected, Inspector, check_server_chain, check_server_name, inspecting_client_config};
+pub use inspect::{
+    Inspected, Inspector, check_server_chain, check_server_name, inspecting_client_config, inspecting_client_config_for,
+};
 pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem};
 pub use policy::provider;
 pub use records::{Flow, PARTIAL_BYTES_MAX, Records, Side};

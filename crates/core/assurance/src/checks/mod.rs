@@ -6,8 +6,10 @@ pub mod dtls;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
+pub mod replay;
 pub mod ssh;
 pub mod tls;
+pub mod vulns;
 
 use portreeve_types::UnixMillis;
 
@@ -66,8 +68,17 @@ pub type Rule = fn(&Inputs<'_>) -> Judgement;
 type Rules = &'static [(&'static str, Rule)];
 
 /// Every table.
-const TABLES: &[Rules] =
-    &[attestation::RULES, dtls::RULES, mqtt::RULES, mutual::RULES, ports::RULES, ssh::RULES, tls::RULES];
+const TABLES: &[Rules] = &[
+    attestation::RULES,
+    dtls::RULES,
+    mqtt::RULES,
+    mutual::RULES,
+    ports::RULES,
+    replay::RULES,
+    ssh::RULES,
+    tls::RULES,
+    vulns::RULES,
+];
 
 /// The rule of a check; checks that cannot be made yet have none.
 #[must_use]

@@ -1,5 +1,6 @@
 //! What was seen: typed facts, in envelopes, found by their hash.
 
+pub mod attacks;
 mod attestation;
 pub mod certificate;
 pub mod dtls;
@@ -9,6 +10,7 @@ pub mod mutual;
 mod named;
 pub mod ports;
 mod printable;
+pub mod replay;
 mod seen;
 pub mod ssh;
 mod statement;

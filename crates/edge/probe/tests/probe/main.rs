@@ -5,10 +5,12 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attacks;
 mod dtls;
 mod hostile;
 mod mqtt;
 mod ports;
+mod replay;
 mod ssh;
 mod support;
 mod tls;
