@@ -14,7 +14,9 @@ pub fn intake_file(bytes: &[u8]) {
     let (name, rest) = bytes.split_at(end);
     let format: Option<Format> = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
     match read("file.conf", rest.get(1..).unwrap_or_default(), format, &|_| None) {
-        Ok(pieces) => subjects(pieces).iter().for_each(|subject| judged(&subject.target, subject.checks, &subject.pieces)),
+        Ok(pieces) => {
+            subjects(pieces).iter().for_each(|subject| judged(&subject.target, subject.checks, &subject.pieces))
+        }
         Err(error) => is_placed(&error),
     }
 }
@@ -26,7 +28,10 @@ pub fn intake_sbom(bytes: &[u8]) {
         Ok(matcher) => matcher,
         Err(error) => return is_placed(&error),
     };
-    parts.take(4).filter_map(|advisory| matcher.advisory("advisory.json", advisory).err()).for_each(|error| is_placed(&error));
+    parts
+        .take(4)
+        .filter_map(|advisory| matcher.advisory("advisory.json", advisory).err())
+        .for_each(|error| is_placed(&error));
     let piece = matcher.finish();
     judged(&piece.about.clone(), piece.checks, &[piece]);
 }
@@ -49,7 +54,9 @@ fn judged(target: &str, checks: &[&str], pieces: &[Piece]) {
         hashes.extend(store.add_bytes(bytes));
     }
     for id in checks {
-        let Some(check) = id.parse::<CheckId>().ok().and_then(|id| Catalogue::embedded().check(&id)) else { panic!("{id}") };
+        let Some(check) = id.parse::<CheckId>().ok().and_then(|id| Catalogue::embedded().check(&id)) else {
+            panic!("{id}")
+        };
         let result = judge_one(check, target, &Outcome::Evidence(hashes.clone()), &store, NOW);
         assert!(!result.observed.is_empty() && !result.observed.contains('\n'), "{result:?}");
         assert!(!result.observed.contains("is not of its kind"), "{}", result.observed);
@@ -59,7 +66,10 @@ fn judged(target: &str, checks: &[&str], pieces: &[Piece]) {
 fn check(value: &Value) {
     match value {
         Value::String(text) => {
-            assert!(text.len() <= LINE_CHARS_MAX + 64 && text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text:?}");
+            assert!(
+                text.len() <= LINE_CHARS_MAX + 64 && text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+                "{text:?}"
+            );
         }
         Value::Array(all) => all.iter().for_each(check),
         Value::Object(all) => all.values().for_each(check),

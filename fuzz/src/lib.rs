@@ -35,7 +35,7 @@ pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
 pub use probe::{
-    client_records, coap_message, discovery_answer, server_certificate, server_datagrams, server_flight,
+    client_records, coap_message, discovery_answer, server_certificate, server_datagrams, server_flight, server_words,
     service_greeting,
 };
 pub use respond::{case_export, response_records, response_settings};
@@ -95,6 +95,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_records", client_records),
     ("coap_message", coap_message),
     ("discovery_answer", discovery_answer),
+    ("server_words", server_words),
     ("server_datagrams", server_datagrams),
     ("server_certificate", server_certificate),
     ("service_greeting", service_greeting),

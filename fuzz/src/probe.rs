@@ -2,6 +2,7 @@
 
 use portreeve_assurance::evidence::{
     LINE_CHARS_MAX,
+    attacks::Fault,
     coap::{CoapMethod, LINKS_MAX},
     ssh::SshAlgorithms,
 };
@@ -17,7 +18,9 @@ use portreeve_probe::{
         client::{ClientEvent, ClientReader, PROTOCOLS_MAX},
         datagrams::DatagramReader,
         flight::CHAIN_CERTIFICATES_MAX,
+        premaster::RsaKey,
         records::{FlightReader, Progress},
+        words::Words,
     },
 };
 use rustls_pki_types::UnixTime;
@@ -58,8 +61,19 @@ pub fn server_datagrams(mut bytes: &[u8]) {
     }
 }
 
-/// A server's certificate. What is kept of it prints, and is bounded.
+/// What a server says behind its flight: it makes one line, and no record goes beyond what came.
+pub fn server_words(bytes: &[u8]) {
+    let words = Words { bytes: bytes.to_vec(), is_ended: bytes.len().is_multiple_of(2) };
+    check_line(&words.describe());
+    assert!(words.records().map(|(_, body)| body.len() + 5).sum::<usize>() <= bytes.len());
+}
+
+/// A server's certificate. What is kept of it prints, and is bounded; what is encrypted with its key is as long as the key.
 pub fn server_certificate(bytes: &[u8]) {
+    if let Ok(key) = RsaKey::of(bytes) {
+        let lengths = Fault::ALL.map(|fault| key.encrypted(fault, 0x0303).len());
+        assert!(lengths.iter().all(|length| (64..=2048).contains(length) && *length == lengths[0]));
+    }
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
     let Ok(facts) = certificate_facts(bytes, now) else { return };
     assert!(facts.names.len() <= NAMES_MAX);

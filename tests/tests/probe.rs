@@ -12,10 +12,14 @@ use portreeve_assurance::{
         mqtt::{mqtt_acl_matrix, mqtt_anon, mqtt_identity, mqtt_limits, mqtt_malformed, mqtt_password},
         mutual::tls_mutual,
         ports::port_scan,
-        tls::{tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
+        replay::replay_probe,
+        tls::{tls_cert, tls_pqc, tls_suites, tls_versions},
+        vulns::tls_vulns,
     },
     evidence::{
-        mqtt::Operation,
+        Seen,
+        attacks::TlsAttacks,
+        mqtt::{MqttQuota, Operation},
         mutual::Credential,
         ports::{DeclaredServices, Service, Transport},
         tls::TlsPolicy,
@@ -23,7 +27,7 @@ use portreeve_assurance::{
 };
 use portreeve_probe::{
     Dialer, Limits,
-    mqtt::{self, Broker, Wish},
+    mqtt::{self, Broker, Load, Wish},
     mutual::{Application, mutual},
     ports, tls,
 };
@@ -73,10 +77,22 @@ fn its_ports_speak_what_the_policy_allows() {
         let judgement = judge(&facts, &policy);
         assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
     }
-    let judgement = tls_vulns(&facts, &policy);
-    let open = "TLS 1.2: no compression, secure renegotiation; no early data; not tried: renegotiation by the client";
-    assert_eq!((judgement.verdict, &*judgement.observed), (Verdict::Partial, open));
     assert!(facts.effort.connections < 60, "{:?}", facts.effort);
+    assert_eq!(tls_vulns(&facts, &TlsAttacks::default()).verdict, Verdict::Partial);
+    let identity = test_identity(&hub.add("lamp-1", "device")).credentials;
+    let attack = tls::Attack {
+        target: &target,
+        dialer: &dialer(address),
+        scan: &facts,
+        identity: identity.as_ref(),
+        application: Application::Mqtt,
+        is_intrusive: true,
+        random: [9; 32],
+    };
+    let attacks = run(tls::attacks(&attack));
+    let judgement = tls_vulns(&facts, &attacks);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
+    assert!(judgement.observed.contains("TLS 1.3: no resumption"), "{judgement:?}");
 
     let facts = run(ports::scan(&dialer(address), &[(Transport::Tcp, address.port())]));
     assert_eq!(facts.ports[0].service, Some(Service::Tls));
@@ -121,8 +137,6 @@ fn mqtt_is_as_the_policy_says() {
     assert!(malformed.is_inside);
     let judgement = mqtt_malformed(&malformed);
     assert_eq!(judgement.verdict, Verdict::Partial, "{judgement:?}");
-    let judgement = mqtt_limits(&run(mqtt::limits(&broker, &identities[0])));
-    assert_eq!(judgement.verdict, Verdict::Partial, "{judgement:?}");
 
     let wish = |identity: &str, operation, topic: &str, is_allowed| Wish {
         identity: identity.to_owned(),
@@ -145,4 +159,38 @@ fn mqtt_is_as_the_policy_says() {
     let facts = run(mqtt::access_matrix(&broker, &identities, &wishes));
     let judgement = mqtt_acl_matrix(&facts);
     assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}\n{facts:#?}");
+}
+
+/// IOTSF-2.4.7.25, CSA-OPA-04, CSA-COM-04: what is above its limits is refused with the reason, and others are served meanwhile.
+#[test]
+fn its_limits_hold() {
+    let hub = Hub::start(&[
+        "limits.device_messages_per_s=100",
+        "limits.device_messages_burst=200",
+        "limits.connects_per_s=30",
+        "limits.half_open_per_source=10",
+    ]);
+    let one = test_identity(&hub.add("lamp-1", "device"));
+    let dialer = Dialer::new(hub.mqtt(), Limits { parallel_max: 30, ..limits() });
+    let broker = Broker { dialer: &dialer, tls: Some(localhost()) };
+    let facts = run(mqtt::limits(&broker, &one, &Load::small("devices/lamp-1/state")));
+    let quota = MqttQuota { publishes_max: Some(500), connections_max: Some(40), half_open_max: Some(10) };
+    let judgement = mqtt_limits(&facts, &quota);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?} {facts:?}");
+    let refusal = &facts.publishes.known().unwrap().refusal;
+    assert_eq!(refusal, "DISCONNECT message rate too high (0x96)");
+}
+
+/// ISVS-4.1.1: what was recorded is worth nothing.
+#[test]
+fn recordings_are_not_taken_twice() {
+    let hub = Hub::start(&[]);
+    let one = test_identity(&hub.add("lamp-1", "device"));
+    let dialer = dialer(hub.mqtt());
+    let broker = Broker { dialer: &dialer, tls: Some(localhost()) };
+    let mut facts = run(mqtt::replay(&broker, &one, "devices/lamp-1/state"));
+    let judgement = replay_probe(&facts);
+    assert_eq!(judgement.verdict, Verdict::Partial, "{judgement:?}");
+    facts.is_logged = Seen::Known(true);
+    assert_eq!(replay_probe(&facts).verdict, Verdict::Pass);
 }

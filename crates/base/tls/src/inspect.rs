@@ -5,7 +5,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, NamedGroup, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, NamedGroup, ServerConfig, SignatureScheme, SupportedProtocolVersion,
     client::{
         ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -70,6 +70,18 @@ pub fn inspecting_client_config(
     credentials: Option<impl Presentable>,
     schemes: &[u16],
 ) -> Result<(Arc<ClientConfig>, Arc<Inspector>), TlsError> {
+    inspecting_client_config_for(credentials, schemes, VERSIONS)
+}
+
+/// The same in some versions only.
+///
+/// # Errors
+/// As [`inspecting_client_config`].
+pub fn inspecting_client_config_for(
+    credentials: Option<impl Presentable>,
+    schemes: &[u16],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<(Arc<ClientConfig>, Arc<Inspector>), TlsError> {
     let provider = Arc::new(default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let schemes = match schemes {
@@ -87,7 +99,7 @@ pub fn inspecting_client_config(
         credentials: credentials.map(Presentable::certify).transpose()?,
     });
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(VERSIONS)
+        .with_protocol_versions(versions)
         .map_err(TlsError::Unusable)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&inspector) as _);

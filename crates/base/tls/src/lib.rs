@@ -38,7 +38,8 @@ pub use client::{
 pub use error::TlsError;
 pub use held::{HeldCredentials, HeldKey};
 pub use inspect::{
-    Inspected, Inspector, check_server_chain, check_server_name, inspecting_client_config, inspecting_server_config,
+    Inspected, Inspector, check_server_chain, check_server_name, inspecting_client_config,
+    inspecting_client_config_for, inspecting_server_config,
 };
 pub use material::{Credentials, Presentable, certificates_from_pem, key_from_pem};
 pub use policy::provider;

@@ -40,7 +40,7 @@ pub use report::{
     Verified, assessment_results, bundle, component_definition, csv, diff, evidence_file, html, junit, sarif, verify,
 };
 pub use scope::{
-    Allowed, Authorisation, Bounds, Cell, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart, Look,
+    Act, Allowed, Authorisation, Bounds, Cell, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart, Look,
     NoHost, NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, ScopeError, TestIdentity, Url, Visit,
     missing, plan,
 };

@@ -28,7 +28,8 @@ pub(crate) fn sockets(file: &File<'_>) -> Result<Piece, IntakeError> {
             _ => return Err(file.error(line, "not a line of `ss -tulpn`")),
         };
         let local = words.nth(3).ok_or_else(|| file.error(line, "the local address is missing"))?;
-        let (address, port) = local.rsplit_once(':').ok_or_else(|| file.error(line, "the local address has no port"))?;
+        let (address, port) =
+            local.rsplit_once(':').ok_or_else(|| file.error(line, "the local address has no port"))?;
         let port = port.parse().map_err(|_| file.error(line, "the port is no number: print it with `ss -n`"))?;
         let process = text.split_once("users:((\"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
         let host = address.trim_start_matches('[');

@@ -79,7 +79,9 @@ impl Scanner {
         let fingerprint = hex::encode(tag.as_ref().get(..4).unwrap_or_default());
         let findings = &mut self.facts.findings;
         // One secret has many names on one line: a token that is given to a name is told once.
-        let is_same = |found: &&SecretFinding| found.line == line && found.file == shown(file) && found.fingerprint == fingerprint;
+        let is_same = |found: &&SecretFinding| {
+            found.line == line && found.file == shown(file) && found.fingerprint == fingerprint
+        };
         if findings.iter().rev().take(8).any(|found| is_same(&found)) {
             return;
         }

@@ -10,7 +10,13 @@ use crate::{
 };
 
 fn settings(file: &File<'_>, software: Software, defaults_of: &str) -> Settings {
-    Settings { file: shown(file.name), software, defaults_of: defaults_of.into(), settings: Vec::new(), unread: Vec::new() }
+    Settings {
+        file: shown(file.name),
+        software,
+        defaults_of: defaults_of.into(),
+        settings: Vec::new(),
+        unread: Vec::new(),
+    }
 }
 
 fn put(settings: &mut Settings, section: &str, key: &str, said: Said<String>) {
@@ -95,7 +101,9 @@ pub(crate) fn sshd(file: &File<'_>) -> Result<Piece, IntakeError> {
                 let key = "kbdinteractiveauthentication".to_owned();
                 take_first(&mut found, &mut known, &section, key, line, value);
             }
-            key if SSHD_KEYS.contains(&key) => take_first(&mut found, &mut known, &section, key.to_owned(), line, value),
+            key if SSHD_KEYS.contains(&key) => {
+                take_first(&mut found, &mut known, &section, key.to_owned(), line, value)
+            }
             _ => {}
         }
     }
@@ -115,7 +123,9 @@ fn take_first(
     let is_list = key.ends_with("users") || key.ends_with("groups");
     if known.insert((section.to_owned(), key.clone())) {
         put(found, section, &key, Said::at(line, shown(unquoted(value))));
-    } else if is_list && let Some(setting) = found.settings.iter_mut().find(|one| one.section == section && one.key == key) {
+    } else if is_list
+        && let Some(setting) = found.settings.iter_mut().find(|one| one.section == section && one.key == key)
+    {
         setting.said.value = shown(&format!("{} {value}", setting.said.value));
     }
 }
@@ -228,7 +238,8 @@ pub(crate) fn unit(file: &File<'_>) -> Result<Piece, IntakeError> {
         if !UNIT_KEYS.contains(&key.as_str()) {
             continue;
         }
-        let is_list = ["SystemCallFilter", "CapabilityBoundingSet", "RestrictAddressFamilies", "DeviceAllow"].contains(&key.as_str());
+        let is_list = ["SystemCallFilter", "CapabilityBoundingSet", "RestrictAddressFamilies", "DeviceAllow"]
+            .contains(&key.as_str());
         let earlier = found.settings.iter().position(|setting| setting.key == key);
         let before = earlier.map(|index| found.settings.swap_remove(index).said.value);
         let value = match before.filter(|_| is_list && !value.is_empty()) {

@@ -42,14 +42,24 @@ fn refusal(file: &File<'_>, error: &ScanError) -> IntakeError {
     IntakeError::at(file.name, number(marker.line()), number(marker.col() + 1), error.info())
 }
 
-fn take(file: &File<'_>, found: &mut Flat, levels: &mut Vec<Level>, event: Event<'_>, span: &Span) -> Result<(), IntakeError> {
+fn take(
+    file: &File<'_>,
+    found: &mut Flat,
+    levels: &mut Vec<Level>,
+    event: Event<'_>,
+    span: &Span,
+) -> Result<(), IntakeError> {
     let line = number(span.start.line());
     match event {
         Event::MappingStart(..) | Event::SequenceStart(..) => {
             if levels.len() >= DEPTH_MAX {
                 return Err(file.error(line, "this is too deep"));
             }
-            levels.push(if matches!(event, Event::MappingStart(..)) { Level::Mapping(None) } else { Level::Sequence(0) });
+            levels.push(if matches!(event, Event::MappingStart(..)) {
+                Level::Mapping(None)
+            } else {
+                Level::Sequence(0)
+            });
         }
         Event::MappingEnd | Event::SequenceEnd => {
             levels.pop();

@@ -19,12 +19,17 @@ const KNOWN_PAN: u64 = 6754;
 pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
     let flat = yaml::flat(file)?;
     let text = |key: &str| flat.values.get(key).map(|(value, line)| (value.as_str(), *line));
-    let flag = |key: &str, otherwise: bool| text(key).map_or(Said::default(otherwise), |(value, line)| Said::at(line, value == "true"));
+    let flag = |key: &str, otherwise: bool| {
+        text(key).map_or(Said::default(otherwise), |(value, line)| Said::at(line, value == "true"))
+    };
     let pan_id_is_default = match text("advanced.pan_id") {
         Some((value, line)) => Said::at(line, integer(value) == Some(KNOWN_PAN)),
         None => Said::default(true),
     };
-    let has_page = Said { value: text("frontend").is_some_and(|(value, _)| value == "true") || flag("frontend.enabled", false).value, line: None };
+    let has_page = Said {
+        value: text("frontend").is_some_and(|(value, _)| value == "true") || flag("frontend.enabled", false).value,
+        line: None,
+    };
     let page_line = text("frontend.enabled").or_else(|| text("frontend")).map(|(_, line)| line);
     let facts = ZigbeeConfig {
         file: shown(file.name),
@@ -33,7 +38,8 @@ pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
         permit_join: flag("permit_join", false),
         pan_id_is_default,
         install_codes_only: None,
-        is_broker_in_clear: text("mqtt.server").map(|(server, line)| Said::at(line, server.starts_with("mqtt:") && !is_local(server))),
+        is_broker_in_clear: text("mqtt.server")
+            .map(|(server, line)| Said::at(line, server.starts_with("mqtt:") && !is_local(server))),
         is_broker_unchecked: text("mqtt.reject_unauthorized")
             .map_or(Said::default(false), |(value, line)| Said::at(line, value == "false")),
         is_page_open: Said { value: has_page.value && text("frontend.auth_token").is_none(), line: page_line },
@@ -67,10 +73,15 @@ fn network_key(flat: &Flat) -> Said<NetworkKey> {
         return Said::at(*line, key);
     }
     let Some((_, line)) = flat.values.get("advanced.network_key.0") else { return Said::default(NetworkKey::Default) };
-    let bytes: Vec<u64> =
-        (0..16).filter_map(|index| flat.values.get(&format!("advanced.network_key.{index}")).and_then(|(value, _)| integer(value))).collect();
+    let bytes: Vec<u64> = (0..16)
+        .filter_map(|index| {
+            flat.values.get(&format!("advanced.network_key.{index}")).and_then(|(value, _)| integer(value))
+        })
+        .collect();
     let is_known = KNOWN_KEYS.iter().any(|known| bytes.iter().copied().eq(known.iter().copied().map(u64::from)));
-    let is_even = bytes.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect::<std::collections::BTreeSet<_>>().len() <= 1;
+    let is_even =
+        bytes.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect::<std::collections::BTreeSet<_>>().len()
+            <= 1;
     let key = match () {
         () if is_known => NetworkKey::Default,
         () if bytes.len() != 16 || is_even => NetworkKey::Guessable,

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "mqtt" | "mqtts" => serde_json::to_string_pretty(&(
                 mqtt::access(&broker).await,
                 mqtt::malformed(&broker, None).await,
-                mqtt::limits(&broker, &mqtt::Identity::nobody("probe")).await,
+                mqtt::limits(&broker, &mqtt::Identity::nobody("probe"), &mqtt::Load::small("probe")).await,
             )),
             _ => Ok("nothing of that name".to_owned()),
         }

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use crate::dial::{Dialer, Gap, is_end};
 
 /// How long an application may think.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// What is spoken inside TLS, and so what shows that somebody got through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Application {
 }
 
 impl Application {
-    const fn question(self) -> &'static [u8] {
+    pub(crate) const fn question(self) -> &'static [u8] {
         match self {
             // MQTT 3.1.1 CONNECT, clean session, client id "probe".
             Self::Mqtt => b"\x10\x11\x00\x04MQTT\x04\x02\x00\x0a\x00\x05probe",
@@ -38,7 +38,7 @@ impl Application {
         }
     }
 
-    fn is_answer(self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_answer(self, bytes: &[u8]) -> bool {
         match self {
             Self::Mqtt => bytes.first() == Some(&0x20),
             Self::Http => bytes.starts_with(b"HTTP/"),

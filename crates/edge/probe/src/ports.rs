@@ -84,6 +84,7 @@ impl Question {
                     server_name: None,
                     compression: false,
                     random: [7; 32],
+                    verify_data: &[],
                 }
                 .to_record()
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portreeve_assurance::{
-    Allowed, Authorisation, Bounds, Class, Deployment, Endpoint, Host, Scope, TestIdentity, Url,
+    Authorisation, Class, Deployment, Endpoint, Host, Scope, TestIdentity, Url,
     evidence::{mutual::Credential, tls::TlsPolicy},
 };
 use portreeve_types::UnixMillis;
@@ -95,30 +95,21 @@ fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
     };
     tls.is_pqc_required = args.pqc;
     let url = args.url.clone();
-    let scope = Scope {
-        deployment: Deployment { name: url.to_string(), owner: "whoever runs this command".into() },
-        assess: args.which.selection()?,
-        checks: Allowed { class: Class::from(args.permitted), ..Allowed::default() },
-        authorisation,
-        bounds: Bounds::default(),
-        tls,
-        endpoints: vec![Endpoint {
-            url,
-            zone: None,
-            ixit: None,
-            server_name: args.server_name.clone(),
-            ca: args.ca.clone(),
-            identities: identities.iter().map(|identity| identity.name.clone()).collect(),
-            cells: Vec::new(),
-        }],
-        identities,
-        hosts: Vec::new(),
-        devices: Vec::new(),
-        files: Vec::new(),
-        exceptions: Vec::new(),
-        not_applicable: Vec::new(),
-        hub: None,
-    };
+    let deployment = Deployment { name: url.to_string(), owner: "whoever runs this command".into() };
+    let mut scope = Scope::of(deployment, args.which.selection()?);
+    scope.checks.class = Class::from(args.permitted);
+    scope.authorisation = authorisation;
+    scope.tls = tls;
+    scope.endpoints = vec![Endpoint {
+        url,
+        zone: None,
+        ixit: None,
+        server_name: args.server_name.clone(),
+        ca: args.ca.clone(),
+        identities: identities.iter().map(|identity| identity.name.clone()).collect(),
+        cells: Vec::new(),
+    }];
+    scope.identities = identities;
     scope.checked().map_err(Failure::Usage)
 }
 

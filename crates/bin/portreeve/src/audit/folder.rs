@@ -46,6 +46,12 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// When an interrupted run that left its folder here began.
+    pub(super) fn begun(path: &Path) -> Option<UnixMillis> {
+        let head: Head = serde_json::from_slice(&fs::read(path.join(RUN).join(HEAD)).ok()?).ok()?;
+        Some(UnixMillis(head.started_ms))
+    }
+
     /// Makes it, or goes on with what an interrupted run of the same scope left.
     pub(super) fn open(path: &Path, scope: Sha256, now: UnixMillis) -> Result<Self, Failure> {
         let shown = path.display();

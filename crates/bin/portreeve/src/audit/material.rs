@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portreeve_assurance::{Endpoint, Scope, evidence::mutual::Credential};
-use portreeve_probe::mqtt;
+use portreeve_assurance::{Device, Endpoint, Scope, evidence::mutual::Credential};
+use portreeve_probe::{mqtt, rogue::Authority};
 use portreeve_tls::{Credentials, certificates_from_pem};
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -17,16 +17,19 @@ use crate::failure::Failure;
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// Test identities and trust anchors.
+#[derive(Default)]
 pub(super) struct Material {
     base: PathBuf,
     identities: BTreeMap<String, (Credential, Credentials)>,
     anchors: BTreeMap<PathBuf, Vec<CertificateDer<'static>>>,
+    good: BTreeMap<String, Credentials>,
+    authorities: BTreeMap<String, (String, zeroize::Zeroizing<String>)>,
 }
 
 impl Material {
     /// Of the files that a scope names; what is relative is so to `base`.
     pub(super) fn read(scope: &Scope, base: &Path) -> Result<Self, Failure> {
-        let mut material = Self { base: base.to_owned(), identities: BTreeMap::new(), anchors: BTreeMap::new() };
+        let mut material = Self { base: base.to_owned(), ..Self::default() };
         for identity in &scope.identities {
             let credentials = material.credentials(&identity.bundle)?;
             material.identities.insert(identity.name.clone(), (identity.state, credentials));
@@ -36,7 +39,36 @@ impl Material {
                 .map_err(|error| Failure::Usage(error.to_string()))?;
             material.anchors.insert(path.clone(), certificates);
         }
+        for device in &scope.devices {
+            if let Some(folder) = &device.good {
+                material.good.insert(device.name.clone(), material.credentials(folder)?);
+            }
+            if let Some(folder) = &device.trusted_ca {
+                let authority = material.authority(folder)?;
+                material.authorities.insert(device.name.clone(), authority);
+            }
+        }
         Ok(material)
+    }
+
+    /// A CA's certificate and key, tried here so that what is wrong with them is told before anything is looked at.
+    fn authority(&self, folder: &Path) -> Result<(String, zeroize::Zeroizing<String>), Failure> {
+        let text = |name: &str| {
+            let path = folder.join(name);
+            String::from_utf8(self.file(&path)?)
+                .map_err(|_| Failure::Usage(format!("{} is not PEM", self.path(&path).display())))
+        };
+        let (certificates, key) = (text("cert.pem")?, zeroize::Zeroizing::new(text("key.pem")?));
+        Authority::from_pem(&certificates, &key)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", self.path(folder).display())))?;
+        Ok((certificates, key))
+    }
+
+    /// With what the verifier plays the server to a device.
+    pub(super) fn device(&self, device: &Device) -> (Option<Credentials>, Option<Authority>) {
+        let authority = self.authorities.get(&device.name);
+        let authority = authority.and_then(|(certificates, key)| Authority::from_pem(certificates, key).ok());
+        (self.good.get(&device.name).cloned(), authority)
     }
 
     /// A path as it is meant.

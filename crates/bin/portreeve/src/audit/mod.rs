@@ -4,7 +4,10 @@
 //! [`folder`] so that an interrupted run goes on, and writes a signed report. The short forms (`audit endpoint`, …) make a scope of
 //! their arguments and go the same way.
 
+mod config;
+mod device;
 mod endpoint;
+mod files;
 mod folder;
 mod key;
 mod material;
@@ -38,6 +41,16 @@ pub(crate) enum AuditCommand {
         after_help = "Examples:\n  portreeve audit endpoint mqtts://broker.example.org\n  portreeve audit endpoint mqtts://broker.example.org:8883 --ca root.pem --identity lamp-1 --out audit-1\n  portreeve audit endpoint tls://192.0.2.7:443 --server-name www.example.org\n\nNothing but this endpoint is connected to. Status 1 if a check failed."
     )]
     Endpoint(endpoint::EndpointArgs),
+    /// Read configurations, software lists, folders and the results of other scanners
+    #[command(
+        after_help = "Examples:\n  portreeve audit config /etc/mosquitto/mosquitto.conf /etc/mosquitto/acl /etc/ssh/sshd_config\n  portreeve audit config firmware/                          secrets in every file\n  portreeve audit config --sbom sbom.json --feed osv/\n  nft -j list ruleset > rules.json; portreeve audit config rules.json"
+    )]
+    Config(config::ConfigArgs),
+    /// Play a server to a device, with one bad certificate after another, and see which it accepts
+    #[command(
+        after_help = "Examples:\n  portreeve audit device 192.0.2.30 --listen mqtts://192.0.2.7:8883 --server-name hub.example.org --good hub/ --trusted-ca ca/\n  portreeve audit device lamp-1.local --listen https://0.0.0.0:443 --trusted-ca ca/ --face-time 30s"
+    )]
+    Device(device::DeviceArgs),
     /// Examine a declared deployment: endpoints, hosts, devices, files, hub
     ///
     /// The scope says what there is, what is expected of it and what an audit may do. An interrupted run goes on where it was
@@ -96,6 +109,8 @@ impl From<Permitted> for Class {
 pub(crate) fn run(global: &Global, command: AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::Endpoint(args) => endpoint::run(global, &args),
+        AuditCommand::Config(args) => config::run(global, &args),
+        AuditCommand::Device(args) => device::run(global, &args),
         AuditCommand::Run { scope, plan: is_plan, options } => {
             let (declared, base) = read(&scope)?;
             if is_plan { planned(global, &declared) } else { run::run(global, &declared, &base, &options) }

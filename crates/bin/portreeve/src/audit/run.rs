@@ -1,7 +1,7 @@
 //! A run: every visit of the plan, within its bounds, and the report of what they brought.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -12,7 +12,9 @@ use portreeve_assurance::{
 };
 use portreeve_types::UnixMillis;
 
-use super::{Options, TOOL, folder::Folder, key::AuditorKey, material::Material, now, summary, visit::Visitor};
+use super::{
+    Options, TOOL, files::files, folder::Folder, key::AuditorKey, material::Material, now, summary, visit::Visitor,
+};
 use crate::{cli::Global, failure::Failure, output::remark};
 
 /// Everything that a run has brought so far.
@@ -29,28 +31,33 @@ pub(super) fn run(global: &Global, scope: &Scope, base: &Path, options: &Options
         return Err(Failure::Refused(format!("the authorisation {} is no longer in force", over.reference)));
     }
     let material = Material::read(scope, base)?;
+    let begun = options.out.as_deref().and_then(Folder::begun).unwrap_or_else(now);
+    let files = files(scope, base, begun)?;
     let key = options.out.as_ref().map(|_| AuditorKey::open(options.key.as_deref())).transpose()?;
     let digest = digest(scope)?;
-    let folder = options.out.as_deref().map(|path| Folder::open(path, digest, now())).transpose()?;
-    let started = folder.as_ref().map_or_else(now, |folder| folder.started);
+    let folder = options.out.as_deref().map(|path| Folder::open(path, digest, begun)).transpose()?;
+    let started = folder.as_ref().map_or(begun, |folder| folder.started);
     let visits = plan(scope, catalogue);
-    if visits.is_empty() {
+    if visits.is_empty() && files.attempts.is_empty() {
         return Err(Failure::Usage("the scope declares nothing to look at that its checks and rows are about".into()));
     }
     let audit = Audit {
         scope,
         visits: &visits,
-        visitor: Visitor { scope, material: &material },
+        visitor: Visitor { scope, material: &material, started },
         folder: folder.as_ref(),
         quiet: options.quiet,
         until: Instant::now() + Duration::from_secs(scope.bounds.run_s.into()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Refused(format!("cannot start: {error}")))?;
-    let brought = runtime.block_on(audit.all())?;
+    let mut brought = runtime.block_on(audit.all())?;
+    brought.attempts.extend(files.attempts);
+    brought.evidence.extend(files.evidence);
+    let attempts = joined(std::mem::take(&mut brought.attempts));
 
     let store = store(scope, started, &brought)?;
-    let report = Report::new(catalogue, &described(scope, started, brought.attempts), &store);
+    let report = Report::new(catalogue, &described(scope, started, attempts), &store);
     if let (Some(folder), Some(key)) = (folder, &key) {
         let files = bundle(&report, catalogue, &store, key.public(), |bytes| key.sign(bytes))
             .map_err(|error| Failure::Refused(error.to_string()))?;
@@ -62,6 +69,24 @@ pub(super) fn run(global: &Global, scope: &Scope, base: &Path, options: &Options
         1 => Err(Failure::CheckFailed("1 check failed".into())),
         failed => Err(Failure::CheckFailed(format!("{failed} checks failed"))),
     }
+}
+
+/// What we saw and what another scanner saw of the same is judged together, so that a difference shows.
+fn joined(attempts: Vec<Attempt>) -> Vec<Attempt> {
+    let mut joined: Vec<Attempt> = Vec::new();
+    for attempt in attempts {
+        let same = joined.iter_mut().find(|known| (&known.check, &known.target) == (&attempt.check, &attempt.target));
+        match (same.map(|known| &mut known.outcome), &attempt.outcome) {
+            (Some(Outcome::Evidence(known)), Outcome::Evidence(more)) => {
+                let new: Vec<Sha256> = more.iter().filter(|hash| !known.contains(hash)).copied().collect();
+                known.extend(new);
+            }
+            (Some(known), Outcome::Evidence(_)) => *known = attempt.outcome,
+            (Some(_), _) => {}
+            (None, _) => joined.push(attempt),
+        }
+    }
+    joined
 }
 
 fn digest(scope: &Scope) -> Result<Sha256, Failure> {
@@ -91,14 +116,13 @@ fn store(scope: &Scope, started: UnixMillis, brought: &Brought) -> Result<Store,
 }
 
 fn described(scope: &Scope, started: UnixMillis, attempts: Vec<Attempt>) -> Run<'static> {
-    let mut targets: Vec<String> = plan(scope, Catalogue::embedded()).into_iter().map(|visit| visit.target).collect();
-    targets.dedup();
+    let targets: BTreeSet<String> = attempts.iter().map(|attempt| attempt.target.clone()).collect();
     Run {
         tool: ("portreeve", env!("CARGO_PKG_VERSION")),
         started,
         ended: now(),
         selection: scope.assess.clone(),
-        targets,
+        targets: targets.into_iter().collect(),
         attempts,
     }
 }

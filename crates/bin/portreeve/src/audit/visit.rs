@@ -1,24 +1,33 @@
 //! One visit: a place is looked at, and what was seen becomes evidence.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use aws_lc_rs::rand;
 use portreeve_assurance::{
-    DeclaredHost, Endpoint, Envelope, Facts, Look, Place, Scheme, Scope, Visit,
+    Act, Cell, Class, DeclaredHost, Device, Endpoint, Envelope, Facts, Look, Place, Scheme, Scope, Visit,
     checks::ports::CLEAR_PORTS,
     evidence::{
+        mqtt::Operation,
+        mutual::Credential,
         ports::{DeclaredServices, Transport},
         reach::Reach,
     },
 };
 use portreeve_probe::{
-    Dialer, Limits, mqtt,
+    Dialer, Limits, coap,
+    discovery::{self, DiscoveryPorts},
+    mqtt,
     mutual::{Application, mutual},
-    ports, ssh, tls,
+    ports, rogue, snmp, ssh, tls,
 };
+use portreeve_types::UnixMillis;
 use rustls_pki_types::UnixTime;
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::{TcpListener, TcpStream, lookup_host},
     time::timeout,
 };
 
@@ -26,6 +35,10 @@ use super::material::{Material, server_name};
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
+/// Connections that too much is made of.
+const LOAD_CONNECTIONS: usize = 60;
+/// Where SNMP agents are.
+const SNMP_PORT: u16 = 161;
 /// A client id that belongs to nobody who visits.
 const FOREIGN_CLIENT_ID: &str = "portreeve-audit-stranger";
 
@@ -33,17 +46,20 @@ const FOREIGN_CLIENT_ID: &str = "portreeve-audit-stranger";
 pub(super) struct Visitor<'a> {
     pub(super) scope: &'a Scope,
     pub(super) material: &'a Material,
+    /// When the run began: since then, at the latest, holds what is declared.
+    pub(super) started: UnixMillis,
 }
 
 /// What was seen at a place.
 pub(super) struct Gathered {
     target: String,
+    started: UnixMillis,
     pub(super) evidence: Vec<Envelope>,
 }
 
 impl Gathered {
-    pub(super) fn new(target: &str) -> Self {
-        Self { target: target.to_owned(), evidence: Vec::new() }
+    pub(super) fn new(target: &str, started: UnixMillis) -> Self {
+        Self { target: target.to_owned(), started, evidence: Vec::new() }
     }
 
     /// Facts of the target.
@@ -57,8 +73,9 @@ impl Gathered {
     }
 
     fn add<F: Facts>(&mut self, facts: &F, is_of_target: bool) -> Result<(), String> {
-        let target = is_of_target.then_some(self.target.as_str());
-        let envelope = Envelope::of(facts, target, super::now(), super::TOOL);
+        let (target, taken) =
+            if is_of_target { (Some(self.target.as_str()), super::now()) } else { (None, self.started) };
+        let envelope = Envelope::of(facts, target, taken, super::TOOL);
         self.evidence.push(envelope.map_err(|error| error.to_string())?);
         Ok(())
     }
@@ -82,12 +99,14 @@ impl Visitor<'_> {
     /// # Errors
     /// Why nothing was seen at all.
     pub(super) async fn visit(&self, visit: &Visit<'_>) -> Result<Vec<Envelope>, String> {
-        let mut gathered = Gathered::new(&visit.target);
+        let mut gathered = Gathered::new(&visit.target, self.started);
         match visit.place {
             Place::Endpoint(endpoint) => self.endpoint(endpoint, visit, &mut gathered).await?,
             Place::Host(host) => self.host(host, visit.look, &mut gathered).await?,
-            Place::Device(_) | Place::File(_) | Place::Hub => return Err("not by this way".into()),
+            Place::Device(device) => self.device(device, &mut gathered).await?,
+            Place::Hub => return Err("this version cannot look at this yet".into()),
         }
+        gathered.evidence.extend(self.scope.declarations(self.started, super::TOOL));
         Ok(gathered.evidence)
     }
 
@@ -101,17 +120,14 @@ impl Visitor<'_> {
         let broker = mqtt::Broker { dialer: &dialer, tls: server_name(endpoint).filter(|_| is_sealed) };
         let clients = self.material.clients(endpoint);
         match visit.look {
-            Look::Tls => {
-                gathered.seen(&tls::scan(&target(), &dialer, random()?, UnixTime::now()).await)?;
-                gathered.declared(&self.scope.tls)?;
-            }
+            Look::Tls => self.tls(endpoint, &target(), &dialer, gathered).await?,
             Look::Dtls => {
                 gathered.seen(&tls::dtls::scan(&target(), &dialer, random()?, UnixTime::now()).await)?;
                 gathered.declared(&self.scope.tls)?;
             }
             Look::Mutual => {
                 let name = server_name(endpoint).ok_or("its host is no name for TLS")?;
-                let application = if is_sealed { Application::Mqtt } else { Application::Http };
+                let application = application(url.scheme);
                 let credentials = self.material.credentials_for(endpoint);
                 gathered.seen(&mutual(&dialer, &name, application, &credentials).await)?;
             }
@@ -123,7 +139,28 @@ impl Visitor<'_> {
             Look::MqttMalformed => gathered.seen(&mqtt::malformed(&broker, clients.first()).await)?,
             Look::MqttLimits => {
                 let nobody = mqtt::Identity::nobody(FOREIGN_CLIENT_ID);
-                gathered.seen(&mqtt::limits(&broker, clients.first().unwrap_or(&nobody)).await)?;
+                let who = clients.first().unwrap_or(&nobody);
+                let limits = Limits { parallel_max: LOAD_CONNECTIONS, ..self.limits() };
+                let dialer = Dialer::new(address, limits);
+                let broker = mqtt::Broker { dialer: &dialer, ..broker };
+                let load = mqtt::Load::small(&own_topic(endpoint, &who.name));
+                gathered.seen(&mqtt::limits(&broker, who, &load).await)?;
+            }
+            Look::Replay => {
+                let own = clients.first().ok_or("there is no valid test identity")?;
+                gathered.seen(&mqtt::replay(&broker, own, &own_topic(endpoint, &own.name)).await)?;
+            }
+            Look::CoapDiscovery => {
+                let (plain, secured) =
+                    if url.scheme == Scheme::Coap { (Some(&dialer), None) } else { (None, Some(&dialer)) };
+                let server = coap::Server { plain, secured, multicast: None };
+                let identities = self.coap_identities(endpoint);
+                let identity = identities.first().filter(|_| url.scheme == Scheme::Coaps);
+                gathered.seen(&coap::discovery(&server, identity).await)?;
+            }
+            Look::CoapMatrix => {
+                let identities = self.coap_identities(endpoint);
+                gathered.seen(&coap::access_matrix(&dialer, &identities, &coap_wishes(endpoint, &identities)).await)?;
             }
             Look::MqttMatrix => gathered.seen(&mqtt::access_matrix(&broker, &clients, &wishes(endpoint)).await)?,
             Look::Ssh => gathered.seen(&ssh::scan(&dialer).await)?,
@@ -144,13 +181,85 @@ impl Visitor<'_> {
             Look::Ports => {
                 let asked: Vec<(Transport, u16)> = asked.into_iter().collect();
                 gathered.seen(&ports::scan(&dialer, &asked).await)?;
+                let agent = Dialer::new(SocketAddr::new(address.ip(), SNMP_PORT), self.limits());
+                gathered.seen(&snmp::scan(&agent).await)?;
                 if let Some(services) = host.declared() {
                     gathered.declared(&DeclaredServices { services: services.collect() })?;
                 }
             }
+            Look::Discovery => {
+                gathered.seen(&discovery::scan(&dialer, DiscoveryPorts::default(), host.multicast_from).await)?;
+            }
             _ => return Err("this version cannot look at this yet".into()),
         }
         Ok(())
+    }
+
+    /// What TLS accepts, and what becomes of attacks that this gives reason for.
+    async fn tls(
+        &self,
+        endpoint: &Endpoint,
+        target: &tls::Target,
+        dialer: &Dialer,
+        gathered: &mut Gathered,
+    ) -> Result<(), String> {
+        let scan = tls::scan(target, dialer, random()?, UnixTime::now()).await;
+        let credentials = self.material.credentials_for(endpoint);
+        let valid = credentials.iter().find(|(state, _)| *state == Credential::Valid);
+        let attack = tls::Attack {
+            target,
+            dialer,
+            scan: &scan,
+            identity: valid.map(|(_, credentials)| credentials),
+            application: application(endpoint.url.scheme),
+            is_intrusive: self.scope.checks.class == Class::Intrusive,
+            random: random()?,
+        };
+        let attacks = tls::attacks(&attack).await;
+        gathered.seen(&scan)?;
+        gathered.seen(&attacks)?;
+        gathered.declared(&self.scope.tls)
+    }
+
+    fn coap_identities(&self, endpoint: &Endpoint) -> Vec<coap::CoapIdentity> {
+        if endpoint.url.scheme == Scheme::Coap {
+            let plain = |name: &String| coap::CoapIdentity { name: name.clone(), credential: coap::Credential::Plain };
+            return endpoint.identities.iter().map(plain).collect();
+        }
+        let known = |client: mqtt::Identity| {
+            let credential = coap::Credential::Certificate(client.credentials?);
+            Some(coap::CoapIdentity { name: client.name, credential })
+        };
+        self.material.clients(endpoint).into_iter().filter_map(known).collect()
+    }
+
+    /// Plays a bad server to a device.
+    async fn device(&self, device: &Device, gathered: &mut Gathered) -> Result<(), String> {
+        let say = |error: &dyn std::fmt::Display| error.to_string();
+        let found = lookup_host((device.address.as_str(), 0)).await;
+        let devices: Vec<IpAddr> =
+            found.map_err(|error| format!("{}: {error}", device.address))?.map(|address| address.ip()).collect();
+        let place = (device.listen.host.as_str(), device.listen.port);
+        let listener =
+            TcpListener::bind(place).await.map_err(|error| format!("cannot listen at {}: {error}", device.listen))?;
+        let crl = match device.crl {
+            Some(address) => Some(rogue::CrlPoint {
+                listener: TcpListener::bind(address).await.map_err(|error| say(&error))?,
+                url: format!("http://{address}/crl"),
+            }),
+            None => None,
+        };
+        let limits = rogue::RogueLimits {
+            face_time: Duration::from_secs(device.face_s.into()),
+            ..rogue::RogueLimits::default()
+        };
+        let addresses: Vec<String> = devices.iter().map(ToString::to_string).collect();
+        gathered.seen(&Reach { name: device.address.to_string(), visited: addresses.join(", "), addresses })?;
+        let (good, authority) = self.material.device(device);
+        let name = device.server_name.as_ref().unwrap_or(&device.listen.host).to_string();
+        let plan = rogue::Plan { names: vec![name], devices, good, authority, crl, limits };
+        let facts = rogue::serve(plan, vec![rogue::Post::with_all(listener)], UnixTime::now()).await;
+        gathered.seen(&facts.map_err(|error| say(&error))?)
     }
 
     /// The address that is visited: the first that answers, or the first that there is.
@@ -175,14 +284,36 @@ impl Visitor<'_> {
     }
 }
 
-fn wishes(endpoint: &Endpoint) -> Vec<mqtt::Wish> {
-    let wish = |cell: &portreeve_assurance::Cell| mqtt::Wish {
-        identity: cell.identity.clone(),
-        operation: cell.operation,
-        topic: cell.topic.clone(),
-        is_allowed: cell.allowed,
+/// What is spoken inside TLS; what is not known is asked as if it were HTTP.
+fn application(scheme: Scheme) -> Application {
+    if scheme == Scheme::Mqtts { Application::Mqtt } else { Application::Http }
+}
+
+/// A topic that an identity may publish to, as the scope or the hub's default policy says.
+fn own_topic(endpoint: &Endpoint, identity: &str) -> String {
+    let declared = endpoint
+        .cells
+        .iter()
+        .find(|cell| cell.identity == identity && cell.allowed && cell.operation == Act::Mqtt(Operation::Publish));
+    declared.map_or_else(|| format!("devices/{identity}/telemetry/audit"), |cell| cell.topic.clone())
+}
+
+fn coap_wishes(endpoint: &Endpoint, identities: &[coap::CoapIdentity]) -> Vec<coap::CoapWish> {
+    let wish = |cell: &Cell| {
+        let identity = identities.iter().position(|identity| identity.name == cell.identity)?;
+        let Act::Coap(method) = cell.operation else { return None };
+        Some(coap::CoapWish { identity, method, path: cell.topic.clone(), is_declared: cell.allowed })
     };
-    endpoint.cells.iter().map(wish).collect()
+    endpoint.cells.iter().filter_map(wish).collect()
+}
+
+fn wishes(endpoint: &Endpoint) -> Vec<mqtt::Wish> {
+    let wish = |cell: &Cell| {
+        let Act::Mqtt(operation) = cell.operation else { return None };
+        let (identity, topic) = (cell.identity.clone(), cell.topic.clone());
+        Some(mqtt::Wish { identity, operation, topic, is_allowed: cell.allowed })
+    };
+    endpoint.cells.iter().filter_map(wish).collect()
 }
 
 fn random() -> Result<[u8; 32], String> {

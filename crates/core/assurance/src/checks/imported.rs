@@ -50,7 +50,10 @@ pub(super) fn with_import<I: Import>(
     let observed = if ours.verdict == theirs.verdict {
         format!("{}; {}", ours.observed, theirs.observed)
     } else {
-        format!("seen differently: {} by us ({}), {} by {}", ours.verdict, ours.observed, theirs.verdict, theirs.observed)
+        format!(
+            "seen differently: {} by us ({}), {} by {}",
+            ours.verdict, ours.observed, theirs.verdict, theirs.observed
+        )
     };
     Judgement { verdict, observed, expected: ours.expected }
 }

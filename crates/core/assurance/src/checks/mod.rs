@@ -2,18 +2,20 @@
 //! evidence raises the check's version in `data/checks.csv`, and a test holds him to that.
 
 mod attestation;
-mod config;
 pub mod coap;
+mod config;
 pub mod discovery;
 pub mod dtls;
 mod imported;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
+pub mod replay;
 pub mod rogue;
 pub mod snmp;
 pub mod ssh;
 pub mod tls;
+pub mod vulns;
 
 use portreeve_types::UnixMillis;
 
@@ -85,6 +87,8 @@ const TABLES: &[Rules] = &[
     snmp::RULES,
     ssh::RULES,
     tls::RULES,
+    replay::RULES,
+    vulns::RULES,
 ];
 
 /// The rule of a check; checks that cannot be made yet have none.

@@ -1,11 +1,14 @@
 //! `mqtt.anon`, `mqtt.password`, `mqtt.identity`, `mqtt.malformed`, `mqtt.limits`, `mqtt.acl.matrix`.
 
-use super::{Rules, of_one, tls::Weighed};
+use super::{Rules, of_declared, of_one, tls::Weighed};
 use crate::{
     Judgement, Verdict,
     evidence::{
         Outcome, Seen,
-        mqtt::{MqttAccess, MqttAccessMatrix, MqttIdentity, MqttLimits, MqttMalformed, MqttVersion, Twice, With},
+        mqtt::{
+            Burst, HalfOpen, MqttAccess, MqttAccessMatrix, MqttIdentity, MqttLimits, MqttMalformed, MqttQuota,
+            MqttVersion, Twice, With,
+        },
     },
 };
 
@@ -14,7 +17,7 @@ pub(super) const RULES: Rules = &[
     ("mqtt.password", |inputs| of_one(inputs, mqtt_password)),
     ("mqtt.identity", |inputs| of_one(inputs, mqtt_identity)),
     ("mqtt.malformed", |inputs| of_one(inputs, mqtt_malformed)),
-    ("mqtt.limits", |inputs| of_one(inputs, mqtt_limits)),
+    ("mqtt.limits", |inputs| of_declared(inputs, mqtt_limits)),
     ("mqtt.acl.matrix", |inputs| of_one(inputs, mqtt_acl_matrix)),
 ];
 
@@ -106,10 +109,37 @@ pub fn mqtt_malformed(facts: &MqttMalformed) -> Judgement {
     judgement
 }
 
-/// `mqtt.limits`, the basics: sizes are bounded, and `$SYS` is not for everybody.
+/// `mqtt.limits`: sizes, keep alive, messages in flight and topic aliases are bounded, `$SYS` is not for everybody, and what is more
+/// than was declared is refused (IOTSF-2.4.7.25, CSA-OPA-04, CSA-COM-04).
 #[must_use]
-pub fn mqtt_limits(facts: &MqttLimits) -> Judgement {
-    let mut weighed = Weighed::default();
+pub fn mqtt_limits(facts: &MqttLimits, quota: &MqttQuota) -> Judgement {
+    let (mut weighed, mut open) = (Weighed::default(), Vec::new());
+    weigh_announced(&mut weighed, facts);
+    weigh_refusal(&mut weighed, "a packet of 256 MiB", &facts.oversize);
+    weigh_refusal(&mut weighed, "$SYS/#", &facts.sys);
+    if !matches!(facts.receive_maximum, Seen::Known(u16::MAX)) {
+        weigh_refusal(&mut weighed, "more in flight than Receive Maximum", &facts.in_flight);
+    }
+    weigh_refusal(&mut weighed, "a topic alias above the maximum", &facts.topic_alias);
+    let bursts = [
+        ("publishes", &facts.publishes, quota.publishes_max),
+        ("connections", &facts.connections, quota.connections_max),
+    ];
+    for (what, burst, max) in bursts {
+        weigh_burst(&mut weighed, &mut open, what, burst, max);
+    }
+    weigh_half_open(&mut weighed, &mut open, &facts.half_open, quota.half_open_max);
+    weigh_alive(&mut weighed, &facts.is_alive);
+    let mut judgement = weighed.judge("what is too large or too much is refused, and the broker stays responsive");
+    if judgement.verdict == Verdict::Pass && !open.is_empty() {
+        judgement.verdict = Verdict::Partial;
+        judgement.observed = format!("{}; no limit was met: {}", judgement.observed, open.join(", "));
+    }
+    judgement
+}
+
+/// What CONNACK says.
+fn weigh_announced(weighed: &mut Weighed, facts: &MqttLimits) {
     match &facts.packet_bytes_max {
         Seen::Known(Some(bytes)) if *bytes <= PACKET_BYTES_MAX => {
             weighed.fine.push(format!("packets have {bytes} bytes at most"));
@@ -118,15 +148,59 @@ pub fn mqtt_limits(facts: &MqttLimits) -> Judgement {
         Seen::Known(None) => weighed.offences.push("no largest packet is announced".into()),
         unknown => weighed.gaps.push(format!("largest packet: {}", unknown.gap().unwrap_or_default())),
     }
-    weigh_refusal(&mut weighed, "a packet of 256 MiB", &facts.oversize);
-    weigh_refusal(&mut weighed, "$SYS/#", &facts.sys);
-    weigh_alive(&mut weighed, &facts.is_alive);
-    let mut judgement = weighed.judge("what is too large or too much is refused, and the broker stays responsive");
-    if judgement.verdict == Verdict::Pass {
-        judgement.verdict = Verdict::Partial;
-        judgement.observed.push_str("; rates, half-open connections and messages in flight were not tried");
+    if let Seen::Known(u16::MAX) = &facts.receive_maximum {
+        weighed.offences.push("no limit on messages in flight is announced".into());
     }
-    judgement
+    match &facts.server_keep_alive_s {
+        Seen::Known(Some(seconds)) if *seconds < u16::MAX => {
+            weighed.fine.push(format!("a keep alive of {seconds} s"));
+        }
+        Seen::Known(_) => weighed.offences.push("a keep alive of 65535 s is granted".into()),
+        unknown => weighed.gaps.push(format!("keep alive: {}", unknown.gap().unwrap_or_default())),
+    }
+}
+
+/// Whoever met no limit knows of none, unless it was declared and is behind him.
+fn weigh_burst(weighed: &mut Weighed, open: &mut Vec<String>, what: &str, burst: &Seen<Burst>, max: Option<u32>) {
+    let burst = match burst {
+        Seen::Known(burst) => burst,
+        unknown => {
+            weighed.gaps.push(format!("{what}: {}", unknown.gap().unwrap_or_default()));
+            return;
+        }
+    };
+    let Burst { tried, taken, refusal, elapsed_ms } = burst;
+    match max {
+        Some(max) if *taken > max => {
+            weighed.offences.push(format!("{taken} {what} are taken in {elapsed_ms} ms, and {max} were declared"));
+        }
+        _ if taken < tried => weighed.fine.push(format!("{taken} {what} are taken, then: {refusal}")),
+        _ => open.push(format!("{tried} {what} in {elapsed_ms} ms")),
+    }
+}
+
+fn weigh_half_open(weighed: &mut Weighed, open: &mut Vec<String>, found: &Seen<HalfOpen>, max: Option<u32>) {
+    let HalfOpen { opened, ended, held_ms, other } = match found {
+        Seen::Known(found) => found,
+        unknown => {
+            weighed.gaps.push(format!("half-open connections: {}", unknown.gap().unwrap_or_default()));
+            return;
+        }
+    };
+    if !other.accepted {
+        // That may be a limit on the address that we share with them, or a broker that has had enough.
+        let what = format!("beside {opened} half-open connections nobody is let in from the same address");
+        weighed.gaps.push(format!("{what}: {}", other.how));
+        return;
+    }
+    let left = opened.saturating_sub(*ended);
+    match max {
+        Some(max) if left > max => {
+            weighed.offences.push(format!("{left} half-open connections are kept, and {max} were declared"));
+        }
+        _ if *ended > 0 => weighed.fine.push(format!("{ended} of {opened} half-open connections are ended")),
+        _ => open.push(format!("{opened} half-open connections for {held_ms} ms, while others are let in")),
+    }
 }
 
 /// `mqtt.acl.matrix`: every cell is as declared.

@@ -20,7 +20,9 @@ pub(super) const RULES: Rules = &[
             Ok((facts, declared)) => port_scan(&facts, &declared),
             Err(judgement) => judgement,
         };
-        with_import(inputs, own, PortScan::KIND, |import: &PortsImport| Ok(port_scan(&import.as_scan(), &inputs.one()?)))
+        with_import(inputs, own, PortScan::KIND, |import: &PortsImport| {
+            Ok(port_scan(&import.as_scan(), &inputs.one()?))
+        })
     }),
 ];
 

@@ -1,12 +1,8 @@
-//! `tls.versions`, `tls.suites`, `tls.cert`, `tls.vulns`, `tls.pqc`.
+//! `tls.versions`, `tls.suites`, `tls.cert`, `tls.pqc`.
 
 use std::fmt::Display;
 
-use super::{
-    Inputs, Rules,
-    imported::{vulnerabilities, with_import},
-    of_declared,
-};
+use super::{Inputs, Rules, imported::with_import, of_declared};
 use crate::{
     Facts, Judgement, Verdict,
     evidence::{
@@ -14,7 +10,7 @@ use crate::{
         certificate::CertificateFacts,
         import::TlsImport,
         suites::SUITES,
-        tls::{ClassicFacts, Order, TlsPolicy, TlsScan, Version, VersionFacts},
+        tls::{Order, TlsPolicy, TlsScan, Version, VersionFacts},
     },
 };
 
@@ -22,10 +18,6 @@ pub(super) const RULES: Rules = &[
     ("tls.versions", |inputs| own_or_imported(inputs, tls_versions)),
     ("tls.suites", |inputs| own_or_imported(inputs, tls_suites)),
     ("tls.cert", |inputs| own_or_imported(inputs, tls_cert)),
-    ("tls.vulns", |inputs| {
-        let own = |inputs: &Inputs<'_>| of_declared(inputs, tls_vulns);
-        with_import(inputs, own, TlsScan::KIND, |import: &TlsImport| Ok(vulnerabilities(import)))
-    }),
     ("tls.pqc", |inputs| of_declared(inputs, tls_pqc)),
 ];
 
@@ -244,72 +236,6 @@ fn weigh_strength(weighed: &mut Weighed, certificate: &CertificateFacts, policy:
     if !is_root && !policy.hashes.contains(&certificate.signature.hash) {
         weighed.offences.push(format!("{}: signed with {}", certificate.subject, certificate.signature.algorithm));
     }
-}
-
-/// `tls.vulns`, the safe part: what a handshake gives away without harm. Whatever needs an attack to be seen is said to be open.
-#[must_use]
-pub fn tls_vulns(facts: &TlsScan, _: &TlsPolicy) -> Judgement {
-    let mut weighed = Weighed::default();
-    for found in &facts.versions {
-        if let Some(gap) = found.accepted.gap() {
-            weighed.gaps.push(format!("{}: {gap}", found.version));
-        }
-    }
-    let mut open = Vec::new();
-    match &facts.classic {
-        Seen::Known(classic) => weigh_classic(&mut weighed, &mut open, classic, facts),
-        Seen::NotTried => weighed.fine.push("no version below TLS 1.3 is accepted".into()),
-        Seen::Unknown(why) => weighed.gaps.push(why.clone()),
-    }
-    match &facts.sealed {
-        Seen::Known(sealed) if sealed.early_data_bytes > 0 => {
-            weighed
-                .offences
-                .push(format!("{} bytes of early data are accepted, which can be replayed", sealed.early_data_bytes));
-        }
-        Seen::Known(_) => weighed.fine.push("no early data".into()),
-        Seen::NotTried => {}
-        Seen::Unknown(why) => weighed.gaps.push(format!("early data: {why}")),
-    }
-    let mut judgement = weighed.judge("nothing that is known to be exploitable");
-    if judgement.verdict == Verdict::Pass && !open.is_empty() {
-        judgement.verdict = Verdict::Partial;
-        judgement.observed = format!("{}; not tried: {}", judgement.observed, open.join(", "));
-    }
-    judgement
-}
-
-fn weigh_classic(weighed: &mut Weighed, open: &mut Vec<&'static str>, classic: &ClassicFacts, facts: &TlsScan) {
-    let mut offends = |is_so: bool, what: &str| {
-        if is_so {
-            weighed.offences.push(what.to_owned());
-        }
-    };
-    offends(classic.compression, "compression (CRIME)");
-    offends(!classic.secure_renegotiation, "no secure renegotiation (CVE-2009-3555)");
-    offends(
-        !classic.extended_master_secret && classic.version > Version::Ssl30,
-        "no extended master secret (triple handshake)",
-    );
-    offends(classic.early_ccs_refused == Seen::Known(false), "an early ChangeCipherSpec is taken (CVE-2014-0224)");
-    let is_old = facts.accepted().any(|found| found.version < Version::Tls12);
-    offends(is_old && classic.fallback_refused == Seen::Known(false), "no protection from downgrades (RFC 7507)");
-    if let Seen::Unknown(why) = &classic.early_ccs_refused {
-        weighed.gaps.push(format!("early ChangeCipherSpec: {why}"));
-    }
-    let has =
-        |part: &str| facts.accepted().flat_map(|found| &found.suites.found).any(|suite| suite.name.contains(part));
-    if classic.heartbeat {
-        open.push("Heartbleed, as heartbeats are answered");
-    }
-    if has("TLS_RSA_") {
-        open.push("ROBOT, as RSA key exchange is accepted");
-    }
-    if has("_CBC_") {
-        open.push("padding oracles, as CBC is accepted");
-    }
-    open.push("renegotiation by the client");
-    weighed.fine.push(format!("{}: no compression, secure renegotiation", classic.version));
 }
 
 /// `tls.pqc`: whether TLS 1.3 agrees on a hybrid with ML-KEM. Recorded, unless the policy requires it.

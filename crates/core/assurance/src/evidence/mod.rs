@@ -1,9 +1,10 @@
 //! What was seen: typed facts, in envelopes, found by their hash.
 
+pub mod attacks;
 mod attestation;
 pub mod certificate;
-pub mod config;
 pub mod coap;
+pub mod config;
 pub mod discovery;
 pub mod dtls;
 mod envelope;
@@ -14,6 +15,7 @@ mod named;
 pub mod ports;
 mod printable;
 pub mod reach;
+pub mod replay;
 pub mod rogue;
 mod seen;
 pub mod snmp;

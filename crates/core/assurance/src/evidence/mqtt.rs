@@ -132,6 +132,16 @@ pub struct MqttLimits {
     pub oversize: Seen<Outcome>,
     /// A subscription to `$SYS/#`; accepted means that something arrived.
     pub sys: Seen<Outcome>,
+    /// One PUBLISH of QoS 2 more than the Receive Maximum allows; accepted means that it was taken.
+    pub in_flight: Seen<Outcome>,
+    /// A topic alias above the Topic Alias Maximum; accepted means that the connection lives.
+    pub topic_alias: Seen<Outcome>,
+    /// PUBLISH of QoS 1, as fast as they are acknowledged.
+    pub publishes: Seen<Burst>,
+    /// Connections that are let in, one behind the other, as fast as they come.
+    pub connections: Seen<Burst>,
+    /// Connections on which nothing is said.
+    pub half_open: Seen<HalfOpen>,
     /// Whether the broker answers as before.
     pub is_alive: Seen<bool>,
     /// What it took.
@@ -140,6 +150,50 @@ pub struct MqttLimits {
 
 impl Facts for MqttLimits {
     const KIND: &'static str = "mqtt-limits/1";
+}
+
+/// Much of the same at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Burst {
+    /// How many there were to be.
+    pub tried: u32,
+    /// How many were taken before one was not.
+    pub taken: u32,
+    /// How that one was refused; empty, if all were taken.
+    pub refusal: String,
+    /// How long it took, milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Connections on which nothing is said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HalfOpen {
+    /// How many were held.
+    pub opened: u32,
+    /// How many of them the broker ended.
+    pub ended: u32,
+    /// How long they were held, milliseconds.
+    pub held_ms: u64,
+    /// How somebody with something to say fared meanwhile, from the same address.
+    pub other: Outcome,
+}
+
+/// What a broker is to take at once from one client or address, at most. What is not declared is not judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttQuota {
+    /// PUBLISH packets.
+    pub publishes_max: Option<u32>,
+    /// Connections that are let in.
+    pub connections_max: Option<u32>,
+    /// Connections on which nothing is said.
+    pub half_open_max: Option<u32>,
+}
+
+impl Facts for MqttQuota {
+    const KIND: &'static str = "mqtt-quota/1";
 }
 
 /// Who may do what with which topic, as declared and as it is.

@@ -12,6 +12,8 @@ pub(super) const CELLS_MAX: usize = 1_000;
 pub(super) const ENTRIES_MAX: usize = 1_000;
 /// Most ports of one host.
 pub(super) const PORTS_MAX: usize = 70_000;
+/// Longest time for which a device is shown one face, seconds.
+pub(super) const FACE_S_MAX: u32 = 3_600;
 /// Longest name, reason or reference, bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 500;
 

@@ -5,11 +5,16 @@
 //! target afterwards.
 
 mod bounds;
+mod declared;
 mod plan;
 mod read;
 mod url;
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use portreeve_types::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -22,6 +27,7 @@ pub use url::{Host, NoHost, NoUrl, Scheme, Url};
 use crate::{
     CheckId, Class, Exemption, Facts, NotApplicable, Selection,
     evidence::{
+        coap::CoapMethod,
         mqtt::Operation,
         mutual::Credential,
         ports::{DeclaredService, Transport},
@@ -66,6 +72,9 @@ pub struct Scope {
     /// Files to be read: configurations, software lists, results of other scanners.
     #[serde(default, rename = "file")]
     pub files: Vec<File>,
+    /// What else is declared, by the kind of facts that it is, such as `[declared."mqtt-quota/1"]`.
+    #[serde(default)]
+    pub declared: BTreeMap<String, serde_json::Value>,
     /// Known weaknesses.
     #[serde(default, rename = "exception")]
     pub exceptions: Vec<Exemption>,
@@ -80,6 +89,28 @@ pub struct Scope {
 impl Scope {
     /// A declaration to begin with, with everything explained.
     pub const EXAMPLE: &str = include_str!("../../data/scope.toml");
+
+    /// With nothing declared yet but what it is about.
+    #[must_use]
+    pub fn of(deployment: Deployment, assess: Selection) -> Self {
+        Self {
+            deployment,
+            assess,
+            checks: Allowed::default(),
+            authorisation: None,
+            bounds: Bounds::default(),
+            tls: TlsPolicy::default(),
+            identities: Vec::new(),
+            endpoints: Vec::new(),
+            hosts: Vec::new(),
+            devices: Vec::new(),
+            files: Vec::new(),
+            declared: BTreeMap::new(),
+            exceptions: Vec::new(),
+            not_applicable: Vec::new(),
+            hub: None,
+        }
+    }
 }
 
 impl Facts for Scope {
@@ -223,11 +254,22 @@ pub struct Cell {
     /// Who.
     pub identity: String,
     /// Does what.
-    pub operation: Operation,
-    /// Topic name or filter.
+    pub operation: Act,
+    /// With which topic or filter; of CoAP, the path of the resource.
+    #[serde(alias = "path")]
     pub topic: String,
     /// Whether it may.
     pub allowed: bool,
+}
+
+/// What somebody does: of MQTT or of CoAP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Act {
+    /// `publish`, `retain`, `will` or `subscribe`.
+    Mqtt(Operation),
+    /// `get`, `observe`, `put`, `post` or `delete`.
+    Coap(CoapMethod),
 }
 
 /// One host.
@@ -248,6 +290,9 @@ pub struct DeclaredHost {
     /// What is looked at besides these and the usual ports, such as `tcp/1-1024`.
     #[serde(default)]
     pub look_at: Vec<Ports>,
+    /// The address of the interface by which everybody on its network is asked too; nothing, if only the host itself is.
+    #[serde(default)]
+    pub multicast_from: Option<Ipv4Addr>,
 }
 
 impl DeclaredHost {
@@ -311,12 +356,22 @@ pub struct Device {
     /// The name that it asks for, if it says none itself.
     #[serde(default)]
     pub server_name: Option<Host>,
-    /// A good certificate and its key, PEM: that the device takes it shows that its refusals mean something.
+    /// A folder with its server's cert.pem and key.pem: that the device takes these shows that its refusals mean something.
     #[serde(default)]
     pub good: Option<PathBuf>,
-    /// A CA that the device trusts though it should expect another: certificate and key, PEM.
+    /// A folder with cert.pem and key.pem of a CA that the device trusts.
     #[serde(default)]
     pub trusted_ca: Option<PathBuf>,
+    /// Where the verifier says what is revoked, as the device reaches it, such as `192.0.2.7:8080`.
+    #[serde(default)]
+    pub crl: Option<SocketAddr>,
+    /// How long each face is shown, seconds: 1 to 3,600.
+    #[serde(default = "face_s")]
+    pub face_s: u32,
+}
+
+const fn face_s() -> u32 {
+    120
 }
 
 /// A file to be read.
@@ -325,9 +380,13 @@ pub struct Device {
 pub struct File {
     /// Where it is; what is relative is so to the scope's own folder.
     pub path: PathBuf,
-    /// What it is, such as `mosquitto`; found out without it.
+    /// What it is, such as `mosquitto`; found out without it. Besides formats, `sbom` with a feed, and of folders `secrets` (they are looked
+    /// for in every file) and `records` (attestations).
     #[serde(default)]
     pub format: Option<String>,
+    /// The folder with what is known to be vulnerable, OSV records and CSAF documents, for `sbom`.
+    #[serde(default)]
+    pub feed: Option<PathBuf>,
     /// Of what it speaks: another scanner's results are of one of the endpoints or hosts.
     #[serde(default)]
     pub of: Option<String>,

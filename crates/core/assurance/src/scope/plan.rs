@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DeclaredHost, Device, Endpoint, File, Scheme, Scope};
+use super::{DeclaredHost, Device, Endpoint, Scheme, Scope};
 use crate::{Catalogue, CheckId, CheckResult, evidence::mutual::Credential};
 
 /// One look at one place, for some checks.
@@ -42,8 +42,6 @@ pub enum Place<'a> {
     Host(&'a DeclaredHost),
     /// A device that comes to us.
     Device(&'a Device),
-    /// A file.
-    File(&'a File),
     /// The hub's own data.
     Hub,
 }
@@ -87,8 +85,6 @@ pub enum Look {
     Discovery,
     /// Which bad servers a device accepts.
     RogueServer,
-    /// What a file says; which checks, its content decides.
-    File,
     /// What a hub knows of itself.
     Hub,
 }
@@ -115,7 +111,6 @@ impl Look {
             Self::Ports => &["plaintext.ports", "port.scan", "snmp.version"],
             Self::Discovery => &["ssdp.upnp"],
             Self::RogueServer => &["tls.client.validate", "tls.client.pin"],
-            Self::File => &[],
             Self::Hub => &[
                 "hub.registry",
                 "hub.pki",
@@ -153,7 +148,6 @@ impl Look {
             Self::Ports => "what listens",
             Self::Discovery => "what the segment is told",
             Self::RogueServer => "which bad servers it accepts",
-            Self::File => "what it says",
             Self::Hub => "what the hub knows of itself",
         }
     }
@@ -204,7 +198,7 @@ pub fn plan<'a>(scope: &'a Scope, catalogue: &Catalogue) -> Vec<Visit<'a>> {
             wanted.contains(&check.id).then(|| (check.id.clone(), objection()))
         };
         let checks: Vec<_> = look.checks().iter().filter_map(planned).collect();
-        (look == Look::File || !checks.is_empty()).then_some(Visit { place, look, target, checks })
+        (!checks.is_empty()).then_some(Visit { place, look, target, checks })
     };
     let endpoints = scope.endpoints.iter().flat_map(|endpoint| {
         looks(endpoint.url.scheme).iter().map(move |look| (Place::Endpoint(endpoint), *look, endpoint.url.to_string()))
@@ -216,9 +210,8 @@ pub fn plan<'a>(scope: &'a Scope, catalogue: &Catalogue) -> Vec<Visit<'a>> {
         .devices
         .iter()
         .map(|device| (Place::Device(device), Look::RogueServer, format!("device {}", device.name)));
-    let files = scope.files.iter().map(|file| (Place::File(file), Look::File, file.path.display().to_string()));
     let hub = scope.hub.iter().map(|_| (Place::Hub, Look::Hub, "hub".to_owned()));
-    let all = endpoints.chain(hosts).chain(devices).chain(files).chain(hub);
+    let all = endpoints.chain(hosts).chain(devices).chain(hub);
     all.filter_map(|(place, look, target)| visit(place, look, target)).collect()
 }
 

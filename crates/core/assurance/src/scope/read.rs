@@ -6,8 +6,8 @@ use toml::{
 };
 
 use super::{
-    Bounds, SCOPE_BYTES_MAX, Scope,
-    bounds::{CELLS_MAX, ENTRIES_MAX, IDENTITIES_MAX, PLACES_MAX, PORTS_MAX, TEXT_BYTES_MAX},
+    Act, Bounds, SCOPE_BYTES_MAX, Scheme, Scope,
+    bounds::{CELLS_MAX, ENTRIES_MAX, FACE_S_MAX, IDENTITIES_MAX, PLACES_MAX, PORTS_MAX, TEXT_BYTES_MAX},
 };
 use crate::{Catalogue, Class, evidence::Subject, text};
 
@@ -70,6 +70,7 @@ impl Scope {
         self.check_endpoints()?;
         self.check_hosts()?;
         self.check_files()?;
+        self.check_declared().map_err(|problem| wrong(&[Step::Key("declared")], problem))?;
         self.check_statements()
     }
 
@@ -130,6 +131,11 @@ impl Scope {
                     let problem = format!("{} is not among the identities of this endpoint", cell.identity);
                     return Err(wrong(&[cell_path, vec![Step::Key("identity")]].concat(), problem));
                 }
+                let is_coap = matches!(endpoint.url.scheme, Scheme::Coap | Scheme::Coaps);
+                if is_coap != matches!(cell.operation, Act::Coap(_)) {
+                    let problem = "MQTT has publish, retain, will, subscribe; CoAP get, observe, put, post, delete";
+                    return Err(wrong(&[cell_path, vec![Step::Key("operation")]].concat(), problem.into()));
+                }
                 named(&cell.topic)
                     .map_err(|problem| wrong(&[cell_path, vec![Step::Key("topic")]].concat(), problem))?;
             }
@@ -157,6 +163,10 @@ impl Scope {
             named(&device.name).map_err(|problem| wrong(&path, problem))?;
             if !names.insert(&device.name) {
                 return Err(wrong(&path, format!("two devices are called {}", device.name)));
+            }
+            if !(1..=FACE_S_MAX).contains(&device.face_s) {
+                let path = [Step::Key("device"), Step::Item(index), Step::Key("face_s")];
+                return Err(wrong(&path, format!("face_s is {}; 1 to {FACE_S_MAX} are possible", device.face_s)));
             }
         }
         Ok(())

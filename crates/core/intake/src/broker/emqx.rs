@@ -38,10 +38,13 @@ pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
         inflight_max: tree.count("mqtt.max_inflight", Some(32)),
         queued_max: tree.count("mqtt.max_mqueue_len", Some(1000)),
     };
-    let known = [("dashboard.default_password", "public", "the dashboard"), ("node.cookie", "emqxsecretcookie", "the cluster")];
+    let known =
+        [("dashboard.default_password", "public", "the dashboard"), ("node.cookie", "emqxsecretcookie", "the cluster")];
     let default_passwords = known
         .into_iter()
-        .filter_map(|(key, word, of)| tree.text(key).filter(|(value, _)| *value == word).map(|(_, line)| Said::at(line, of.to_owned())))
+        .filter_map(|(key, word, of)| {
+            tree.text(key).filter(|(value, _)| *value == word).map(|(_, line)| Said::at(line, of.to_owned()))
+        })
         .collect();
     let mut unread = tree.unread.clone();
     if tree.text("dashboard.default_password").is_none() {
@@ -106,7 +109,8 @@ impl Tree {
         let is_tls = kind == "ssl" || kind == "wss";
         let verify = self.text(&of("ssl_options.verify"));
         let demands = self.flag(&of("ssl_options.fail_if_no_peer_cert"), false);
-        let certificate_required = Said { value: demands.value && verify.is_some_and(|(value, _)| value == "verify_peer"), ..demands };
+        let certificate_required =
+            Said { value: demands.value && verify.is_some_and(|(value, _)| value == "verify_peer"), ..demands };
         Some(BrokerListener {
             is_local: is_local(&address.value),
             is_websocket: kind.starts_with("ws"),
@@ -124,8 +128,12 @@ impl Tree {
     fn version_min(&self, key: &str) -> Said<Option<Version>> {
         let Some((_, line)) = self.text(key) else { return Said::default(Some(Version::Tls12)) };
         let below = format!("{key}.");
-        let all: Option<Vec<Version>> =
-            self.values.iter().filter(|(path, _)| path.starts_with(&below)).map(|(_, (value, _))| version(value)).collect();
+        let all: Option<Vec<Version>> = self
+            .values
+            .iter()
+            .filter(|(path, _)| path.starts_with(&below))
+            .map(|(_, (value, _))| version(value))
+            .collect();
         Said::at(line, all.and_then(|all| all.into_iter().min()))
     }
 
@@ -162,7 +170,9 @@ impl Tree {
         };
         for index in self.names("authorization.sources.") {
             let of = |key: &str| format!("authorization.sources.{index}.{key}");
-            let Some((kind, line)) = self.text(&of("type")).filter(|_| self.flag(&of("enable"), true).value) else { continue };
+            let Some((kind, line)) = self.text(&of("type")).filter(|_| self.flag(&of("enable"), true).value) else {
+                continue;
+            };
             let source = match self.text(&of("path")) {
                 Some((path, _)) if kind == "file" => Authorization::File(shown(path)),
                 _ => Authorization::External(shown(kind)),
@@ -183,7 +193,11 @@ impl Tree {
             let key = if **name == "enable" { "log.file.enable".to_owned() } else { format!("log.file.{name}.enable") };
             self.text(&key).is_some_and(|(value, _)| value == "false")
         };
-        let all_off = !files.is_empty() && files.iter().filter(|name| **name == "enable" || !["level", "path"].contains(name)).all(|name| is_file_off(&name));
+        let all_off = !files.is_empty()
+            && files
+                .iter()
+                .filter(|name| **name == "enable" || !["level", "path"].contains(name))
+                .all(|name| is_file_off(&name));
         match console {
             Some((_, line)) if all_off || files.is_empty() => Said::at(line, false),
             _ => Said::default(true),

@@ -123,7 +123,8 @@ impl Reader<'_, '_> {
             if self.rest.starts_with('"') {
                 key.push_str(&self.quoted()?.replace('.', "_"));
             } else {
-                let end = self.rest.find(|c: char| !(c.is_alphanumeric() || "_-.$/".contains(c))).unwrap_or(self.rest.len());
+                let end =
+                    self.rest.find(|c: char| !(c.is_alphanumeric() || "_-.$/".contains(c))).unwrap_or(self.rest.len());
                 let (part, rest) = self.rest.split_at(end);
                 if part.is_empty() {
                     break;
@@ -203,7 +204,9 @@ impl Reader<'_, '_> {
             is_escaped = c == '\\' && !is_escaped;
             is_end
         });
-        let Some(end) = end.filter(|end| inside[*end..].starts_with('"')) else { return Err(self.error("a string has no end")) };
+        let Some(end) = end.filter(|end| inside[*end..].starts_with('"')) else {
+            return Err(self.error("a string has no end"));
+        };
         self.rest = &inside[end + 1..];
         Ok(inside[..end].replace("\\\"", "\"").replace("\\\\", "\\"))
     }

@@ -49,8 +49,7 @@ struct Reader<'a, 'b> {
 }
 
 pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
-    let is_per_listener =
-        file.said(&['#']).any(|(_, line)| head(line) == ("per_listener_settings", "true"));
+    let is_per_listener = file.said(&['#']).any(|(_, line)| head(line) == ("per_listener_settings", "true"));
     let limits = BrokerLimits {
         packet_bytes_max: Said::default(None),
         inflight_max: Said::default(Some(20)),
@@ -67,7 +66,8 @@ pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
         default_passwords: Vec::new(),
         unread: Vec::new(),
     };
-    let mut reader = Reader { file, is_per_listener, global: Access::default(), drafts: vec![Draft::default()], config };
+    let mut reader =
+        Reader { file, is_per_listener, global: Access::default(), drafts: vec![Draft::default()], config };
     for (line, text) in file.said(&['#']) {
         let (key, value) = head(text);
         reader.line(line, key, value)?;
@@ -115,7 +115,8 @@ impl Reader<'_, '_> {
         self.file.expect_things(line, self.drafts.len())?;
         let (port, host) = head(value);
         let port: u16 = port.parse().map_err(|_| self.file.error(line, "listener needs a port"))?;
-        let address = if port == 0 { host.to_owned() } else { format!("{}:{port}", if host.is_empty() { "*" } else { host }) };
+        let address =
+            if port == 0 { host.to_owned() } else { format!("{}:{port}", if host.is_empty() { "*" } else { host }) };
         self.drafts.push(Draft { address: Said::at(line, shown(&address)), is_used: true, ..Draft::default() });
         Ok(())
     }
@@ -133,11 +134,19 @@ impl Reader<'_, '_> {
         match key {
             "port" => {
                 draft.is_used = true;
-                draft.address = Said::at(line, format!("{}:{}", if draft.address.value.is_empty() { "*" } else { &draft.address.value }, shown(value)));
+                draft.address = Said::at(
+                    line,
+                    format!(
+                        "{}:{}",
+                        if draft.address.value.is_empty() { "*" } else { &draft.address.value },
+                        shown(value)
+                    ),
+                );
             }
             "bind_address" => {
                 draft.is_used = true;
-                draft.address = Said::at(line, format!("{}{}", shown(value), draft.address.value.trim_start_matches('*')));
+                draft.address =
+                    Said::at(line, format!("{}{}", shown(value), draft.address.value.trim_start_matches('*')));
             }
             "protocol" => draft.is_websocket = value == "websockets",
             "certfile" => draft.certificate = Some(line),

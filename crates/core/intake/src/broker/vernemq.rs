@@ -45,7 +45,9 @@ pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
         }
     }
     let is_logging = match (lines.text("log.console"), lines.text("log.syslog")) {
-        (Some((value, line)), syslog) if value == "off" && syslog.is_none_or(|(value, _)| value == "off") => Said::at(line, false),
+        (Some((value, line)), syslog) if value == "off" && syslog.is_none_or(|(value, _)| value == "off") => {
+            Said::at(line, false)
+        }
         _ => Said::default(true),
     };
     let limits = BrokerLimits {
@@ -84,7 +86,8 @@ impl Lines<'_> {
     }
 
     fn flag(&self, keys: &[&str], otherwise: bool) -> Said<bool> {
-        self.first(keys).map_or(Said::default(otherwise), |(value, line)| Said::at(line, ["on", "true", "yes"].contains(&value)))
+        self.first(keys)
+            .map_or(Said::default(otherwise), |(value, line)| Said::at(line, ["on", "true", "yes"].contains(&value)))
     }
 
     /// 0, -1 and `infinity` are no bound.
@@ -98,14 +101,22 @@ impl Lines<'_> {
     }
 
     fn listener(&self, kind: &str, name: &str) -> Result<Option<BrokerListener>, IntakeError> {
-        let of = |setting: &str| [format!("listener.{kind}.{name}.{setting}"), format!("listener.{kind}.{setting}"), format!("listener.{setting}")];
+        let of = |setting: &str| {
+            [
+                format!("listener.{kind}.{name}.{setting}"),
+                format!("listener.{kind}.{setting}"),
+                format!("listener.{setting}"),
+            ]
+        };
         let flag = |setting: &str| {
             let keys = of(setting);
             self.flag(&[&keys[0], &keys[1]], false)
         };
         let Some((address, line)) = self.text(&format!("listener.{kind}.{name}")) else { return Ok(None) };
         // Settings of all listeners of a kind have names too, and no address.
-        if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) && !address.starts_with("local:") {
+        if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+            && !address.starts_with("local:")
+        {
             return Ok(None);
         }
         let keys = of("tls_version");
@@ -136,8 +147,9 @@ impl Lines<'_> {
             let line = self.text("plugins.vmq_acl").map(|(_, line)| line);
             return Said { value: Authorization::Nothing, line };
         }
-        self.text("vmq_acl.acl_file").map_or(Said::default(Authorization::File("etc/vmq.acl".into())), |(value, line)| {
-            Said::at(line, Authorization::File(shown(value)))
-        })
+        self.text("vmq_acl.acl_file")
+            .map_or(Said::default(Authorization::File("etc/vmq.acl".into())), |(value, line)| {
+                Said::at(line, Authorization::File(shown(value)))
+            })
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn ruleset(file: &File<'_>) -> Result<Piece, IntakeError> {
             chains.insert(shown(name), Chain { rules: Vec::new(), hook, is_policy_drop: head(rest).0 == "DROP" });
         } else if let Some(rule) = text.strip_prefix("-A ") {
             let (name, rest) = head(rule);
-            let chain = chains.get_mut(&shown(name)).ok_or_else(|| file.error(line, "the chain was not named before"))?;
+            let chain =
+                chains.get_mut(&shown(name)).ok_or_else(|| file.error(line, "the chain was not named before"))?;
             file.expect_list(line, chain.rules.len())?;
             chain.rules.push(rule_of(rest));
         } else {
@@ -41,7 +42,8 @@ pub(crate) fn ruleset(file: &File<'_>) -> Result<Piece, IntakeError> {
     if chains.is_empty() {
         return Err(file.error(1, "there is no table `filter` in it"));
     }
-    let is_six = file.text.lines().next().is_some_and(|line| line.contains("ip6tables-save")) || file.text.contains("-p ipv6-icmp");
+    let is_six = file.text.lines().next().is_some_and(|line| line.contains("ip6tables-save"))
+        || file.text.contains("-p ipv6-icmp");
     let facts = Ruleset {
         file: shown(file.name),
         software: if is_six { "iptables-save of IPv6".into() } else { "iptables-save of IPv4".into() },
@@ -52,7 +54,16 @@ pub(crate) fn ruleset(file: &File<'_>) -> Result<Piece, IntakeError> {
 }
 
 /// Options that say nothing about which packets are meant.
-const SILENT: [&str; 8] = ["-m", "--log-prefix", "--log-level", "--comment", "--reject-with", "--limit-burst", "--nflog-group", "--nflog-prefix"];
+const SILENT: [&str; 8] = [
+    "-m",
+    "--log-prefix",
+    "--log-level",
+    "--comment",
+    "--reject-with",
+    "--limit-burst",
+    "--nflog-group",
+    "--nflog-prefix",
+];
 
 fn rule_of(text: &str) -> Rule {
     let mut rule = Rule::default();
@@ -97,7 +108,9 @@ fn take(rule: &mut Rule, option: &str, value: &str) {
             Some(ports) => when.ports = ports,
             None => when.other.push(shown(&format!("ports {value}"))),
         },
-        "--ctstate" | "--state" if value.split(',').all(|state| ["RELATED", "ESTABLISHED"].contains(&state)) => when.is_established = true,
+        "--ctstate" | "--state" if value.split(',').all(|state| ["RELATED", "ESTABLISHED"].contains(&state)) => {
+            when.is_established = true
+        }
         "--ctstate" | "--state" if value.split(',').any(|state| state == "NEW") => rule.is_narrow = true,
         "--icmp-type" | "--icmpv6-type" => when.is_control = true,
         "--limit" | "--connlimit-above" | "--hashlimit-above" | "--hashlimit-upto" => rule.is_limiting = true,

@@ -54,15 +54,19 @@ fn resolve(table: &str, chains: &Chains) -> Vec<FilterChain> {
     let at_hooks = chains.iter().filter_map(|(name, chain)| Some((name, chain, chain.hook?)));
     at_hooks
         .map(|(name, chain, hook)| {
-            let mut walk = Walk { chains, steps: 0, found: FilterChain {
-                table: table.to_owned(),
-                name: name.clone(),
-                hook,
-                drops_by_default: chain.is_policy_drop,
-                is_logging: false,
-                is_limiting: false,
-                accepts: Vec::new(),
-            } };
+            let mut walk = Walk {
+                chains,
+                steps: 0,
+                found: FilterChain {
+                    table: table.to_owned(),
+                    name: name.clone(),
+                    hook,
+                    drops_by_default: chain.is_policy_drop,
+                    is_logging: false,
+                    is_limiting: false,
+                    accepts: Vec::new(),
+                },
+            };
             walk.chain(chain, &Accept::default(), 0);
             walk.found
         })

@@ -159,7 +159,9 @@ fn matched(rule: &mut Rule, condition: &Value) {
         ("ip" | "ip6" | "ether", "daddr") => when.to.extend(values),
         ("icmp" | "icmpv6" | "igmp", _) => when.is_control = true,
         ("ip", "protocol") | ("ip6", "nexthdr") => of_protocol(rule, &values),
-        _ if is_state && values.iter().all(|state| state == "established" || state == "related") => when.is_established = true,
+        _ if is_state && values.iter().all(|state| state == "established" || state == "related") => {
+            when.is_established = true
+        }
         // New packets are what the other conditions are about.
         _ if is_state && values.iter().any(|state| state == "new") => rule.is_narrow = true,
         _ if is_state => when.is_established = true,
@@ -169,7 +171,9 @@ fn matched(rule: &mut Rule, condition: &Value) {
             "oifname" | "oif" => when.to.extend(values),
             "l4proto" => of_protocol(rule, &values),
             "nfproto" | "protocol" | "pkttype" => rule.is_narrow = true,
-            _ => when.other.push(shown(&format!("{protocol}{meta} {field} {}", values.join(", ")).trim().replace("  ", " "))),
+            _ => when
+                .other
+                .push(shown(&format!("{protocol}{meta} {field} {}", values.join(", ")).trim().replace("  ", " "))),
         },
     }
 }
@@ -213,5 +217,9 @@ fn ports(right: &Value) -> Option<Vec<(u16, u16)>> {
         return (first <= last).then(|| vec![(first, last)]);
     }
     let all = right.get("set")?.as_array()?;
-    all.iter().take(THINGS_MAX).map(ports).collect::<Option<Vec<_>>>().map(|lists| lists.into_iter().flatten().collect())
+    all.iter()
+        .take(THINGS_MAX)
+        .map(ports)
+        .collect::<Option<Vec<_>>>()
+        .map(|lists| lists.into_iter().flatten().collect())
 }

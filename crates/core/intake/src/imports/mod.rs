@@ -32,7 +32,8 @@ fn piece(import: &TlsImport) -> Piece {
 /// A version of which nothing more is known.
 fn version(version: Version, accepted: Seen<bool>) -> VersionFacts {
     let is_accepted = accepted.is_true();
-    let unlisted = || Listing { found: Vec::new(), gap: is_accepted.then(|| "the scanner does not list them".to_owned()) };
+    let unlisted =
+        || Listing { found: Vec::new(), gap: is_accepted.then(|| "the scanner does not list them".to_owned()) };
     VersionFacts {
         version,
         accepted,

@@ -35,7 +35,8 @@ pub(crate) fn output(file: &File<'_>) -> Result<Vec<Piece>, IntakeError> {
 }
 
 fn import(scanner: &str, host: Node<'_, '_>) -> Option<PortsImport> {
-    let address = host.children().find(|node| node.has_tag_name("address") && node.attribute("addrtype") != Some("mac"))?;
+    let address =
+        host.children().find(|node| node.has_tag_name("address") && node.attribute("addrtype") != Some("mac"))?;
     let ports = host.children().find(|node| node.has_tag_name("ports"))?;
     let mut found: Vec<PortFacts> =
         ports.children().filter(|node| node.has_tag_name("port")).take(LIST_MAX).filter_map(port).collect();

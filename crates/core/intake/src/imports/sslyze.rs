@@ -39,7 +39,8 @@ pub(crate) fn output(file: &File<'_>, certificate: CertificateReader<'_>) -> Res
     let output: Output = serde_json::from_str(file.text).map_err(|error| IntakeError::json(file.name, &error))?;
     let scanner = shown(format!("sslyze {}", output.sslyze_version).trim_end());
     let servers = output.server_scan_results.iter().take(THINGS_MAX);
-    let found: Vec<Piece> = servers.filter_map(|server| server.import(&scanner, certificate)).map(|import| piece(&import)).collect();
+    let found: Vec<Piece> =
+        servers.filter_map(|server| server.import(&scanner, certificate)).map(|import| piece(&import)).collect();
     if found.is_empty() { Err(file.error(1, "no server in it was looked at")) } else { Ok(found) }
 }
 
@@ -114,13 +115,20 @@ fn facts(results: &Value, command: &str, name: Version) -> Option<VersionFacts> 
     if list.is_empty() {
         return Some(facts);
     }
-    let names = list.iter().take(THINGS_MAX).filter_map(|one| one.pointer("/cipher_suite/name").and_then(Value::as_str));
+    let names =
+        list.iter().take(THINGS_MAX).filter_map(|one| one.pointer("/cipher_suite/name").and_then(Value::as_str));
     facts.suites = listing(names.map(|name| suite(name).ok_or_else(|| shown(name))));
     let keys = list.iter().filter_map(|one| one.get("ephemeral_key"));
     let finite = keys.filter(|key| key.get("type_name").and_then(Value::as_str) == Some("DH"));
-    facts.dh_bits_min = finite.filter_map(|key| key.get("size").and_then(Value::as_u64)).filter_map(|bits| u32::try_from(bits).ok()).min();
+    facts.dh_bits_min = finite
+        .filter_map(|key| key.get("size").and_then(Value::as_u64))
+        .filter_map(|bits| u32::try_from(bits).ok())
+        .min();
     // It tries curves with the newest version, and says so of none.
-    let curves = result(results, "elliptic_curves").and_then(Result::ok).and_then(|found| found.get("supported_curves")).and_then(Value::as_array);
+    let curves = result(results, "elliptic_curves")
+        .and_then(Result::ok)
+        .and_then(|found| found.get("supported_curves"))
+        .and_then(Value::as_array);
     if let Some(curves) = curves {
         let names = curves.iter().take(THINGS_MAX).filter_map(|curve| curve.get("name").and_then(Value::as_str));
         facts.groups = listing(names.map(|name| group(name).ok_or_else(|| shown(name))));
@@ -133,7 +141,11 @@ fn word(results: &Value, command: &str, field: &str, is_bad: bool) -> Option<Imp
     match result(results, command)? {
         Ok(found) => {
             let is_so = found.get(field)?.as_bool()?;
-            Some(ImportedVulnerability { name, is_vulnerable: Seen::Known(is_so == is_bad), words: format!("{field}: {is_so}") })
+            Some(ImportedVulnerability {
+                name,
+                is_vulnerable: Seen::Known(is_so == is_bad),
+                words: format!("{field}: {is_so}"),
+            })
         }
         Err(why) => Some(ImportedVulnerability { name, is_vulnerable: Seen::Unknown(why.clone()), words: why }),
     }
@@ -178,6 +190,7 @@ fn chains(results: &Value, certificate: CertificateReader<'_>) -> (Vec<Chain>, O
 
 /// The bytes of one PEM block (RFC 7468).
 fn der(pem: &str) -> Option<Vec<u8>> {
-    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).flat_map(str::split_ascii_whitespace).collect();
+    let body: String =
+        pem.lines().filter(|line| !line.starts_with("-----")).flat_map(str::split_ascii_whitespace).collect();
     STANDARD.decode(body).ok()
 }

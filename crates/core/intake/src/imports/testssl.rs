@@ -43,16 +43,24 @@ pub(crate) fn output(file: &File<'_>, certificate: CertificateReader<'_>) -> Res
     let json = |error: serde_json::Error| IntakeError::json(file.name, &error);
     let targets = if file.text.trim_start().starts_with('[') {
         let findings: Vec<Finding> = serde_json::from_str(file.text).map_err(json)?;
-        by_address(&findings).into_iter().map(|(address, findings)| ("testssl.sh".to_owned(), address, findings)).collect()
+        by_address(&findings)
+            .into_iter()
+            .map(|(address, findings)| ("testssl.sh".to_owned(), address, findings))
+            .collect()
     } else {
         targets(file, serde_json::from_str(file.text).map_err(json)?)?
     };
-    let about_tls = |(_, _, findings): &(String, String, Vec<Finding>)| findings.iter().any(|finding| version_of(&finding.id).is_some());
+    let about_tls = |(_, _, findings): &(String, String, Vec<Finding>)| {
+        findings.iter().any(|finding| version_of(&finding.id).is_some())
+    };
     let found: Vec<_> = targets.into_iter().filter(about_tls).take(THINGS_MAX).collect();
     if found.is_empty() {
         return Err(file.error(1, "no target in it was looked at"));
     }
-    Ok(found.into_iter().map(|(scanner, address, findings)| piece(&import(scanner, address, &findings, certificate))).collect())
+    Ok(found
+        .into_iter()
+        .map(|(scanner, address, findings)| piece(&import(scanner, address, &findings, certificate)))
+        .collect())
 }
 
 /// In the flat form each finding says of which target it is; those of none are about the scanner itself.
@@ -111,7 +119,8 @@ fn import(scanner: String, address: String, findings: &[Finding], certificate: C
         let prefix = format!("cipher-{}_x", id.to_ascii_lowercase());
         let suites: Vec<_> = findings.iter().filter_map(|finding| finding.id.strip_prefix(&prefix)).collect();
         if facts.accepted.is_true() && !suites.is_empty() {
-            facts.suites = listing(suites.iter().map(|hex| u16::from_str_radix(hex, 16).map(Code::suite).map_err(|_| shown(hex))));
+            facts.suites =
+                listing(suites.iter().map(|hex| u16::from_str_radix(hex, 16).map(Code::suite).map_err(|_| shown(hex))));
         }
         if let Some(order) = find("cipher_order").filter(|_| facts.accepted.is_true() && name < Version::Tls13) {
             facts.order = match order.severity.as_str() {
@@ -119,8 +128,12 @@ fn import(scanner: String, address: String, findings: &[Finding], certificate: C
                 _ => Seen::Unknown(shown(&order.finding)),
             };
         }
-        if let Some(curves) = find("PFS_ECDHE_curves").or_else(|| find("FS_ECDHE_curves")).filter(|_| name == Version::Tls12 && facts.accepted.is_true()) {
-            facts.groups = listing(curves.finding.split_ascii_whitespace().map(|name| group(name).ok_or_else(|| shown(name))));
+        if let Some(curves) = find("PFS_ECDHE_curves")
+            .or_else(|| find("FS_ECDHE_curves"))
+            .filter(|_| name == Version::Tls12 && facts.accepted.is_true())
+        {
+            facts.groups =
+                listing(curves.finding.split_ascii_whitespace().map(|name| group(name).ok_or_else(|| shown(name))));
         }
         versions.push(facts);
     }
@@ -130,7 +143,9 @@ fn import(scanner: String, address: String, findings: &[Finding], certificate: C
         address,
         versions,
         vulnerabilities: vulnerabilities(findings),
-        chains_gap: chain.is_none().then(|| "testssl.sh was not asked for certificates, or they could not be read".to_owned()),
+        chains_gap: chain
+            .is_none()
+            .then(|| "testssl.sh was not asked for certificates, or they could not be read".to_owned()),
         chains: chain.into_iter().collect(),
     }
 }
@@ -181,7 +196,8 @@ fn vulnerabilities(findings: &[Finding]) -> Vec<ImportedVulnerability> {
 /// The leaf: testssl.sh hands on no other certificate in every version.
 fn chain(findings: &[Finding], certificate: CertificateReader<'_>) -> Option<Chain> {
     let find = |id: &str| findings.iter().find(|finding| finding.id.split(' ').next() == Some(id));
-    let body = find("cert")?.finding.replace("-----BEGIN CERTIFICATE-----", "").replace("-----END CERTIFICATE-----", "");
+    let body =
+        find("cert")?.finding.replace("-----BEGIN CERTIFICATE-----", "").replace("-----END CERTIFICATE-----", "");
     let body: String = body.split_ascii_whitespace().collect();
     let leaf = certificate(&STANDARD.decode(body).ok()?)?;
     let said = |id: &str| match find(id) {

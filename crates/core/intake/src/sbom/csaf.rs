@@ -160,12 +160,16 @@ fn products(tree: &Tree) -> BTreeMap<&str, Meant<'_>> {
     gather(&tree.branches, 0, &mut all);
     let mut found: BTreeMap<&str, Meant<'_>> = BTreeMap::new();
     for (id, product) in &all {
-        if let Some(helper) = &product.product_identification_helper && let Some(purl) = &helper.purl {
+        if let Some(helper) = &product.product_identification_helper
+            && let Some(purl) = &helper.purl
+        {
             found.insert(id, Meant { purl, within: None });
         }
     }
     for relationship in &tree.relationships {
-        let part = all.get(relationship.product_reference.as_str()).and_then(|part| part.product_identification_helper.as_ref()?.purl.as_deref());
+        let part = all
+            .get(relationship.product_reference.as_str())
+            .and_then(|part| part.product_identification_helper.as_ref()?.purl.as_deref());
         let whole = all.get(relationship.relates_to_product_reference.as_str()).map(|whole| whole.name.as_str());
         if let (Some(purl), Some(whole)) = (part, whole) {
             found.insert(&relationship.full_product_name.product_id, Meant { purl, within: Some(whole) });

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_assurance::evidence::config::sbom::{Affected, FeedFacts, SbomMatches, Vex, VexStatus, VulnerabilityMatch};
+use portreeve_assurance::evidence::config::sbom::{
+    Affected, FeedFacts, SbomMatches, Vex, VexStatus, VulnerabilityMatch,
+};
 use portreeve_types::UnixMillis;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -135,7 +137,12 @@ impl Matcher {
             self.dated(&document.document.tracking.current_release_date);
             let found = csaf::statements(&document, &self.facts.subject);
             let room = STATEMENTS_MAX.saturating_sub(self.statements.len());
-            self.statements.extend(found.into_iter().filter(|statement| self.known.values().flatten().any(|known| is_meant(statement, known))).take(room));
+            self.statements.extend(
+                found
+                    .into_iter()
+                    .filter(|statement| self.known.values().flatten().any(|known| is_meant(statement, known)))
+                    .take(room),
+            );
             return Ok(());
         }
         let record: osv::Record = serde_json::from_str(text).map_err(json)?;
@@ -159,7 +166,9 @@ impl Matcher {
             let (base, release) = package.ecosystem.split_once(':').unwrap_or((&package.ecosystem, ""));
             self.covered.insert(base.to_owned());
             let Some(known) = self.known.get(&(base.to_owned(), package.name.to_ascii_lowercase())) else { continue };
-            for known in known.iter().filter(|known| known.release.is_empty() || release.is_empty() || known.release == release) {
+            for known in
+                known.iter().filter(|known| known.release.is_empty() || release.is_empty() || known.release == release)
+            {
                 let Some(is_affected) = part.affects(&package.ecosystem, &known.version) else { continue };
                 if self.facts.matches.len() >= LIST_MAX {
                     return;

@@ -82,7 +82,9 @@ impl Part {
             match range.holds(ecosystem, version) {
                 Some(true) => return Some(Affected::Yes),
                 Some(false) => {}
-                None => open = Some(Affected::Open(format!("versions such as {version} of {ecosystem} are not compared"))),
+                None => {
+                    open = Some(Affected::Open(format!("versions such as {version} of {ecosystem} are not compared")))
+                }
             }
         }
         open

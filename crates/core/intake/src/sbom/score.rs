@@ -49,6 +49,9 @@ mod tests {
         assert_eq!(of_vector("CVSS:3.0/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"), Some(75));
         assert_eq!(of_vector("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"), Some(93));
         assert_eq!(of_vector("high"), None);
-        assert_eq!([of_number(7.0), of_number(10.0), of_number(11.0), of_number(f64::NAN)], [Some(70), Some(100), None, None]);
+        assert_eq!(
+            [of_number(7.0), of_number(10.0), of_number(11.0), of_number(f64::NAN)],
+            [Some(70), Some(100), None, None]
+        );
     }
 }

@@ -49,7 +49,9 @@ pub(super) fn read(text: &str) -> Result<(String, String, Vec<Component>), serde
         let purl = purl.map(|reference| reference.reference_locator).unwrap_or_default();
         let component = Component { name: package.name, version: package.version_info, purl };
         if ![&component.name, &component.version, &component.purl].into_iter().all(|text| is_text(text)) {
-            return Err(serde_json::Error::custom("a package has a name, version or package URL that is too long or has control characters"));
+            return Err(serde_json::Error::custom(
+                "a package has a name, version or package URL that is too long or has control characters",
+            ));
         }
         components.push(component);
     }

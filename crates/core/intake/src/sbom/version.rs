@@ -31,7 +31,8 @@ fn semantic(text: &str) -> Option<Semantic> {
 }
 
 fn numeric(one: &str, other: &str) -> Option<Ordering> {
-    let read = |text: &str| super::bare(text).split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<u64>>>();
+    let read =
+        |text: &str| super::bare(text).split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<u64>>>();
     let (mut one, mut other) = (read(one)?, read(other)?);
     let length = one.len().max(other.len());
     one.resize(length, 0);
@@ -57,8 +58,10 @@ fn parts(text: &str) -> (u64, &str, &str) {
 /// In turns: what is no digit, in an order in which `~` is before the end and letters before the rest; then a number.
 fn part(mut one: &str, mut other: &str) -> Ordering {
     loop {
-        let ((word, rest), (other_word, other_rest)) = (split(one, |c| !c.is_ascii_digit()), split(other, |c| !c.is_ascii_digit()));
-        let ((number, rest), (other_number, other_rest)) = (split(rest, |c| c.is_ascii_digit()), split(other_rest, |c| c.is_ascii_digit()));
+        let ((word, rest), (other_word, other_rest)) =
+            (split(one, |c| !c.is_ascii_digit()), split(other, |c| !c.is_ascii_digit()));
+        let ((number, rest), (other_number, other_rest)) =
+            (split(rest, |c| c.is_ascii_digit()), split(other_rest, |c| c.is_ascii_digit()));
         let order = words(word, other_word).then_with(|| digits(number, other_number));
         if order != Ordering::Equal || (rest.is_empty() && other_rest.is_empty()) {
             return order;
@@ -105,12 +108,19 @@ mod tests {
             ("crates.io", &["0.9", "1.0.0-alpha.2", "1.0.0-alpha.10", "1.0.0", "1.2", "1.10.0"][..]),
             ("Go", &["v1.2.3", "v1.2.4+incompatible", "v1.10.0"]),
             ("PyPI", &["1.0.dev1", "1.0a1", "1.0rc1", "1.0", "1.0.post1", "1!0.1"]),
-            ("Debian:12", &["1.0~rc1-1", "1.0-1", "1.0-1+b1", "1.0-1+deb12u1", "1.0a-1", "1.0+x-1", "1.1-1", "1.10-1", "2:0.1-1"]),
+            (
+                "Debian:12",
+                &["1.0~rc1-1", "1.0-1", "1.0-1+b1", "1.0-1+deb12u1", "1.0a-1", "1.0+x-1", "1.1-1", "1.10-1", "2:0.1-1"],
+            ),
             ("Maven", &["1.9", "1.10", "2"]),
         ] {
             for (index, one) in versions.iter().enumerate() {
                 for (other_index, other) in versions.iter().enumerate() {
-                    assert_eq!(compare(ecosystem, one, other), Some(index.cmp(&other_index)), "{ecosystem}: {one} {other}");
+                    assert_eq!(
+                        compare(ecosystem, one, other),
+                        Some(index.cmp(&other_index)),
+                        "{ecosystem}: {one} {other}"
+                    );
                 }
             }
         }

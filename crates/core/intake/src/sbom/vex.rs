@@ -83,7 +83,8 @@ pub(super) fn of_cyclonedx(name: &str, text: &str) -> Result<Vec<Statement>, ser
             _ => VexStatus::UnderInvestigation,
         };
         let justification = shown(format!("{} {}", analysis.justification, analysis.detail).trim());
-        let score_tenths = vulnerability.ratings.iter().filter_map(|rating| rating.score.and_then(score::of_number)).max();
+        let score_tenths =
+            vulnerability.ratings.iter().filter_map(|rating| rating.score.and_then(score::of_number)).max();
         for affected in &vulnerability.affects {
             let Some(purl) = purls.get(affected.reference.as_str()) else { continue };
             let vex = Vex { document: shown(name), status, justification: justification.clone() };

@@ -15,14 +15,58 @@ static COMPILED: LazyLock<Option<Regex>> = LazyLock::new(|| RegexBuilder::new(AS
 
 /// What everybody tries first, and what examples say that one has to change.
 const WELL_KNOWN: [&str; 22] = [
-    "admin", "administrator", "changeit", "changeme", "change-me", "change_me", "default", "guest", "hunter2", "letmein", "mosquitto",
-    "pass", "passw0rd", "password", "private", "public", "raspberry", "root", "secret", "12345678", "123456", "1234",
+    "admin",
+    "administrator",
+    "changeit",
+    "changeme",
+    "change-me",
+    "change_me",
+    "default",
+    "guest",
+    "hunter2",
+    "letmein",
+    "mosquitto",
+    "pass",
+    "passw0rd",
+    "password",
+    "private",
+    "public",
+    "raspberry",
+    "root",
+    "secret",
+    "12345678",
+    "123456",
+    "1234",
 ];
 
 /// Ends of names whose values are about a secret and are none.
 const ABOUT: [&str; 26] = [
-    "_file", "_path", "_dir", "_url", "_uri", "_type", "_id", "_name", "_length", "_policy", "_flags", "_expiry", "_ttl", "_age", "_min",
-    "_max", "_required", "_enabled", "_endpoint", "_env", "_algorithm", "_size", "file", "_prompt", "authentication", "_index",
+    "_file",
+    "_path",
+    "_dir",
+    "_url",
+    "_uri",
+    "_type",
+    "_id",
+    "_name",
+    "_length",
+    "_policy",
+    "_flags",
+    "_expiry",
+    "_ttl",
+    "_age",
+    "_min",
+    "_max",
+    "_required",
+    "_enabled",
+    "_endpoint",
+    "_env",
+    "_algorithm",
+    "_size",
+    "file",
+    "_prompt",
+    "authentication",
+    "_index",
 ];
 
 /// A value under a name.
@@ -36,7 +80,11 @@ pub(super) fn secrets(line: &[u8]) -> Vec<Literal<'_>> {
     let Some(compiled) = COMPILED.as_ref() else { return Vec::new() };
     let mut found = Vec::new();
     for captures in compiled.captures_iter(line) {
-        let Some(name) = captures.name("name").map(|name| String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase()) else { continue };
+        let Some(name) =
+            captures.name("name").map(|name| String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase())
+        else {
+            continue;
+        };
         if is_about(&name) {
             continue;
         }
@@ -70,8 +118,10 @@ fn is_like_secret(value: &[u8], name: &str) -> bool {
     let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
     let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
     // A whole name that is the key word alone is how settings files say it.
-    let is_bare = ["password", "passwd", "passphrase", "wpa_passphrase", "psk", "secret", "pwd", "sae_password"].contains(&name);
-    (digits > 0 && letters > 0 && bits_per_byte(value) > 2.5) || (is_bare && value.len() >= 8 && bits_per_byte(value) > 2.0)
+    let is_bare =
+        ["password", "passwd", "passphrase", "wpa_passphrase", "psk", "secret", "pwd", "sae_password"].contains(&name);
+    (digits > 0 && letters > 0 && bits_per_byte(value) > 2.5)
+        || (is_bare && value.len() >= 8 && bits_per_byte(value) > 2.0)
 }
 
 /// Shannon's entropy of the bytes, bits.
@@ -79,7 +129,12 @@ fn bits_per_byte(value: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     value.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
     let length = f64::from(u32::try_from(value.len()).unwrap_or(u32::MAX));
-    counts.iter().filter(|count| **count > 0).map(|count| f64::from(*count) / length).map(|share| -share * share.log2()).sum()
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / length)
+        .map(|share| -share * share.log2())
+        .sum()
 }
 
 /// A secret, one that everybody knows, or none.
@@ -97,9 +152,38 @@ pub(super) fn graded(value: &[u8]) -> Option<SecretKind> {
 
 /// A hole for a value, a reference to one, or a word about one.
 fn is_placeholder(text: &str, lower: &str) -> bool {
-    let begins = ["$", "<", "{", "%", "!", "@", "/", "./", "~/", "file:", "env:", "vault:", "secret:", "arn:", "http://", "https://", "*"];
-    let holds = ["${", "{{", "...", "example", "placeholder", "your-", "your_", "xxxx", "redacted", "dummy", "getenv", "environ", "<your", "****", "todo"];
-    let words = ["generate", "required", "optional", "disabled", "enabled", "prohibit-password", "undefined", "string", "boolean"];
+    let begins = [
+        "$", "<", "{", "%", "!", "@", "/", "./", "~/", "file:", "env:", "vault:", "secret:", "arn:", "http://",
+        "https://", "*",
+    ];
+    let holds = [
+        "${",
+        "{{",
+        "...",
+        "example",
+        "placeholder",
+        "your-",
+        "your_",
+        "xxxx",
+        "redacted",
+        "dummy",
+        "getenv",
+        "environ",
+        "<your",
+        "****",
+        "todo",
+    ];
+    let words = [
+        "generate",
+        "required",
+        "optional",
+        "disabled",
+        "enabled",
+        "prohibit-password",
+        "undefined",
+        "string",
+        "boolean",
+    ];
     let mut bytes = lower.bytes();
     let first = bytes.next();
     begins.iter().any(|begin| text.starts_with(begin))

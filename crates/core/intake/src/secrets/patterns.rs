@@ -19,18 +19,27 @@ const FORMS: [(&str, SecretKind, &str); 20] = [
     (r"\bdckr_pat_[A-Za-z0-9_-]{20,64}", SecretKind::Token, "Docker token"),
     (r"\bhf_[A-Za-z0-9]{34}\b", SecretKind::Token, "Hugging Face token"),
     (r"\b[0-9]{8,10}:AA[0-9A-Za-z_-]{33}\b", SecretKind::Token, "Telegram token"),
-    (r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,2000}", SecretKind::Token, "JSON Web Token"),
+    (
+        r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,2000}",
+        SecretKind::Token,
+        "JSON Web Token",
+    ),
     (r"\bAccountKey=(?P<secret>[A-Za-z0-9+/]{80,90}={0,2})", SecretKind::Token, "Azure storage key"),
     (r"\bSharedAccessKey=(?P<secret>[A-Za-z0-9+/]{40,90}={0,2})", SecretKind::Token, "Azure IoT Hub key"),
     (r"\bSG\.[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39,50}", SecretKind::Token, "SendGrid key"),
-    (r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\x22'<>]{0,100}:(?P<secret>[^\s:/@\x22'<>]{1,200})@[a-z0-9\[]", SecretKind::UrlPassword, ""),
+    (
+        r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\x22'<>]{0,100}:(?P<secret>[^\s:/@\x22'<>]{1,200})@[a-z0-9\[]",
+        SecretKind::UrlPassword,
+        "",
+    ),
     (r"\$(?:1|2[abxy]|5|6|7|y|gy|apr1|md5|sha1)\$[./A-Za-z0-9$=,+]{20,300}", SecretKind::PasswordHash, "crypt(5)"),
     (r"\$argon2(?:id|i|d)\$v=[0-9]+\$[A-Za-z0-9+/=,$]{20,300}", SecretKind::PasswordHash, "Argon2"),
     (r"\$pbkdf2(?:-sha(?:1|256|512))?\$[A-Za-z0-9+/=,.$]{20,300}", SecretKind::PasswordHash, "PBKDF2"),
 ];
 
 /// Where a private key begins (RFC 7468, RFC 4716 for others, OpenSSH's PROTOCOL.key).
-const KEY_BEGIN: &str = r"-----BEGIN (?P<kind>(?:RSA |EC |DSA |OPENSSH |ENCRYPTED )?PRIVATE KEY|PGP PRIVATE KEY BLOCK)-----";
+const KEY_BEGIN: &str =
+    r"-----BEGIN (?P<kind>(?:RSA |EC |DSA |OPENSSH |ENCRYPTED )?PRIVATE KEY|PGP PRIVATE KEY BLOCK)-----";
 
 /// Compiled once. They are constants, and a test compiles each.
 struct Compiled {
@@ -55,9 +64,15 @@ pub(super) fn secrets<'a>(line: &'a [u8], behind: &'a [u8]) -> Vec<(SecretKind, 
     for index in COMPILED.set.matches(line) {
         let (Some(form), Some((_, kind, name))) = (COMPILED.forms.get(index), FORMS.get(index)) else { continue };
         for captures in form.captures_iter(line) {
-            let Some(secret) = captures.name("secret").or_else(|| captures.get(0)).map(|secret| secret.as_bytes()) else { continue };
+            let Some(secret) = captures.name("secret").or_else(|| captures.get(0)).map(|secret| secret.as_bytes())
+            else {
+                continue;
+            };
             if *kind == SecretKind::UrlPassword {
-                found.extend(super::literal::graded(secret).map(|graded| (if graded == SecretKind::WellKnown { graded } else { *kind }, *name, secret)));
+                found.extend(
+                    super::literal::graded(secret)
+                        .map(|graded| (if graded == SecretKind::WellKnown { graded } else { *kind }, *name, secret)),
+                );
             } else {
                 found.push((*kind, *name, secret));
             }
@@ -95,7 +110,10 @@ fn body(text: &[u8]) -> Option<&[u8]> {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
     let ends = |byte: &u8| !is_base64(byte);
     let text = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    text.take(8).flat_map(|line| line.split(ends)).map(|run| run.strip_prefix(b"n").filter(|_| run.len() > 64).unwrap_or(run)).find(|run| run.len() >= 32)
+    text.take(8)
+        .flat_map(|line| line.split(ends))
+        .map(|run| run.strip_prefix(b"n").filter(|_| run.len() > 64).unwrap_or(run))
+        .find(|run| run.len() >= 32)
 }
 
 /// What a file is by its first bytes or its name: keys in DER and containers of keys.
@@ -114,9 +132,9 @@ pub(super) fn whole_file(name: &str, bytes: &[u8]) -> Option<SecretKind> {
         [0x02, 0x01, 0x03, ..] => Some(SecretKind::KeyStore),
         _ if is_named => Some(SecretKind::KeyStore),
         // PKCS #1: version 0 and a modulus; SEC 1: version 1 and an octet string; PKCS #8: version 0 or 1 and an algorithm.
-        [0x02, 0x01, 0x00, 0x02, 0x81 | 0x82, ..] | [0x02, 0x01, 0x01, 0x04, ..] | [0x02, 0x01, 0x00 | 0x01, 0x30, _, 0x06, ..] => {
-            Some(SecretKind::PrivateKey)
-        }
+        [0x02, 0x01, 0x00, 0x02, 0x81 | 0x82, ..]
+        | [0x02, 0x01, 0x01, 0x04, ..]
+        | [0x02, 0x01, 0x00 | 0x01, 0x30, _, 0x06, ..] => Some(SecretKind::PrivateKey),
         _ => None,
     }
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use portreeve_assurance::evidence::{
-    config::{
-        Said, Unread,
-        wifi::{WifiConfig, WifiKeys, WifiNetwork, WifiSecret},
-    },
+use portreeve_assurance::evidence::config::{
+    Said, Unread,
+    wifi::{WifiConfig, WifiKeys, WifiNetwork, WifiSecret},
 };
 
 use super::{names, network, protection, secret};
@@ -100,7 +98,8 @@ fn setting(file: &File<'_>, draft: &mut Draft, line: u32, key: &str, value: &str
         "sae_password" => {
             let mut parts = value.split('|');
             let class = secret(parts.next().unwrap_or_default());
-            let is_for_one = parts.any(|part| part.starts_with("mac=") && !part.eq_ignore_ascii_case("mac=ff:ff:ff:ff:ff:ff"));
+            let is_for_one =
+                parts.any(|part| part.starts_with("mac=") && !part.eq_ignore_ascii_case("mac=ff:ff:ff:ff:ff:ff"));
             let is_fixed = matches!(network.secret.value, WifiSecret::WellKnown | WifiSecret::ShortPassphrase);
             // A password for one station leaves what is known of the others.
             if !is_for_one || class == WifiSecret::WellKnown || class == WifiSecret::ShortPassphrase {
@@ -117,8 +116,13 @@ fn setting(file: &File<'_>, draft: &mut Draft, line: u32, key: &str, value: &str
 
 /// `wpa_psk_file`: an address and a passphrase or key on each line, with `name=value` before them.
 pub(crate) fn keys(file: &File<'_>) -> Result<Piece, IntakeError> {
-    let mut facts =
-        WifiKeys { file: shown(file.name), entries: 0, for_everybody: Vec::new(), repeated: Vec::new(), short: Vec::new() };
+    let mut facts = WifiKeys {
+        file: shown(file.name),
+        entries: 0,
+        for_everybody: Vec::new(),
+        repeated: Vec::new(),
+        short: Vec::new(),
+    };
     let mut known = BTreeSet::new();
     for (line, text) in file.said(&['#']) {
         let mut rest = text;

@@ -11,7 +11,16 @@ use portreeve_assurance::evidence::config::{
 
 /// Passphrases that come with software and examples, or that everybody tries first.
 const WELL_KNOWN: [&str; 10] = [
-    "12345678", "123456789", "1234567890", "password", "passphrase", "changeme", "secret passphrase", "raspberry", "admin123", "qwertyuiop",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "password",
+    "passphrase",
+    "changeme",
+    "secret passphrase",
+    "raspberry",
+    "admin123",
+    "qwertyuiop",
 ];
 
 /// What a network is before any line says something.

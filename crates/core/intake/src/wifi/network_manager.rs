@@ -14,7 +14,10 @@ use crate::{
 pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
     let entries = sections(file, false)?;
     let find = |section: &str, key: &str| {
-        entries.iter().rfind(|entry| entry.section == section && entry.key == key).map(|entry| (entry.value.as_str(), entry.line))
+        entries
+            .iter()
+            .rfind(|entry| entry.section == section && entry.key == key)
+            .map(|entry| (entry.value.as_str(), entry.line))
     };
     let is_wifi = |entry: &&Entry| entry.section == "wifi" || entry.section == "802-11-wireless";
     if entries.iter().find(is_wifi).is_none() {
@@ -22,7 +25,8 @@ pub(crate) fn config(file: &File<'_>) -> Result<Piece, IntakeError> {
     }
     let security = |key: &str| find("wifi-security", key).or_else(|| find("802-11-wireless-security", key));
     let wifi = |key: &str| find("wifi", key).or_else(|| find("802-11-wireless", key));
-    let mut found = network(wifi("ssid").map_or(Said::default(String::new()), |(value, line)| Said::at(line, shown(value))));
+    let mut found =
+        network(wifi("ssid").map_or(Said::default(String::new()), |(value, line)| Said::at(line, shown(value))));
     let management = security("key-mgmt");
     found.key_management = match management {
         // IEEE 802.1X with WEP, and WEP.

@@ -69,7 +69,11 @@ fn begin(global: &WifiNetwork, line: u32) -> WifiNetwork {
     }
 }
 
-fn level(file: &File<'_>, line: u32, value: &str) -> Result<portreeve_assurance::evidence::config::wifi::Protection, IntakeError> {
+fn level(
+    file: &File<'_>,
+    line: u32,
+    value: &str,
+) -> Result<portreeve_assurance::evidence::config::wifi::Protection, IntakeError> {
     value.parse().ok().and_then(protection).ok_or_else(|| file.error(line, "not 0, 1 or 2"))
 }
 

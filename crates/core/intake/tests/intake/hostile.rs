@@ -98,7 +98,10 @@ fn bombs_do_not_go_off() {
         assert!(matches!(error, IntakeError::At { .. }), "{format}");
     }
     let laughs: String = (1..40).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}]\n", n - 1)).collect();
-    assert!(read("b", format!("a0: &a0 ha\n{laughs}").as_bytes(), Some(Format::Zigbee2Mqtt), &certificate).is_ok(), "aliases are told");
+    assert!(
+        read("b", format!("a0: &a0 ha\n{laughs}").as_bytes(), Some(Format::Zigbee2Mqtt), &certificate).is_ok(),
+        "aliases are told"
+    );
     let entities = "<!DOCTYPE nmaprun [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;&b;&b;&b;\">]>";
     let text = format!("{entities}<nmaprun version=\"{}\"/>", "&c;".repeat(10_000));
     assert!(read("b", text.as_bytes(), Some(Format::Nmap), &certificate).is_err());

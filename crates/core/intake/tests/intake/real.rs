@@ -13,7 +13,11 @@ use serde_json::{Value, json};
 use crate::common::{certificate, data, evidence, judge};
 
 fn output(program: &str, arguments: &[&str]) -> Vec<u8> {
-    let done = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let done = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     done.stdout
 }
@@ -46,13 +50,24 @@ fn sshd_agrees_on_what_its_files_mean() {
     let key = folder.path().join("key");
     output("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
     let debian = std::fs::read("/etc/ssh/sshd_config").unwrap();
-    for (name, bytes) in [("sshd_config", debian), ("sshd-good.conf", data("sshd-good.conf")), ("sshd-weak.conf", data("sshd-weak.conf"))] {
+    for (name, bytes) in [
+        ("sshd_config", debian),
+        ("sshd-good.conf", data("sshd-good.conf")),
+        ("sshd-weak.conf", data("sshd-weak.conf")),
+    ] {
         // Algorithms that this sshd does not know end it; the files of others are included by a name that is not there.
-        let text = String::from_utf8(bytes).unwrap().replace("/etc/ssh/sshd_config.d/*.conf", "/nowhere/*.conf").replace("+3des-cbc", "+aes128-cbc");
+        let text = String::from_utf8(bytes)
+            .unwrap()
+            .replace("/etc/ssh/sshd_config.d/*.conf", "/nowhere/*.conf")
+            .replace("+3des-cbc", "+aes128-cbc");
         let path = folder.path().join(name);
         std::fs::write(&path, &text).unwrap();
         std::fs::create_dir_all("/run/sshd").unwrap();
-        let theirs = String::from_utf8(output("/usr/sbin/sshd", &["-T", "-f", path.to_str().unwrap(), "-h", key.to_str().unwrap()])).unwrap();
+        let theirs = String::from_utf8(output(
+            "/usr/sbin/sshd",
+            &["-T", "-f", path.to_str().unwrap(), "-h", key.to_str().unwrap()],
+        ))
+        .unwrap();
         let piece = &read(name, text.as_bytes(), Some(Format::Sshd), &certificate).unwrap()[0];
         let mut compared = 0;
         for setting in piece.data["settings"].as_array().unwrap() {
@@ -92,7 +107,8 @@ fn a_loaded_filter_is_read_as_it_works() {
     assert_eq!(good.verdict, Verdict::Partial, "{}", good.observed);
     let weak = judged("cfg.firewall", pieces("a.json", &list("rules-weak.nft")), &[]);
     assert_eq!(weak.verdict, Verdict::Fail);
-    let empty = judged("cfg.firewall", pieces("a.json", &output("unshare", &["-rn", "nft", "-j", "list", "ruleset"])), &[]);
+    let empty =
+        judged("cfg.firewall", pieces("a.json", &output("unshare", &["-rn", "nft", "-j", "list", "ruleset"])), &[]);
     assert!(empty.verdict == Verdict::Fail && empty.observed.contains("no chain filters input"), "{}", empty.observed);
 }
 
@@ -102,8 +118,14 @@ fn units_of_debian_are_read() {
     let mut count = 0;
     for entry in std::fs::read_dir("/lib/systemd/system").unwrap().flatten() {
         let path = entry.path();
-        let is_service = path.extension().is_some_and(|end| end == "service") && std::fs::metadata(&path).is_ok_and(|data| data.is_file());
-        let Some(bytes) = is_service.then(|| std::fs::read(&path).unwrap()).filter(|bytes| String::from_utf8_lossy(bytes).contains("\n[Service]")) else { continue };
+        let is_service = path.extension().is_some_and(|end| end == "service")
+            && std::fs::metadata(&path).is_ok_and(|data| data.is_file());
+        let Some(bytes) = is_service
+            .then(|| std::fs::read(&path).unwrap())
+            .filter(|bytes| String::from_utf8_lossy(bytes).contains("\n[Service]"))
+        else {
+            continue;
+        };
         let pieces = pieces(path.to_str().unwrap(), &bytes);
         assert_eq!(pieces[0].kind, "settings/1");
         count += 1;
@@ -118,7 +140,11 @@ fn systemd_and_we_agree_on_who_is_exposed() {
     let mut scores = Vec::new();
     for (name, verdict) in [("good.service", Verdict::Partial), ("weak.service", Verdict::Fail)] {
         let path = format!("{folder}/{name}");
-        let bytes = Command::new("systemd-analyze").args(["security", "--offline=true", "--json=short", &path]).output().unwrap().stdout;
+        let bytes = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--json=short", &path])
+            .output()
+            .unwrap()
+            .stdout;
         let piece = pieces("exposure.json", &bytes).remove(0);
         assert_eq!(piece.data["is_root"], json!(name == "weak.service"));
         scores.push(piece.data["exposure_tenths"].as_u64().unwrap());

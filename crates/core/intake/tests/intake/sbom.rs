@@ -20,10 +20,22 @@ pub(crate) fn cases() -> Vec<Case> {
     let with_vex: Vec<&str> = FEED.into_iter().chain(["vex.json"]).collect();
     let severe = |tenths: u32| vec![("sbom-policy/1", json!({ "score_tenths_min": tenths, "feed_days_max": 30 }))];
     vec![
-        ("sbom.json", FEED.to_vec(), vec![], Fail, &["smallvec 1.6.0: RUSTSEC-2021-0003 (9.8)", "libssl3 3.0.9-1: DSA-5532-1 (7.0)"]),
+        (
+            "sbom.json",
+            FEED.to_vec(),
+            vec![],
+            Fail,
+            &["smallvec 1.6.0: RUSTSEC-2021-0003 (9.8)", "libssl3 3.0.9-1: DSA-5532-1 (7.0)"],
+        ),
         // What is said of libssl3 in the oven says nothing of the lamp.
         ("sbom.json", with_vex.clone(), vec![], Fail, &["libssl3 3.0.9-1: DSA-5532-1"]),
-        ("sbom.json", with_vex, severe(80), Partial, &["1 components have no package URL or version, such as lwip 2.1.3"]),
+        (
+            "sbom.json",
+            with_vex,
+            severe(80),
+            Partial,
+            &["1 components have no package URL or version, such as lwip 2.1.3"],
+        ),
         ("spdx.json", FEED.to_vec(), vec![], Pass, &["1 components against 4 OSV records"]),
         ("spdx.json", vec![], vec![], Inconclusive, &["the snapshot has no record"]),
     ]
@@ -35,7 +47,8 @@ fn components_meet_what_is_known_of_them() {
         let piece = matched(sbom, &advisories);
         let judgement = judge("cfg.sbom", sbom, &evidence(sbom, &[piece], &declared));
         assert_eq!(judgement.verdict, verdict, "{sbom} {advisories:?}: {}", judgement.observed);
-        said.iter().for_each(|said| assert!(judgement.observed.contains(said), "`{said}` is not in {}", judgement.observed));
+        said.iter()
+            .for_each(|said| assert!(judgement.observed.contains(said), "`{said}` is not in {}", judgement.observed));
     }
 }
 
@@ -43,5 +56,8 @@ fn components_meet_what_is_known_of_them() {
 fn a_word_of_the_maker_is_told_with_its_reason() {
     let text = matched("sbom.json", &["feed/jinja.json", "vex.json"]).data.to_string();
     assert!(text.contains("code_not_reachable"), "{text}");
-    assert!(!text.contains("vulnerable_code_not_in_execute_path"), "the record of smallvec is not in this snapshot: {text}");
+    assert!(
+        !text.contains("vulnerable_code_not_in_execute_path"),
+        "the record of smallvec is not in this snapshot: {text}"
+    );
 }

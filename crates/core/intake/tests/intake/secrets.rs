@@ -24,7 +24,13 @@ fn secrets_are_found() {
     for (text, kind) in [
         (token(&["aws_access_key_id = AK", "IAIOSFODNN7EXAMPLX"]), "token"),
         (token(&["x: gh", "p_0123456789abcdefghijABCDEFGHIJ012345"]), "token"),
-        (token(&["Authorization: Bearer ey", "JhbGciOiJFUzI1NiJ9.eyJzdWIiOiJsYW1wLTEifQ.c2lnbmF0dXJlLW9mLW5vYm9keQ"]), "token"),
+        (
+            token(&[
+                "Authorization: Bearer ey",
+                "JhbGciOiJFUzI1NiJ9.eyJzdWIiOiJsYW1wLTEifQ.c2lnbmF0dXJlLW9mLW5vYm9keQ",
+            ]),
+            "token",
+        ),
         (token(&["HostName=h.azure-devices.net;SharedAccess", "Key=", &"A1b2".repeat(11)]), "token"),
         ("server = mqtts://user:s3cr3t-w0rd@hub.example".into(), "url-password"),
         ("mqtt_password = \"correct horse battery\"".into(), "literal"),
@@ -75,7 +81,21 @@ fn keys_of_real_programs_are_told_apart() {
     run("openssl", &["pkcs8", "-topk8", "-nocrypt", "-in", "key.pem", "-outform", "DER", "-out", "key.der"]);
     run("openssl", &["req", "-x509", "-new", "-key", "key.pem", "-subj", "/CN=a", "-out", "cert.pem"]);
     run("openssl", &["x509", "-in", "cert.pem", "-outform", "DER", "-out", "cert.der"]);
-    run("openssl", &["pkcs12", "-export", "-inkey", "key.pem", "-in", "cert.pem", "-out", "store.p12", "-passout", "pass:word-of-tests"]);
+    run(
+        "openssl",
+        &[
+            "pkcs12",
+            "-export",
+            "-inkey",
+            "key.pem",
+            "-in",
+            "cert.pem",
+            "-out",
+            "store.p12",
+            "-passout",
+            "pass:word-of-tests",
+        ],
+    );
     run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", "ssh"]);
     run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "word-of-tests", "-f", "ssh-sealed"]);
     for (name, kinds) in [
@@ -91,7 +111,8 @@ fn keys_of_real_programs_are_told_apart() {
         ("ssh-sealed", &["sealed-private-key"]),
     ] {
         let piece = scanned(&[(name, &std::fs::read(folder.path().join(name)).unwrap())]);
-        let found: Vec<&str> = piece.data["findings"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+        let found: Vec<&str> =
+            piece.data["findings"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
         assert_eq!(found, kinds, "{name}");
     }
 }
@@ -102,10 +123,22 @@ pub(crate) fn cases() -> Vec<Case> {
     use Verdict::{Fail, Partial, Pass};
     vec![
         (vec![("readme", b"nothing here"), ("public.pem", b"-----BEGIN PUBLIC KEY-----\nMFkw\n")], Pass, &["2 files"]),
-        (vec![("a.conf", b"\nmqtt_password = \"correct horse\"\n")], Fail, &["a secret: mqtt_password (a.conf, line 2)"]),
-        (vec![("a", b"password=\"correct horse\""), ("b", b"password=\"correct horse\"")], Fail, &["1 secrets stand in more than one place"]),
+        (
+            vec![("a.conf", b"\nmqtt_password = \"correct horse\"\n")],
+            Fail,
+            &["a secret: mqtt_password (a.conf, line 2)"],
+        ),
+        (
+            vec![("a", b"password=\"correct horse\""), ("b", b"password=\"correct horse\"")],
+            Fail,
+            &["1 secrets stand in more than one place"],
+        ),
         (vec![("a", b"psk = \"changeme\"")], Fail, &["a password that everybody tries first: psk (a, line 1)"]),
-        (vec![("a", b"password=\"correct horse\" # portreeve:allow opens nothing")], Partial, &["said to be allowed: opens nothing"]),
+        (
+            vec![("a", b"password=\"correct horse\" # portreeve:allow opens nothing")],
+            Partial,
+            &["said to be allowed: opens nothing"],
+        ),
     ]
 }
 
@@ -116,7 +149,8 @@ fn a_folder_is_judged_and_no_secret_is_told() {
         assert!(!piece.data.to_string().contains("horse"), "{}", piece.data);
         let judgement = judge("cfg.secrets", "image", &evidence("image", &[piece], &[]));
         assert_eq!(judgement.verdict, verdict, "{files:?}: {}", judgement.observed);
-        said.iter().for_each(|said| assert!(judgement.observed.contains(said), "`{said}` is not in {}", judgement.observed));
+        said.iter()
+            .for_each(|said| assert!(judgement.observed.contains(said), "`{said}` is not in {}", judgement.observed));
     }
 }
 

@@ -189,7 +189,7 @@ impl Trial<'_> {
 }
 
 /// Subscribes; whether it is granted.
-async fn listen(client: &mut Client<'_>, filter: &str) -> Result<bool, Gap> {
+pub(super) async fn listen(client: &mut Client<'_>, filter: &str) -> Result<bool, Gap> {
     client.send(&subscribe(client.version, filter)?).await?;
     let Next::Packet(packet) = client.next().await? else { return Ok(false) };
     match decode(client.version, Sender::Server, &packet) {

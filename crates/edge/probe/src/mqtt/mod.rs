@@ -1,7 +1,11 @@
 //! MQTT brokers: whom they let in, as whom, and what they make of what they should refuse.
 
 mod client;
+mod load;
 mod matrix;
+mod replay;
+
+use std::time::Duration;
 
 use portreeve_assurance::evidence::{
     Outcome, Seen,
@@ -14,7 +18,9 @@ use portreeve_mqtt::{
 };
 
 pub use client::{Broker, Identity};
+pub use load::Load;
 pub use matrix::{Wish, access_matrix};
+pub use replay::replay;
 
 pub(crate) use client::seen;
 use client::{Client, Connected, Next, Welcome, wire};
@@ -23,6 +29,10 @@ use crate::Gap;
 
 /// Clients that nobody has.
 const STRANGER: &str = "portreeve-probe";
+/// How often a broker is asked whether it serves us again.
+const RECOVERY_TRIES_MAX: u32 = 5;
+/// How long it has for that each time.
+const RECOVERY_WAIT: Duration = Duration::from_secs(1);
 const ALL_SYS: &str = "$SYS/#";
 
 /// Asks to be let in without a certificate: with nothing, and with a user name and password that nobody has.
@@ -144,8 +154,8 @@ async fn is_ended(client: &mut Client<'_>) -> Result<Outcome, Gap> {
     }
 }
 
-/// What a client that is let in may ask for.
-pub async fn limits(broker: &Broker<'_>, who: &Identity) -> MqttLimits {
+/// What a client that is let in may ask for, and how much it may do at once.
+pub async fn limits(broker: &Broker<'_>, who: &Identity, load: &Load) -> MqttLimits {
     let before = baseline(broker, who).await;
     let greedy = Connect { keep_alive_s: u16::MAX, ..Connect::new(Version::V5, &who.name) };
     let welcome = seen(match broker.connect(who, &greedy).await {
@@ -154,14 +164,34 @@ pub async fn limits(broker: &Broker<'_>, who: &Identity) -> MqttLimits {
         Err(gap) => Err(gap),
     });
     let (oversize, sys) = (seen(oversize(broker, who).await), seen(sys(broker, who).await));
-    let is_alive = is_alive(broker, who, &before).await;
+    let receive_maximum = map(&welcome, |welcome| welcome.receive_maximum.unwrap_or(u16::MAX));
+    let topic_alias_maximum = map(&welcome, |welcome| welcome.topic_alias_maximum.unwrap_or(0));
+    let trial = load::Trial { broker, who, load };
+    let in_flight = trial.in_flight(&receive_maximum).await;
+    let topic_alias = trial.topic_alias(&topic_alias_maximum).await;
+    let (publishes, half_open) = (trial.publishes(&receive_maximum).await, trial.half_open().await);
+    // Last, because it makes a broker that counts refuse us for a while. That is no sign of death.
+    let connections = trial.connections().await;
+    let mut is_alive = is_alive(broker, who, &before).await;
+    for _ in 0..RECOVERY_TRIES_MAX {
+        if is_alive.is_true() || connections.known().is_none() {
+            break;
+        }
+        tokio::time::sleep(RECOVERY_WAIT).await;
+        is_alive = self::is_alive(broker, who, &before).await;
+    }
     MqttLimits {
         packet_bytes_max: map(&welcome, |welcome| welcome.packet_bytes_max),
-        receive_maximum: map(&welcome, |welcome| welcome.receive_maximum.unwrap_or(u16::MAX)),
-        topic_alias_maximum: map(&welcome, |welcome| welcome.topic_alias_maximum.unwrap_or(0)),
+        receive_maximum,
+        topic_alias_maximum,
         server_keep_alive_s: map(&welcome, |welcome| welcome.server_keep_alive_s),
         oversize,
         sys,
+        in_flight,
+        topic_alias,
+        publishes,
+        connections,
+        half_open,
         is_alive,
         effort: broker.dialer.effort(),
     }

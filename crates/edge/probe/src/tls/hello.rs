@@ -56,6 +56,8 @@ pub struct Hello<'a> {
     pub compression: bool,
     /// Random of the client.
     pub random: [u8; 32],
+    /// What its last Finished said, if this handshake is inside another (RFC 5746 section 3.5); else empty.
+    pub verify_data: &'a [u8],
 }
 
 /// The version's number on the wire.
@@ -84,10 +86,15 @@ impl Hello<'_> {
         let mut out = vec![22];
         // RFC 8446 section 5.1: the first record names TLS 1.0, for the sake of old servers.
         out.extend(wire_version(self.version.min(Version::Tls10), false).to_be_bytes());
-        sized::<2>(&mut out, |out| {
-            out.push(1);
-            sized::<3>(out, |out| self.put_body(out, Transport::Stream));
-        });
+        sized::<2>(&mut out, |out| out.extend(self.to_message()));
+        out
+    }
+
+    /// The message that is in it.
+    #[must_use]
+    pub fn to_message(&self) -> Vec<u8> {
+        let mut out = vec![1];
+        sized::<3>(&mut out, |out| self.put_body(out, Transport::Stream));
         out
     }
 
@@ -137,7 +144,7 @@ impl Hello<'_> {
         put(out, extension::HEARTBEAT, |out| out.push(1));
         put(out, extension::EXTENDED_MASTER_SECRET, |_| {});
         put(out, extension::SESSION_TICKET, |_| {});
-        put(out, extension::RENEGOTIATION_INFO, |out| out.push(0));
+        put(out, extension::RENEGOTIATION_INFO, |out| sized::<1>(out, |out| out.extend(self.verify_data)));
     }
 }
 

@@ -54,6 +54,7 @@ impl fmt::Display for Alert {
             71 => "insufficient_security",
             80 => "internal_error",
             86 => "inappropriate_fallback",
+            100 => "no_renegotiation",
             109 => "missing_extension",
             110 => "unsupported_extension",
             112 => "unrecognized_name",

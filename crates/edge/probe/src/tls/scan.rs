@@ -94,6 +94,7 @@ impl Scanner<'_> {
             server_name: self.server_name,
             compression: version < Version::Tls13,
             random: self.random,
+            verify_data: &[],
         }
     }
 

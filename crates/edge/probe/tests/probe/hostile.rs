@@ -2,8 +2,14 @@ use std::time::{Duration, Instant};
 
 use portreeve_assurance::{
     Verdict,
-    checks::tls::{tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
-    evidence::tls::{TlsPolicy, TlsScan},
+    checks::{
+        tls::{tls_cert, tls_pqc, tls_suites, tls_versions},
+        vulns::tls_vulns,
+    },
+    evidence::{
+        attacks::TlsAttacks,
+        tls::{TlsPolicy, TlsScan},
+    },
 };
 use portreeve_probe::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,10 +23,10 @@ fn is_inconclusive(what: &str, facts: &TlsScan) {
         assert_eq!(judgement.verdict, Verdict::Inconclusive, "{what}: {judgement:?}");
         assert!(!judgement.observed.is_empty(), "{what}");
     }
-    for judgement in [tls_vulns(facts, &policy), tls_pqc(facts, &policy)] {
+    for judgement in [tls_vulns(facts, &TlsAttacks::default()), tls_pqc(facts, &policy)] {
         assert_ne!(judgement.verdict, Verdict::Fail, "{what}: {judgement:?}");
     }
-    assert_eq!(tls_vulns(facts, &policy).verdict, Verdict::Inconclusive, "{what}");
+    assert_eq!(tls_vulns(facts, &TlsAttacks::default()).verdict, Verdict::Inconclusive, "{what}");
 }
 
 fn record(kind: u8, body: &[u8]) -> Vec<u8> {

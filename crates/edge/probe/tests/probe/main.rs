@@ -5,12 +5,14 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attacks;
 mod coap;
 mod discovery;
 mod dtls;
 mod hostile;
 mod mqtt;
 mod ports;
+mod replay;
 mod rogue;
 mod snmp;
 mod ssh;

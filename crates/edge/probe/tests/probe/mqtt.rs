@@ -1,4 +1,11 @@
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use portreeve_assurance::{
     Verdict,
@@ -8,13 +15,13 @@ use portreeve_assurance::{
     },
     evidence::{
         Outcome, Seen,
-        mqtt::{Operation, Twice},
+        mqtt::{Burst, HalfOpen, MqttQuota, Operation, Twice},
         mutual::Credential,
     },
 };
 use portreeve_probe::{
-    Dialer,
-    mqtt::{self, Broker, Identity, Wish},
+    Dialer, Limits,
+    mqtt::{self, Broker, Identity, Load, Wish},
     mutual::{Application, mutual},
 };
 use rustls_pki_types::ServerName;
@@ -48,8 +55,8 @@ async fn open_brokers_are_found() {
     assert!(malformed.is_inside && malformed.cases.len() == 8);
     assert_eq!(mqtt_malformed(&malformed).verdict, Verdict::Partial, "{malformed:?}");
 
-    let limits = mqtt::limits(&broker, &Identity::nobody("probe")).await;
-    let judgement = mqtt_limits(&limits);
+    let limits = mqtt::limits(&broker, &Identity::nobody("probe"), &Load::small("probe")).await;
+    let judgement = mqtt_limits(&limits, &MqttQuota::default());
     assert_eq!(judgement.verdict, Verdict::Fail);
     assert!(judgement.observed.contains("$SYS/broker"), "{judgement:?}");
 
@@ -60,8 +67,105 @@ async fn open_brokers_are_found() {
     assert_eq!(mqtt_anon(&facts).verdict, Verdict::Pass, "{facts:?}");
     let judgement = mqtt_password(&facts);
     assert_eq!((judgement.verdict, &*judgement.observed), (Verdict::Fail, "a listener in clear reads passwords"));
-    let limits = mqtt::limits(&broker, &Identity::nobody("probe")).await;
-    assert_eq!(mqtt_limits(&limits).verdict, Verdict::Inconclusive);
+    let limits = mqtt::limits(&broker, &Identity::nobody("probe"), &Load::small("probe")).await;
+    assert_eq!(mqtt_limits(&limits, &MqttQuota::default()).verdict, Verdict::Inconclusive);
+}
+
+fn broker<'a>(dialer: &'a Dialer) -> Broker<'a> {
+    Broker { dialer, tls: None }
+}
+
+/// IOTSF-2.4.7.25, CSA-COM-04: Mosquitto holds what it announces, has no quota of messages or connections, and is found out where one
+/// was declared.
+#[tokio::test]
+async fn limits_are_met_or_not() {
+    let certificates = Certificates::new();
+    let settings =
+        "allow_anonymous true\nmax_packet_size 65536\nmax_keepalive 300\nsys_interval 0\nmax_inflight_messages 20\n";
+    let acl = certificates.path("acl");
+    fs::write(&acl, "topic readwrite probe/#\n").unwrap();
+    let (server, _) = mosquitto(&certificates, &format!("{settings}acl_file {acl}\n"));
+    let dialer = Dialer::new(server.address, Limits { parallel_max: 20, ..limits() });
+    let facts = mqtt::limits(&broker(&dialer), &Identity::nobody("probe"), &Load::small("probe/x")).await;
+    survives(&facts);
+    assert!(facts.in_flight.known().is_some_and(|outcome| !outcome.accepted), "{facts:?}");
+    assert!(facts.topic_alias.known().is_some_and(|outcome| !outcome.accepted), "{facts:?}");
+    let Seen::Known(Burst { tried: 1000, taken: 1000, .. }) = facts.publishes else { panic!("{facts:?}") };
+    let Seen::Known(Burst { tried: 50, taken: 50, .. }) = facts.connections else { panic!("{facts:?}") };
+    let Seen::Known(HalfOpen { opened: 18, ended: 0, ref other, .. }) = facts.half_open else { panic!("{facts:?}") };
+    assert!(other.accepted);
+    let judgement = mqtt_limits(&facts, &MqttQuota::default());
+    assert_eq!(judgement.verdict, Verdict::Partial, "{judgement:?}");
+    let declared = [
+        MqttQuota { publishes_max: Some(999), ..MqttQuota::default() },
+        MqttQuota { connections_max: Some(49), ..MqttQuota::default() },
+        MqttQuota { half_open_max: Some(17), ..MqttQuota::default() },
+    ];
+    for quota in declared {
+        assert_eq!(mqtt_limits(&facts, &quota).verdict, Verdict::Fail, "{quota:?}");
+    }
+    // A topic that is not ours shows no quota.
+    let facts = mqtt::limits(&broker(&dialer), &Identity::nobody("probe"), &Load::small("other")).await;
+    assert!(facts.publishes.gap().is_some_and(|gap| gap.contains("not for us")), "{facts:?}");
+    assert_eq!(mqtt_limits(&facts, &MqttQuota::default()).verdict, Verdict::Inconclusive);
+
+    // The same broker behind a door that ends connections on which nothing is said, and all after the thirtieth.
+    let (behind, count) = (server.address, Arc::new(AtomicU32::new(0)));
+    let door = scripted(move |mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            let said = tokio::time::timeout(Duration::from_millis(300), stream.peek(&mut [0; 1])).await;
+            let is_whole = said.is_ok() && count.fetch_add(1, Ordering::Relaxed) < 30;
+            if is_whole && let Ok(mut inside) = tokio::net::TcpStream::connect(behind).await {
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut inside).await;
+            }
+        }
+    })
+    .await;
+    let dialer = Dialer::new(door, Limits { parallel_max: 20, ..limits() });
+    let facts = mqtt::limits(&broker(&dialer), &Identity::nobody("probe"), &Load::small("probe/x")).await;
+    assert!(facts.half_open.known().is_some_and(|found| found.ended == 18), "{facts:?}");
+    let Seen::Known(Burst { tried: 50, taken, ref refusal, .. }) = facts.connections else { panic!("{facts:?}") };
+    assert!((20..30).contains(&taken) && refusal == "closed the connection", "{facts:?}");
+}
+
+/// Brokers that say nonsense, or nothing, have shown no limit.
+#[tokio::test]
+async fn hostile_brokers_have_no_limits_that_count() {
+    let endless =
+        scripted(
+            |mut stream| async move { while stream.write_all(&b"\x40\x02\x00\x01".repeat(1000)).await.is_ok() {} },
+        )
+        .await;
+    let connack_then = |bytes: &'static [u8]| {
+        scripted(move |mut stream| async move {
+            let mut connect = [0; 4096];
+            let _ = stream.read(&mut connect).await;
+            let _ = stream.write_all(&[b"\x20\x09\x00\x00\x06\x21\x00\x02\x22\x00\x01", bytes].concat()).await;
+            while stream.read(&mut connect).await.is_ok_and(|read| read > 0) {}
+        })
+    };
+    let reset = scripted(|stream| async move {
+        let _ = stream.set_zero_linger();
+    })
+    .await;
+    let targets = [
+        ("silent", crate::support::saying(Vec::new()).await),
+        ("endless", endless),
+        ("reset", reset),
+        ("a lying length", connack_then(b"\x40\xff\xff\xff\x7f").await),
+        ("garbage", connack_then(b"\x00\x00\xff").await),
+        ("acknowledges nothing", connack_then(b"").await),
+    ];
+    for (what, address) in targets {
+        let dialer = Dialer::new(address, Limits { connection_time: Duration::from_millis(500), ..short() });
+        let started = Instant::now();
+        let facts = mqtt::limits(&broker(&dialer), &Identity::nobody("probe"), &Load::small("x")).await;
+        assert_eq!((facts.publishes.known(), facts.in_flight.known()), (None, None), "{what}: {facts:?}");
+        let judgement = mqtt_limits(&facts, &MqttQuota::default());
+        assert!(!matches!(judgement.verdict, Verdict::Pass | Verdict::Partial), "{what}: {judgement:?}");
+        assert!(started.elapsed() < Duration::from_secs(12), "{what}");
+    }
 }
 
 /// A broker that takes everything fails; one that says nothing is not judged.

@@ -204,6 +204,13 @@ impl Authority {
         Self::credentials(&self.leaf(name, |_| {}))
     }
 
+    /// Its own certificate, as a file.
+    pub(crate) fn file(&self, certificates: &Certificates) -> String {
+        let path = certificates.path("authority.pem");
+        fs::write(&path, &self.certificate).unwrap();
+        path
+    }
+
     pub(crate) fn expired(&self) -> Credentials {
         Self::credentials(
             &self.leaf("expired", |params| params.not_after = OffsetDateTime::now_utc() - Duration::days(1)),

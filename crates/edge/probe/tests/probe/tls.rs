@@ -1,8 +1,12 @@
 use portreeve_assurance::{
     Verdict,
-    checks::tls::{tls_cert, tls_pqc, tls_suites, tls_versions, tls_vulns},
+    checks::{
+        tls::{tls_cert, tls_pqc, tls_suites, tls_versions},
+        vulns::tls_vulns,
+    },
     evidence::{
         Seen,
+        attacks::TlsAttacks,
         tls::{ClassicFacts, Order, SealedFacts, TlsPolicy, TlsScan, Version, VersionFacts},
     },
 };
@@ -114,7 +118,7 @@ async fn a_good_server_passes_and_says_what_is_left_open() {
     for judgement in [tls_versions(&facts, &policy), tls_suites(&facts, &policy), tls_cert(&facts, &policy)] {
         assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
     }
-    assert_eq!(tls_vulns(&facts, &policy).verdict, Verdict::Pass);
+    assert_eq!(tls_vulns(&facts, &TlsAttacks::default()).verdict, Verdict::Partial);
     assert_eq!(tls_pqc(&facts, &TlsPolicy { is_pqc_required: true, ..policy.clone() }).verdict, Verdict::Fail);
     assert_eq!(
         tls_versions(&facts, &TlsPolicy { version_min: Version::Tls13, ..policy.clone() }).verdict,
@@ -161,8 +165,7 @@ async fn what_is_exploitable_fails() {
     let server =
         s_server(&certificates.server("rsa", RSA), &["-tls1_2", "-cipher", "AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256"]);
     let facts = scan(server.address, Vec::new(), limits()).await;
-    let policy = TlsPolicy::default();
-    let judgement = tls_vulns(&facts, &policy);
+    let judgement = tls_vulns(&facts, &TlsAttacks::default());
     assert_eq!(judgement.verdict, Verdict::Partial);
     assert!(["ROBOT", "CBC", "renegotiation"].iter().all(|open| judgement.observed.contains(open)), "{judgement:?}");
 
@@ -176,11 +179,11 @@ async fn what_is_exploitable_fails() {
         let mut facts = facts.clone();
         let Seen::Known(classic) = &mut facts.classic else { panic!("{:?}", facts.classic) };
         weaken(classic);
-        assert_eq!(tls_vulns(&facts, &policy).verdict, Verdict::Fail);
+        assert_eq!(tls_vulns(&facts, &TlsAttacks::default()).verdict, Verdict::Fail);
     }
     let mut early = facts;
     early.sealed = Seen::Known(SealedFacts { client_certificate: false, tickets: 2, early_data_bytes: 16384 });
-    assert_eq!(tls_vulns(&early, &policy).verdict, Verdict::Fail);
+    assert_eq!(tls_vulns(&early, &TlsAttacks::default()).verdict, Verdict::Fail);
 }
 
 /// A server that closes old hellos without a word refuses them, as long as it answers new ones.

@@ -65,7 +65,9 @@ fn is_never(value: &str) -> Option<bool> {
 }
 
 fn is_private(value: &str) -> Option<bool> {
-    ["off", "network/on", "network", "device", "limited-network", "limited-device"].contains(&value).then(|| value != "off")
+    ["off", "network/on", "network", "device", "limited-network", "limited-device"]
+        .contains(&value)
+        .then(|| value != "off")
 }
 
 fn is_secure(value: &str) -> Option<bool> {

@@ -27,7 +27,9 @@ pub(super) fn broker(inputs: &Inputs<'_>) -> Judgement {
             review.part("the broker's own configuration was not given");
             review.judge(EXPECTED)
         }
-        (Ok(None), Ok(None)) => inputs.one::<BrokerConfig>().map_or_else(|judgement| judgement, |config| of_config(&config, None)),
+        (Ok(None), Ok(None)) => {
+            inputs.one::<BrokerConfig>().map_or_else(|judgement| judgement, |config| of_config(&config, None))
+        }
     }
 }
 
@@ -57,12 +59,23 @@ fn of_config(config: &BrokerConfig, acl: Option<&BrokerAcl>) -> Judgement {
 
 fn review_listener(review: &mut Review, config: &BrokerConfig, listener: &BrokerListener) {
     let (file, address) = (&config.file, &listener.address.value);
-    let BrokerListener { is_tls, version_min, certificate_required, name_from_certificate, anonymous, connections_max, .. } = listener;
+    let BrokerListener {
+        is_tls,
+        version_min,
+        certificate_required,
+        name_from_certificate,
+        anonymous,
+        connections_max,
+        ..
+    } = listener;
     if is_tls.value {
         match version_min.value {
-            Some(version) if version < Version::Tls12 => review.offend(file, version_min, format!("{address} accepts {version}")),
+            Some(version) if version < Version::Tls12 => {
+                review.offend(file, version_min, format!("{address} accepts {version}"))
+            }
             Some(_) => {}
-            None => review.gap(format!("{address}: its oldest version of TLS cannot be told ({file}, {})", version_min.place())),
+            None => review
+                .gap(format!("{address}: its oldest version of TLS cannot be told ({file}, {})", version_min.place())),
         }
         let what = format!("{address} asks no certificate of clients");
         review.offend_if(!certificate_required.value && !listener.is_local, file, certificate_required, what);
@@ -122,8 +135,12 @@ fn review_rule(review: &mut Review, file: &str, rule: &AclRule) {
     };
     match who {
         Who::Everyone => review.offend(file, &Said::at(*line, ()), format!("everyone may {may} {topic}")),
-        Who::Anonymous => review.offend(file, &Said::at(*line, ()), format!("anybody without a name may {may} {topic}")),
-        Who::User(name) => review.part(format!("{name} may {may} {topic} ({file}, line {line}), which only people can say is meant")),
+        Who::Anonymous => {
+            review.offend(file, &Said::at(*line, ()), format!("anybody without a name may {may} {topic}"))
+        }
+        Who::User(name) => {
+            review.part(format!("{name} may {may} {topic} ({file}, line {line}), which only people can say is meant"))
+        }
     }
 }
 
@@ -134,6 +151,11 @@ fn review_limits(review: &mut Review, config: &BrokerConfig) {
         Some(bytes) => review.offend(file, &limits.packet_bytes_max, format!("packets may have {bytes} bytes")),
         None => review.offend(file, &limits.packet_bytes_max, "the size of packets has no bound"),
     }
-    review.offend_if(limits.inflight_max.value.is_none(), file, &limits.inflight_max, "messages under way have no bound");
+    review.offend_if(
+        limits.inflight_max.value.is_none(),
+        file,
+        &limits.inflight_max,
+        "messages under way have no bound",
+    );
     review.offend_if(limits.queued_max.value.is_none(), file, &limits.queued_max, "messages that wait have no bound");
 }

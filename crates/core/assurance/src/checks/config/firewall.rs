@@ -50,7 +50,8 @@ fn judge(ruleset: &Ruleset, policy: Option<&FirewallPolicy>) -> Judgement {
 }
 
 fn review_family(review: &mut Review, ruleset: &Ruleset, chains: &[&FilterChain], family: &str, name: &str) {
-    let is_of = |chain: &&&FilterChain| chain.table.split(' ').next().is_some_and(|found| found == family || found == "inet");
+    let is_of =
+        |chain: &&&FilterChain| chain.table.split(' ').next().is_some_and(|found| found == family || found == "inet");
     if chains.iter().filter(is_of).any(|chain| chain.drops_by_default) {
         return;
     }
@@ -92,7 +93,10 @@ fn review_accepts(review: &mut Review, chain: &FilterChain, declared: Option<&Ve
         }
     }
     for (flow, _) in declared.into_iter().flatten().zip(&used).filter(|(_, is_used)| !**is_used) {
-        review.weighed.offences.push(format!("{name}: {:?} {} is declared and does not pass", flow.transport, flow.port).to_lowercase());
+        review
+            .weighed
+            .offences
+            .push(format!("{name}: {:?} {} is declared and does not pass", flow.transport, flow.port).to_lowercase());
     }
 }
 
@@ -102,22 +106,32 @@ fn is_mqtt(accept: &Accept) -> bool {
 
 /// Whether all that a rule lets pass is declared. Marks the flows that it is.
 fn cover(accept: &Accept, flows: &[Flow], used: &mut [bool]) -> bool {
-    let may = |wanted: &Option<String>, had: &[String]| wanted.as_ref().is_none_or(|wanted| had.iter().any(|one| one == wanted));
+    let may = |wanted: &Option<String>, had: &[String]| {
+        wanted.as_ref().is_none_or(|wanted| had.iter().any(|one| one == wanted))
+    };
     let mut covered = 0_u32;
     for (flow, used) in flows.iter().zip(used) {
         let is_in = accept.ports.iter().any(|(first, last)| (first..=last).contains(&&flow.port));
-        if accept.transport == Some(flow.transport) && is_in && may(&flow.from, &accept.from) && may(&flow.to, &accept.to) {
+        if accept.transport == Some(flow.transport)
+            && is_in
+            && may(&flow.from, &accept.from)
+            && may(&flow.to, &accept.to)
+        {
             covered += 1;
             *used = true;
         }
     }
-    let asked: u32 = accept.ports.iter().map(|(first, last)| u32::from(*last) + 1 - u32::from((*first).min(*last))).sum();
+    let asked: u32 =
+        accept.ports.iter().map(|(first, last)| u32::from(*last) + 1 - u32::from((*first).min(*last))).sum();
     asked > 0 && covered >= asked
 }
 
 fn say(accept: &Accept) -> String {
-    let list = |what: &str, names: &[String]| if names.is_empty() { String::new() } else { format!(" {what} {}", names.join(", ")) };
-    let transport = accept.transport.map_or("everything".to_owned(), |transport| format!("{transport:?}").to_lowercase());
+    let list = |what: &str, names: &[String]| {
+        if names.is_empty() { String::new() } else { format!(" {what} {}", names.join(", ")) }
+    };
+    let transport =
+        accept.transport.map_or("everything".to_owned(), |transport| format!("{transport:?}").to_lowercase());
     let ports: Vec<String> = accept
         .ports
         .iter()

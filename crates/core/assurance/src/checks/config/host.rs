@@ -65,18 +65,23 @@ fn review_unit(review: &mut Review, unit: &Settings, policy: &HostPolicy) {
     let is_on = |key: &str| said(key).is_some_and(|said| is_set(&said.value));
     let user = said("User").filter(|said| !said.value.is_empty());
     match user {
-        Some(user) if ["root", "0"].contains(&user.value.as_str()) => review.offend(&unit.file, user, "it runs as root"),
+        Some(user) if ["root", "0"].contains(&user.value.as_str()) => {
+            review.offend(&unit.file, user, "it runs as root")
+        }
         Some(_) => {}
         None if is_on("DynamicUser") => {}
         None => review.offend(&unit.file, &Said::default(()), "it runs as root"),
     }
     // DynamicUser= brings these along (systemd.exec(5)).
-    let implied: &[&str] = if is_on("DynamicUser") { &["NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp"] } else { &[] };
+    let implied: &[&str] =
+        if is_on("DynamicUser") { &["NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp"] } else { &[] };
     let is_made = |names: &&[&str]| names.iter().any(|name| implied.contains(name) || is_on(name));
     let made = DIRECTIVES.iter().filter(|names| is_made(names)).count();
-    let missing: Vec<&str> = DIRECTIVES.iter().filter(|names| !is_made(names)).filter_map(|names| names.first().copied()).collect();
+    let missing: Vec<&str> =
+        DIRECTIVES.iter().filter(|names| !is_made(names)).filter_map(|names| names.first().copied()).collect();
     let (of, min) = (DIRECTIVES.len(), policy.directives_min as usize);
-    let what = format!("{made} of {of} groups of directives confine it, {min} are asked; without {}", missing.join(", "));
+    let what =
+        format!("{made} of {of} groups of directives confine it, {min} are asked; without {}", missing.join(", "));
     review.offend_if(made < min, &unit.file, &Said::default(()), what);
     review.unread(&unit.unread);
     review.fine(format!("{}: not root, confined by {made} of {of} groups of directives", unit.file));

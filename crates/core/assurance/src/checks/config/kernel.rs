@@ -32,7 +32,8 @@ fn judge(settings: &Settings, role: &HostRole) -> Judgement {
         }
     }
     if role.is_gateway {
-        let is_bridge_seen = settings.said("", "net.bridge.bridge-nf-call-iptables").is_some_and(|said| said.value == "1");
+        let is_bridge_seen =
+            settings.said("", "net.bridge.bridge-nf-call-iptables").is_some_and(|said| said.value == "1");
         let note = "frames between ports of a bridge pass by the packet filter, so ports have to be isolated";
         if !is_bridge_seen {
             review.part(note);
@@ -45,7 +46,8 @@ fn judge(settings: &Settings, role: &HostRole) -> Judgement {
 
 /// Whether a key makes the host a router: for all interfaces, or for one.
 fn is_forwarding(key: &str) -> bool {
-    key == "net.ipv4.ip_forward" || (key.starts_with("net.ipv") && (key.ends_with(".forwarding") || key.ends_with(".mc_forwarding")))
+    key == "net.ipv4.ip_forward"
+        || (key.starts_with("net.ipv") && (key.ends_with(".forwarding") || key.ends_with(".mc_forwarding")))
 }
 
 fn review_one(review: &mut Review, settings: &Settings, setting: &Setting, role: &HostRole) {

@@ -5,7 +5,8 @@ use crate::{
     evidence::config::sbom::{Affected, SbomMatches, SbomPolicy, VexStatus, VulnerabilityMatch},
 };
 
-const EXPECTED: &str = "no known vulnerability from the declared severity on, unless the maker says that it does not apply";
+const EXPECTED: &str =
+    "no known vulnerability from the declared severity on, unless the maker says that it does not apply";
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -26,12 +27,17 @@ fn judge(facts: &SbomMatches, policy: &SbomPolicy, inputs: &Inputs<'_>) -> Judge
     }
     review_feed(&mut review, facts, policy, inputs);
     if facts.unknown_count > 0 {
-        review.part(format!("{} components have no package URL or version, such as {}", facts.unknown_count, few(&facts.unknown)));
+        review.part(format!(
+            "{} components have no package URL or version, such as {}",
+            facts.unknown_count,
+            few(&facts.unknown)
+        ));
     }
     if !facts.uncovered.is_empty() {
         review.part(format!("the snapshot has no record of {}", few(&facts.uncovered)));
     }
-    let below = if below == 0 { String::new() } else { format!(", {below} vulnerabilities that weigh less or do not apply") };
+    let below =
+        if below == 0 { String::new() } else { format!(", {below} vulnerabilities that weigh less or do not apply") };
     let feed = &facts.feed;
     review.fine(format!(
         "{} components against {} OSV records and {} CSAF documents{below}",

@@ -44,7 +44,9 @@ fn review_setting(review: &mut Review, file: &str, setting: &Setting) {
     let is_bad = match key.as_str() {
         "passwordauthentication" | "kbdinteractiveauthentication" | "challengeresponseauthentication" => value == "yes",
         "permitemptypasswords" | "hostbasedauthentication" | "permituserenvironment" | "x11forwarding" => value != "no",
-        "permitrootlogin" => !["no", "forced-commands-only", "prohibit-password", "without-password"].contains(&value.as_str()),
+        "permitrootlogin" => {
+            !["no", "forced-commands-only", "prohibit-password", "without-password"].contains(&value.as_str())
+        }
         "ignorerhosts" | "strictmodes" => value == "no",
         "pubkeyauthentication" => value == "no" && section.is_empty(),
         "maxauthtries" => value.parse::<u32>().is_ok_and(|tries| tries > 6),
@@ -55,7 +57,8 @@ fn review_setting(review: &mut Review, file: &str, setting: &Setting) {
     };
     review.offend_if(is_bad, file, said, format!("{key} {value}{within}"));
     // A key opens the same door, but for the one who may everything there should be no door.
-    let is_root_by_key = key == "permitrootlogin" && ["prohibit-password", "without-password"].contains(&value.as_str());
+    let is_root_by_key =
+        key == "permitrootlogin" && ["prohibit-password", "without-password"].contains(&value.as_str());
     if is_root_by_key {
         review.part(format!("root may log in with a key{within} ({file}, {})", said.place()));
     }

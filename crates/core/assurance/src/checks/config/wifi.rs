@@ -7,7 +7,8 @@ use crate::{
     },
 };
 
-const EXPECTED: &str = "WPA2 or WPA3 with CCMP or GCMP, protected management frames, no WPS, a key or identity for each station";
+const EXPECTED: &str =
+    "WPA2 or WPA3 with CCMP or GCMP, protected management frames, no WPS, a key or identity for each station";
 
 /// `cfg.wifi`: what protects a network (ISVS-4.4.2, ISVS-4.4.3, ISVS-4.4.4, IOTSF-2.4.7.9, IOTSF-2.4.7.10, IOTSF-2.4.7.11, IOTSF-2.4.7.22,
 /// IIITA-N1, CSA-SNT-11).
@@ -21,7 +22,9 @@ pub(super) fn wifi(inputs: &Inputs<'_>) -> Judgement {
             review.part("the configuration that uses the keys was not given");
             review.judge(EXPECTED)
         }
-        (Ok(None), Ok(None)) => inputs.one::<WifiConfig>().map_or_else(|judgement| judgement, |config| of_config(&config, None)),
+        (Ok(None), Ok(None)) => {
+            inputs.one::<WifiConfig>().map_or_else(|judgement| judgement, |config| of_config(&config, None))
+        }
     }
 }
 
@@ -53,12 +56,20 @@ fn review_network(review: &mut Review, config: &WifiConfig, network: &WifiNetwor
     review.offend_if(open, file, key_management, format!("{ssid}: joined without a key"));
     let has_sae = key_management.value.iter().any(|name| name.contains("SAE"));
     match management_protection.value {
-        Protection::Off if rsn.value => review.offend(file, management_protection, format!("{ssid}: management frames are not protected")),
+        Protection::Off if rsn.value => {
+            review.offend(file, management_protection, format!("{ssid}: management frames are not protected"))
+        }
         Protection::Off | Protection::Required => {}
         Protection::Optional if has_sae && key_management.value.len() == 1 => {
-            review.offend(file, management_protection, format!("{ssid}: SAE without required protection of management frames"));
+            review.offend(
+                file,
+                management_protection,
+                format!("{ssid}: SAE without required protection of management frames"),
+            );
         }
-        Protection::Optional => review.part(format!("{ssid}: stations without protection of management frames are let in")),
+        Protection::Optional => {
+            review.part(format!("{ssid}: stations without protection of management frames are let in"))
+        }
     }
     if has_sae && !network.sae_hash_to_element.value {
         review.part(format!("{ssid}: SAE by hunting and pecking is accepted"));
@@ -74,7 +85,9 @@ fn review_secret(review: &mut Review, config: &WifiConfig, network: &WifiNetwork
     match &secret.value {
         WifiSecret::None => {}
         WifiSecret::WellKnown => review.offend(file, secret, format!("{ssid}: a passphrase that everybody knows")),
-        WifiSecret::ShortPassphrase => review.offend(file, secret, format!("{ssid}: a passphrase of less than 12 characters")),
+        WifiSecret::ShortPassphrase => {
+            review.offend(file, secret, format!("{ssid}: a passphrase of less than 12 characters"))
+        }
         WifiSecret::Passphrase | WifiSecret::LongPassphrase | WifiSecret::Key if config.is_access_point => {
             review.offend(file, secret, format!("{ssid}: one secret for all stations"));
         }

@@ -25,7 +25,12 @@ fn judge(config: &ZigbeeConfig) -> Judgement {
         NetworkKey::Own => review.fine("the network has a key of its own"),
     }
     review.offend_if(config.permit_join.value, file, &config.permit_join, "devices may join from the start");
-    review.offend_if(config.pan_id_is_default.value, file, &config.pan_id_is_default, "the network has the identifier that comes with the software");
+    review.offend_if(
+        config.pan_id_is_default.value,
+        file,
+        &config.pan_id_is_default,
+        "the network has the identifier that comes with the software",
+    );
     match &config.install_codes_only {
         Some(codes) => review.offend_if(!codes.value, file, codes, "devices join without an install code"),
         None => review.part("whether devices need an install code is decided at each join, and was not seen"),
@@ -33,7 +38,12 @@ fn judge(config: &ZigbeeConfig) -> Judgement {
     if let Some(in_clear) = &config.is_broker_in_clear {
         review.offend_if(in_clear.value, file, in_clear, "the MQTT broker is reached in clear");
     }
-    review.offend_if(config.is_broker_unchecked.value, file, &config.is_broker_unchecked, "the MQTT broker's certificate is not checked");
+    review.offend_if(
+        config.is_broker_unchecked.value,
+        file,
+        &config.is_broker_unchecked,
+        "the MQTT broker's certificate is not checked",
+    );
     review.offend_if(config.is_page_open.value, file, &config.is_page_open, "its page needs no token");
     review.unread(&config.unread);
     review.judge(EXPECTED)
