@@ -1,10 +1,11 @@
 use super::Rules;
-use crate::{ANSWERS_MAX, Attestation, Inputs, Judgement, Reply, Verdict, moment};
+use crate::{Attestation, Catalogue, Inputs, Judgement, Reply, Verdict, answers_problem, moment};
 
 pub(super) const RULES: Rules = &[("att.doc", judge), ("att.inspect", judge), ("att.contract", judge)];
 
 /// `att.doc`, `att.inspect`, `att.contract`: a record counts while it is in date, if somebody else approved it than answers for it,
-/// and if every question of the row is answered with yes.
+/// and if every question of the row is answered with yes. Answers to other questions, or to some only, decide nothing: whoever makes
+/// a record does not choose what it is asked.
 fn judge(inputs: &Inputs<'_>) -> Judgement {
     let record: Attestation = match inputs.one() {
         Ok(record) => record,
@@ -32,8 +33,9 @@ fn weigh(record: &Attestation, inputs: &Inputs<'_>) -> (Verdict, String) {
     if record.next_review <= inputs.at {
         return inconclusive(format!("overdue: it was to be reviewed by {}", moment::day(record.next_review)));
     }
-    if record.answers.is_empty() || record.answers.len() > ANSWERS_MAX {
-        return inconclusive(format!("{} answers; 1 to {ANSWERS_MAX} are taken", record.answers.len()));
+    let questions = Catalogue::embedded().questions(&record.requirement, &record.check);
+    if let Some(problem) = answers_problem(questions, &record.answers) {
+        return inconclusive(problem);
     }
     let answered = |reply| record.answers.iter().find(|answer| answer.reply == reply);
     if let Some(answer) = answered(Reply::No) {
