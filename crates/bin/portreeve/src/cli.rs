@@ -8,6 +8,7 @@ use portreeve_types::{IdentityName, Kind};
 use crate::{
     alert::AlertCommand,
     approval::ApprovalCommand,
+    attest::AttestCommand,
     case::CaseCommand,
     catalogue::CatalogueCommand,
     detect::DetectCommand,
@@ -127,6 +128,11 @@ pub(crate) enum Command {
     Case {
         #[command(subcommand)]
         command: CaseCommand,
+    },
+    /// Vouch for what no program can see, and approve what others vouch for
+    Attest {
+        #[command(subcommand)]
+        command: AttestCommand,
     },
     /// Look up what the security frameworks require, and what decides it
     Catalogue {

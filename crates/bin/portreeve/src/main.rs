@@ -7,6 +7,7 @@
 mod admin;
 mod alert;
 mod approval;
+mod attest;
 mod ca;
 mod case;
 mod catalogue;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Policy { command } => policy::run(&global, command),
         Command::Response { command } => response::run(&global, command),
         Command::Case { command } => case::run(&global, command),
+        Command::Attest { command } => attest::run(&global, command),
         Command::Catalogue { command } => catalogue::run(&global, command),
         Command::Report { command } => report::run(&global, command),
         Command::Alert { command } => alert::run(&global, command),

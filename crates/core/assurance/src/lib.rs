@@ -23,14 +23,14 @@ mod text;
 
 pub use catalogue::{
     Automation, CLASS_MAX, Catalogue, CatalogueError, Check, CheckId, Class, Framework, ID_BYTES_MAX, Kind, LEVEL_MAX,
-    Method, NoCheckId, NoFramework, NoRequirementId, QUESTION_BYTES_MAX, QUESTIONS_MAX, QUESTIONS_MIN, Reference, Requirement, RequirementId, Scope, Selection,
-    SelectionError,
+    Method, NoCheckId, NoFramework, NoRequirementId, QUESTION_BYTES_MAX, QUESTIONS_MAX, QUESTIONS_MIN, Reference,
+    Requirement, RequirementId, Scope, Selection, SelectionError,
 };
 pub use checks::{Inputs, Rule, rule};
 pub use engine::{Attempt, CheckResult, Outcome, RowVerdict, combine, conclude, judge, judge_one};
 pub use evidence::{
     ANSWERS_MAX, Answer, Attestation, EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX, EVIDENCE_TOTAL_BYTES_MAX, Envelope,
-    EvidenceError, Exemption, Facts, NotApplicable, Reply, Store, answers_problem,
+    EvidenceError, Exemption, Facts, NotApplicable, Reply, Store, answers_problem, same_person,
 };
 pub use hash::Sha256;
 pub use judgement::{Judgement, Verdict};
@@ -38,4 +38,4 @@ pub use report::{
     BundleError, Change, Diff, Format, JsonProblem, MANIFEST, Problem, REPORT_BYTES_MAX, Report, Run, SIGNATURE, Tool,
     Verified, assessment_results, bundle, component_definition, csv, diff, evidence_file, html, junit, sarif, verify,
 };
-pub use text::LINE_BYTES_MAX;
+pub use text::{LINE_BYTES_MAX, is_one_line};

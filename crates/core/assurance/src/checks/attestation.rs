@@ -1,5 +1,5 @@
 use super::Rules;
-use crate::{Attestation, Catalogue, Inputs, Judgement, Reply, Verdict, answers_problem, moment};
+use crate::{Attestation, Catalogue, Inputs, Judgement, Reply, Verdict, answers_problem, moment, same_person};
 
 pub(super) const RULES: Rules = &[("att.doc", judge), ("att.inspect", judge), ("att.contract", judge)];
 
@@ -46,10 +46,4 @@ fn weigh(record: &Attestation, inputs: &Inputs<'_>) -> (Verdict, String) {
     }
     let until = moment::day(record.next_review);
     (Verdict::Attested, format!("{title}: {owner} answers for it, {approver} approved, in date until {until}"))
-}
-
-/// Whoever writes a name twice in different ways is still one.
-fn same_person(one: &str, other: &str) -> bool {
-    let words = |name: &str| name.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    words(one) == words(other)
 }

@@ -77,3 +77,10 @@ pub fn answers_problem(questions: &[String], answers: &[Answer]) -> Option<Strin
     let is_foreign = |answer: &&Answer| !questions.contains(&answer.question);
     answers.iter().find(is_foreign).map(|answer| format!("answered, and not asked: {}", answer.question))
 }
+
+/// Whoever writes a name twice in different ways is still one.
+#[must_use]
+pub fn same_person(one: &str, other: &str) -> bool {
+    let words = |name: &str| name.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    words(one) == words(other)
+}
