@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    io::{self, BufRead, IsTerminal as _, Read as _, Write as _},
+    io::{self, BufRead, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use clap::{ArgGroup, Args, Subcommand};
 use portreeve_assurance::{
     Answer, Attestation, Catalogue, CheckId, Envelope, Framework, Reply, Requirement, RequirementId, Sha256,
-    evidence_file,
+    answers_problem, evidence_file,
 };
 use portreeve_hub::{AdminRequest, DocumentSeal, RecordDraft, RecordFilter, RecordState};
 use portreeve_types::UnixMillis;
@@ -309,12 +309,19 @@ fn read_answers(file: &Path, row: &Requirement, check: &CheckId) -> Result<Vec<A
     if text.len() as u64 > ANSWERS_BYTES_MAX {
         return Err(unreadable(file, &format_args!("it has more than {ANSWERS_BYTES_MAX} bytes")));
     }
-    let answers: AnswersFile = toml::from_str(&text).map_err(|error| unreadable(file, &error))?;
-    if (&answers.requirement, &answers.check) == (&row.id, check) {
-        return Ok(answers.answers);
+    let answers: AnswersFile =
+        toml::from_str(&text).map_err(|error| unreadable(file, &error.to_string().trim_end()))?;
+    let (name, id) = (file.display(), &row.id);
+    if (&answers.requirement, &answers.check) != (id, check) {
+        let of = format!("{} of {}", answers.check, answers.requirement);
+        return Err(Failure::Usage(format!("{name} has answers for {of}, and the record is for {check} of {id}")));
     }
-    let (file, of) = (file.display(), format!("{} of {}", answers.check, answers.requirement));
-    Err(Failure::Usage(format!("{file} has answers for {of}, and the record is for {check} of {}", row.id)))
+    // The hub asks the same; a file is mended before anybody is asked.
+    let questions = Catalogue::embedded().questions(id, check);
+    match answers_problem(questions, &answers.answers) {
+        None => Ok(answers.answers),
+        Some(problem) => Err(Failure::Usage(format!("{name}: {problem}"))),
+    }
 }
 
 /// Puts every question at a terminal.
