@@ -108,7 +108,7 @@ fn refused(done: Result<Value, AdminError>, word: &str) {
     assert!(matches!(&error, AdminError::Refused(text) if text.contains(word)), "{error:?}");
 }
 
-/// CSA-GVN-03, CSA-TSP-01: a record counts when somebody else has approved it, and never on the word of one.
+/// CSA-GVN-03: a record counts when somebody else has approved it, and never on the word of one.
 #[test]
 fn nobody_approves_what_they_added_or_answer_for() {
     let desk = Desk::new();
@@ -224,13 +224,19 @@ fn what_is_overdue_is_told_once_and_decides_nothing() {
         desk.hub.tick(Now { wall: desk.now, mono_ms });
         desk.count(EventKind::AttestationOverdue)
     };
+    let alerted = |desk: &Desk| {
+        // Events are of the machine's own time.
+        desk.hub.tend_alerts(Now { wall: desk.hub.wall_clock(), mono_ms: 1 });
+        let alerts = desk.ask("ada", AdminRequest::AlertList { all: true }).unwrap().to_string();
+        alerts.contains("attestation_overdue") && alerts.contains("att.doc of CSA-TRN-02, record 1")
+    };
     let within =
         |desk: &Desk, days: u64| desk.listed(RecordFilter { due_within_s: Some(days * 86_400), ..Default::default() });
     assert_eq!((within(&desk, 364), within(&desk, 365)), (vec![], vec![number]));
     desk.now = UnixMillis(desk.now.plus(365 * DAY).0 - 1);
-    assert_eq!((tick(&desk), desk.verdict()), (0, Some(Verdict::Attested)));
+    assert_eq!((tick(&desk), desk.verdict(), alerted(&desk)), (0, Some(Verdict::Attested), false));
     desk.now = UnixMillis(desk.now.0 + 1);
-    assert_eq!((tick(&desk), tick(&desk)), (1, 1));
+    assert_eq!((tick(&desk), tick(&desk), alerted(&desk)), (1, 1, true));
     assert_eq!((desk.state(number).as_str(), desk.verdict()), ("overdue", Some(Verdict::Inconclusive)));
     assert_eq!(within(&desk, 0), [number]);
     let overdue = RecordFilter { state: Some(RecordState::Overdue), ..Default::default() };

@@ -168,7 +168,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
         assert_eq!(done.status, status, "{args:?}: {done:?}");
         words.iter().for_each(|word| assert!(done.err.contains(word), "{word}: {done:?}"));
     };
-    wrong(&["attest", "questions", "CSA-NO-1"], 2, &["there is no requirement CSA-NO-1", "catalogue search"]);
+    wrong(&["attest", "questions", "csa-no-1"], 2, &["there is no requirement", "catalogue search"]);
     wrong(&["attest", "questions", "ISVS-4.2.2"], 2, &["no record decides ISVS-4.2.2", "catalogue show"]);
     wrong(&["attest", "questions", "CSA-SNT-18"], 2, &["att.doc and att.inspect", "--check"]);
     wrong(&["attest", "questions", "CSA-TRN-02", "--check", "att.inspect"], 2, &["att.doc does"]);
@@ -177,7 +177,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
     // No terminal, and no file of answers.
     let open: Vec<&str> = add("CSA-TRN-02", &until).into_iter().filter(|arg| !arg.contains("answers")).collect();
     wrong(&open, 2, &["--answers FILE", "attest questions CSA-TRN-02 --check att.doc > answers.toml"]);
-    wrong(&add("CSA-TRN-01", &until), 2, &["answers for att.doc of CSA-TRN-02", "att.doc of CSA-TRN-01"]);
+    wrong(&add("CSA-SOP-02", &until), 2, &["answers for att.doc of CSA-TRN-02", "att.doc of CSA-SOP-02"]);
     wrong(&add("CSA-TRN-02", "tomorrow"), 2, &["2027-11-01"]);
     let good = fs::read_to_string(place.path("answers.toml")).unwrap();
     let bad = [

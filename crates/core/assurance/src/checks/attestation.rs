@@ -6,6 +6,10 @@ pub(super) const RULES: Rules = &[("att.doc", judge), ("att.inspect", judge), ("
 /// `att.doc`, `att.inspect`, `att.contract`: a record counts while it is in date, if somebody else approved it than answers for it,
 /// and if every question of the row is answered with yes. Answers to other questions, or to some only, decide nothing: whoever makes
 /// a record does not choose what it is asked.
+///
+/// Records alone decide ISVS-4.1.7, CSA-GVN-02, CSA-GVN-03, CSA-PRV-04, CSA-PRV-05, CSA-SDV-01, CSA-SDV-05, CSA-SDV-09, CSA-SDV-14,
+/// CSA-SNT-08, CSA-SNT-18, CSA-OPA-08, CSA-CMP-05, CSA-LBT-01, CSA-TMM-01, CSA-TMM-03, CSA-SOP-02, CSA-CLS-14 and CSA-TRN-02; of other
+/// rows they decide a part.
 fn judge(inputs: &Inputs<'_>) -> Judgement {
     let record: Attestation = match inputs.one() {
         Ok(record) => record,
