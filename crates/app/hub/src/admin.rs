@@ -339,6 +339,16 @@ impl Hub {
                 self.case_hand_over(actor, number, &to, sha256).map(Outcome::ok)
             }
             AdminRequest::CaseExport { number, reason } => self.case_export(actor, number, &reason).map(Outcome::ok),
+            AdminRequest::AttestAdd { draft } => self.attest_add(actor, *draft, now).map(Outcome::ok),
+            AdminRequest::AttestList { filter } => Ok(Outcome::ok(self.attest_list(&filter, now))),
+            AdminRequest::AttestShow { number } => self.attest_show(number, now).map(Outcome::ok),
+            AdminRequest::AttestReview { number, approve, remark } => {
+                self.attest_review(actor, number, approve, &remark, now).map(Outcome::ok)
+            }
+            AdminRequest::AttestExpire { number, reason, dry_run } => {
+                self.attest_expire(actor, number, &reason, dry_run, now).map(Outcome::ok)
+            }
+            AdminRequest::AttestExport => Ok(Outcome::ok(self.attest_export(now))),
             AdminRequest::Canary => self.canary(actor, now),
             AdminRequest::AlertApply { file, text, dry_run } => {
                 self.alert_apply(&file, &text, dry_run, now).map(Outcome::ok)

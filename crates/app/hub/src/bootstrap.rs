@@ -236,6 +236,7 @@ impl Hub {
         let hub_credentials = listener::certificate(&pki, &authority, &keys, &config, now)?;
         let groups = crate::enrol::Groups::resume(&registry_contents.blobs);
         let approvals = crate::approvals::Approvals::resume(&registry_contents.blobs);
+        let attestations = crate::attestations::Attestations::resume(&registry_contents.blobs);
         let sboms = crate::sbom::Catalogue::resume(&registry_contents.blobs);
         let publication = crate::revocation::Publication::resume(&registry_contents.blobs);
         let trust = crate::trust::Trust::resume(&registry_contents.blobs);
@@ -296,6 +297,7 @@ impl Hub {
             enrolment: crate::enrol::EnrolmentRates::default(),
             groups,
             approvals,
+            attestations,
             reports: crate::reports::Reports::default(),
             sequences: crate::security::Sequences::default(),
             guests: crate::guests::Guests::default(),

@@ -18,6 +18,7 @@
 mod admin;
 mod alerts;
 mod approvals;
+mod attestations;
 mod bootstrap;
 mod broker;
 mod ca_files;
@@ -73,6 +74,7 @@ use portreeve_types::{IdentityName, LifecycleState, Qos, UnixMillis};
 
 pub use admin::{Actor, AdminError, AdminRequest, Bundle, Lane, Outcome, Reloader, RoleOf, Source};
 pub use alerts::{AlertLatency, AlertSummary, ChannelSummary, Reach};
+pub use attestations::{DocumentSeal, RecordDraft, RecordFilter, RecordState};
 pub use bootstrap::{OpenError, Prepared};
 pub use broker::{Close, Connection, Counters, CutLatency, Ended, Gauges, Now, Peer, Tally, Transmit};
 pub use custody::{CustodyError, ProtectionChange, RootExport, change_protection, export_root};
@@ -134,6 +136,7 @@ pub struct Hub {
     enrolment: enrol::EnrolmentRates,
     groups: enrol::Groups,
     approvals: approvals::Approvals,
+    attestations: attestations::Attestations,
     reports: reports::Reports,
     sequences: security::Sequences,
     guests: guests::Guests,
@@ -181,6 +184,8 @@ const RETENTION_EVERY_MS: u64 = 3_600_000;
 /// How often all identities are looked at.
 const STRAYS_EVERY_MS: u64 = 3_600_000;
 
+/// How often it is looked which attestations are overdue.
+const ATTESTATIONS_EVERY_MS: u64 = 60_000;
 /// How often all identities are looked at for what is out of date or silent.
 const POSTURES_EVERY_MS: u64 = 60_000;
 
@@ -193,6 +198,7 @@ struct Upkeep {
     reports_ms: u64,
     arrivals_ms: u64,
     strays_ms: u64,
+    attestations_ms: u64,
     postures_ms: u64,
     told: posture::Told,
     warned: strays::Warned,
@@ -456,6 +462,9 @@ impl Hub {
             self.look_for_strays(&mut upkeep.warned, now.wall);
             self.forget_certificates(now.wall);
             self.withdraw_late_newcomers(now.wall);
+        }
+        if is_idle && due(&mut upkeep.attestations_ms, ATTESTATIONS_EVERY_MS) {
+            self.look_at_attestations(now.wall);
         }
         if is_idle
             && due(&mut upkeep.used_ms, 1000)

@@ -297,6 +297,10 @@ kinds! {
         "What the hub did upon a finding was taken back, or is over.";
     CaseChanged = "case_changed", Info, Operator => Hub, Each, ["CSA-IMT-02", "CSA-MSU-03"], ["case", "change", "sha256", "custody_sha256"],
         "A case was opened, noted in, handed on, exported or closed.";
+    AttestationChanged = "attestation_changed", Info, Operator => Hub, Each, ["CSA-GVN-03", "CSA-PRV-05"], ["record", "change", "sha256"],
+        "A record that people vouch with was proposed, approved, rejected, superseded or withdrawn.";
+    AttestationOverdue = "attestation_overdue", Warning, Hub => Operator, Each, ["CSA-GVN-03", "CSA-PRV-05"], ["record", "sha256"],
+        "A record that people vouch with has to be renewed: its row is not decided any more.";
     CanaryInjected = "canary_injected", Info, Operator => Hub, Each, ["CSA-SNT-10"], [],
         "Synthetic events were injected to see whether they are noticed.";
     ClockJumped = "clock_jumped", Warning, Hub => Hub, Each, [], ["by_ms"],

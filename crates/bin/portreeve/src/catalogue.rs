@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
-use portreeve_assurance::{Catalogue, Check, Framework, Requirement, RequirementId, Selection, rule};
+use portreeve_assurance::{Catalogue, Check, CheckId, Framework, Requirement, RequirementId, Selection, rule};
 use serde_json::json;
 
 use crate::{
@@ -146,7 +146,13 @@ fn show_row(global: &Global, row: &Requirement) -> Result<(), Failure> {
     let checks = row.checks.iter().filter_map(|id| Catalogue::embedded().check(id));
     let checks =
         checks.map(|check| vec![check.id.to_string(), check.class.as_str().to_owned(), check.passes_when.clone()]);
-    say(&format!("{}\n{}", list(&pairs), table(&["CHECK", "CLASS", "PASSES WHEN"], &checks.collect::<Vec<_>>())))
+    let checks = table(&["CHECK", "CLASS", "PASSES WHEN"], &checks.collect::<Vec<_>>());
+    let asked = |(check, questions): (&CheckId, &Vec<String>)| {
+        questions.iter().map(|question| vec![check.to_string(), question.clone()]).collect::<Vec<_>>()
+    };
+    let asked: Vec<_> = row.questions.iter().flat_map(asked).collect();
+    let asked = if asked.is_empty() { String::new() } else { table(&["RECORD", "HAS TO ANSWER"], &asked) };
+    say(&format!("{}\n{checks}\n{asked}", list(&pairs)))
 }
 
 fn show_check(global: &Global, check: &Check) -> Result<(), Failure> {

@@ -7,6 +7,7 @@
 mod admin;
 mod alert;
 mod approval;
+mod attest;
 mod audit;
 mod ca;
 mod case;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Policy { command } => policy::run(&global, command),
         Command::Response { command } => response::run(&global, command),
         Command::Case { command } => case::run(&global, command),
+        Command::Attest { command } => attest::run(&global, command),
         Command::Catalogue { command } => catalogue::run(&global, command),
         Command::Audit { command } => audit::run(&global, *command),
         Command::Report { command } => report::run(&global, command),

@@ -24,14 +24,14 @@ mod text;
 
 pub use catalogue::{
     Applicability, Automation, CLASS_MAX, Catalogue, CatalogueError, Check, CheckId, Class, Framework, ID_BYTES_MAX,
-    Kind, LEVEL_MAX, Method, NoCheckId, NoFramework, NoRequirementId, Reference, Requirement, RequirementId, Selection,
-    SelectionError,
+    Kind, LEVEL_MAX, Method, NoCheckId, NoFramework, NoRequirementId, QUESTION_BYTES_MAX, QUESTIONS_MAX, QUESTIONS_MIN,
+    Reference, Requirement, RequirementId, Selection, SelectionError,
 };
 pub use checks::{Inputs, Rule, rule};
 pub use engine::{Attempt, CheckResult, Outcome, RowVerdict, combine, conclude, judge, judge_one};
 pub use evidence::{
     ANSWERS_MAX, Answer, Attestation, EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX, EVIDENCE_TOTAL_BYTES_MAX, Envelope,
-    EvidenceError, Exemption, Facts, NotApplicable, Reply, Store,
+    EvidenceError, Exemption, Facts, NotApplicable, Reply, Store, answers_problem, same_person,
 };
 pub use hash::Sha256;
 pub use judgement::{Judgement, Verdict};
@@ -44,4 +44,4 @@ pub use scope::{
     NoHost, NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, ScopeError, TestIdentity, Url, Visit,
     missing, plan,
 };
-pub use text::LINE_BYTES_MAX;
+pub use text::{LINE_BYTES_MAX, is_one_line};

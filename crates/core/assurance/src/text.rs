@@ -15,6 +15,12 @@ pub(crate) fn line(text: &str) -> String {
     text.char_indices().take_while(fits).map(|(_, c)| plain(c)).chain([CUT]).collect()
 }
 
+/// Whether a text stands in one line as it is: nothing in it ends the line, hides, or turns the direction of writing.
+#[must_use]
+pub fn is_one_line(text: &str) -> bool {
+    text.chars().all(is_printed)
+}
+
 /// Whether a character shows itself and leaves its neighbours where they are. The format characters that hide, or turn the
 /// direction of writing, do not (Unicode Technical Report 36, section 2.5).
 fn is_printed(c: char) -> bool {
@@ -50,6 +56,7 @@ mod tests {
     #[test]
     fn a_line_is_one_line_bounded_and_printable() {
         assert_eq!(line("a\u{1b}[2J\nb\u{202e}c"), "a [2J b c");
+        assert!(is_one_line("ä, b") && !is_one_line("a\nb") && !is_one_line("a\u{202e}b"));
         let long = line(&"ä".repeat(LINE_BYTES_MAX));
         assert!(long.len() <= LINE_BYTES_MAX && long.ends_with("ä…"));
         assert_eq!(line(&"a".repeat(LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);

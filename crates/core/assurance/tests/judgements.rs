@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_assurance::{Catalogue, Check, Envelope, Inputs, Judgement, Sha256, Verdict, rule};
+use portreeve_assurance::{Catalogue, Check, Envelope, Inputs, Judgement, Method, Sha256, Verdict, rule};
 use portreeve_types::UnixMillis;
 use serde::Deserialize;
 
@@ -91,6 +91,23 @@ fn a_rule_that_changed_has_a_new_version() {
              tests/data/judgements.csv",
             check.id,
             check.version
+        );
+    }
+}
+
+/// What records are asked is part of their rules: evidence with answers to the questions of before is judged otherwise.
+#[test]
+fn other_questions_are_a_new_version() {
+    let pinned = file("questions.csv");
+    let digest = Sha256::of(include_str!("../data/questions.csv").as_bytes());
+    for check in Catalogue::embedded().checks().iter().filter(|check| check.method == Method::Attest) {
+        let line = format!("{},{digest}", check.version);
+        assert!(
+            pinned.lines().skip(1).any(|pinned| pinned == line),
+            "the questions are not those of version {} of {}: raise the version of every att.* check in data/checks.csv, and add \
+             `{line}` to tests/data/questions.csv",
+            check.version,
+            check.id
         );
     }
 }

@@ -8,7 +8,7 @@ use portreeve_types::{IdentityName, Kind, LifecycleState, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fields, GroupSettings, IssuingCa,
+    Fields, GroupSettings, IssuingCa, RecordDraft, RecordFilter,
     inventory::{ListFile, Page},
     ledger::Erasure,
     sbom::Release,
@@ -333,6 +333,45 @@ pub enum AdminRequest {
         /// Why.
         reason: String,
     },
+    /// Puts a record that somebody vouches with before whoever may approve it.
+    AttestAdd {
+        /// What is vouched for.
+        draft: Box<RecordDraft>,
+    },
+    /// Records by which people vouch, by number.
+    AttestList {
+        /// Which.
+        #[serde(default)]
+        filter: RecordFilter,
+    },
+    /// One record with its answers.
+    AttestShow {
+        /// Which.
+        number: u64,
+    },
+    /// Approves somebody else's record, or rejects it.
+    AttestReview {
+        /// Which.
+        number: u64,
+        /// Whether it is to count.
+        approve: bool,
+        /// What the reviewer says of it; may be empty.
+        #[serde(default)]
+        remark: String,
+    },
+    /// Withdraws a record at once.
+    AttestExpire {
+        /// Which.
+        number: u64,
+        /// Why.
+        reason: String,
+        /// Only says what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// What counts or is overdue, as facts for an audit: `taken_ms`, and `records`, an array of
+    /// [`Attestation`](portreeve_assurance::Attestation).
+    AttestExport,
     /// Takes other channels, contacts and routes of alerts.
     AlertApply {
         /// Name of the file.
@@ -481,6 +520,8 @@ pub(super) enum Need {
     Audit,
     /// Reads what was found against somebody, and what is done about it.
     Review,
+    /// Judges what others vouch for.
+    Approve,
 }
 
 /// Requests that share threads. Those of one lane never wait for those of another.
@@ -524,6 +565,9 @@ impl AdminRequest {
             Self::ResponseLift { .. } | Self::CaseNote { .. } | Self::CaseAcknowledge { .. } => Need::Operate,
             Self::CaseClose { .. } | Self::CaseReopen { .. } => Need::Operate,
             Self::CaseHandOver { .. } | Self::CaseExport { .. } => Need::Operate,
+            Self::AttestAdd { .. } | Self::AttestExpire { .. } => Need::Operate,
+            Self::AttestReview { .. } => Need::Approve,
+            Self::AttestList { .. } | Self::AttestShow { .. } | Self::AttestExport => Need::Read,
             Self::CaShow => Need::Read,
             Self::CaRequest { .. } | Self::CaImport { .. } | Self::CaRotate { .. } => Need::Keys,
             Self::RootRotate { .. } | Self::TrustRotate { .. } | Self::CaRevoke { .. } => Need::Keys,
@@ -595,6 +639,7 @@ impl AdminRequest {
                 | Self::DetectApply { dry_run: true, .. }
                 | Self::ResponseApply { dry_run: true, .. }
                 | Self::AlertApply { dry_run: true, .. }
+                | Self::AttestExpire { dry_run: true, .. }
                 | Self::CaRotate { dry_run: true, .. }
                 | Self::RootRotate { dry_run: true, .. }
                 | Self::TrustRotate { dry_run: true }
@@ -632,7 +677,9 @@ impl AdminRequest {
             | Self::CaseClose { reason, .. }
             | Self::CaseReopen { reason, .. }
             | Self::CaseExport { reason, .. }
+            | Self::AttestExpire { reason, .. }
             | Self::CaRevoke { reason, .. } => reason.clone(),
+            Self::AttestReview { remark, .. } => remark.clone(),
             Self::DeviceDispose { statement, .. } => statement.clone(),
             _ => String::new(),
         };
@@ -649,6 +696,14 @@ impl AdminRequest {
             | Self::CaseReopen { number, .. }
             | Self::CaseHandOver { number, .. }
             | Self::CaseExport { number, .. } => format!("case {number}"),
+            Self::AttestAdd { draft } => {
+                let RecordDraft { requirement, check, document, .. } = &**draft;
+                format!("{check} of {requirement}, document {}", document.sha256)
+            }
+            Self::AttestReview { number, approve, .. } => {
+                format!("record {number} {}", if *approve { "approved" } else { "rejected" })
+            }
+            Self::AttestExpire { number, .. } => format!("record {number}"),
             Self::AlertAck { id } | Self::AlertResend { id } => id.to_string(),
             Self::EnrolmentGroupCrls { name, .. }
             | Self::EnrolmentGroupList { name, .. }
@@ -722,14 +777,14 @@ fn tag_of(json: &[u8]) -> String {
 }
 
 /// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
-/// (CSA-CRD-03). What everybody did is for auditors, who do nothing themselves (CSA-SCN-09).
+/// (CSA-CRD-03). What everybody did is for auditors, who do nothing themselves (CSA-SCN-09) but judge what others vouch for.
 pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
     match role {
         _ if need == Need::Audit => role == Role::Auditor,
         Role::Administrator => need != Need::Keys || !keys_apart,
-        Role::Operator => matches!(need, Need::Read | Need::Operate | Need::Review),
-        Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys | Need::Review),
-        Role::Auditor => matches!(need, Need::Read | Need::Review),
+        Role::Operator => matches!(need, Need::Read | Need::Operate | Need::Review | Need::Approve),
+        Role::KeyManager => matches!(need, Need::Read | Need::Operate | Need::Keys | Need::Review | Need::Approve),
+        Role::Auditor => matches!(need, Need::Read | Need::Review | Need::Approve),
         Role::ReleaseSigner | Role::Viewer => need == Need::Read,
     }
 }
@@ -742,23 +797,23 @@ mod tests {
     #[test]
     fn role_by_need() {
         let row = |role: Role, keys_apart| {
-            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern, Need::Audit, Need::Review];
+            let cells = [Need::Read, Need::Operate, Need::Keys, Need::Govern, Need::Audit, Need::Review, Need::Approve];
             let cells = cells.map(|need| if permits(role, need, keys_apart) { '✔' } else { '✘' });
             format!("{role} {}", cells.iter().collect::<String>())
         };
         let table = |keys_apart| Role::ALL.iter().map(|&role| row(role, keys_apart)).collect::<Vec<_>>();
         let expected = [
-            "administrator ✔✔✔✔✘✔",
-            "operator ✔✔✘✘✘✔",
-            "key-manager ✔✔✔✘✘✔",
-            "release-signer ✔✘✘✘✘✘",
-            "auditor ✔✘✘✘✔✔",
-            "viewer ✔✘✘✘✘✘",
+            "administrator ✔✔✔✔✘✔✔",
+            "operator ✔✔✘✘✘✔✔",
+            "key-manager ✔✔✔✘✘✔✔",
+            "release-signer ✔✘✘✘✘✘✘",
+            "auditor ✔✘✘✘✔✔✔",
+            "viewer ✔✘✘✘✘✘✘",
         ];
         assert_eq!(table(false), expected);
         // CSA-CRD-03.
         let apart = table(true);
-        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘✔", &expected.map(String::from)[1..]));
+        assert_eq!((apart[0].as_str(), &apart[1..]), ("administrator ✔✔✘✔✘✔✔", &expected.map(String::from)[1..]));
     }
 
     /// CSA-CLS-13: what changes something is told from what does not, and every request has its name.

@@ -73,6 +73,8 @@ pub(crate) const fn alerts_by_itself(kind: Kind) -> Option<Severity> {
         Kind::AlertFailed | Kind::CloneSuspected => None,
         Kind::LedgerTampered => Some(Severity::Critical),
         Kind::CaWithdrawn => Some(Severity::High),
+        // Somebody has to do something, and there is time: the row is undecided meanwhile.
+        Kind::AttestationOverdue => Some(Severity::Medium),
         _ => match kind.severity() {
             Gravity::Error => Some(Severity::High),
             Gravity::Warning | Gravity::Info => None,
@@ -194,6 +196,7 @@ mod tests {
             assert_eq!(alerts_by_itself(kind), None, "a detector tells of it");
         }
         assert_eq!(alerts_by_itself(Kind::StoreFull), Some(Severity::High));
+        assert_eq!(alerts_by_itself(Kind::AttestationOverdue), Some(Severity::Medium));
         for kind in Kind::ALL.iter().filter(|kind| alerts_by_itself(**kind).is_some()) {
             assert!(kind.as_str().parse::<Word>().is_ok(), "{}", kind.as_str());
         }

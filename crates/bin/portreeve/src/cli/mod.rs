@@ -128,6 +128,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: CaseCommand,
     },
+    /// Vouch for what no program can see, and approve what others vouch for
+    Attest {
+        #[command(subcommand)]
+        command: AttestCommand,
+    },
     /// Look up what the security frameworks require, and what decides it
     Catalogue {
         #[command(subcommand)]

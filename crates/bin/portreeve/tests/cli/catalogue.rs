@@ -22,6 +22,9 @@ fn a_row_and_a_check_are_shown_with_each_other() {
     let place = Place::new();
     let row = place.ok(&["catalogue", "show", "isvs-4.2.2"]);
     assert!(row.contains("Only authorised devices may publish") && row.contains("mqtt.acl.matrix"), "{row}");
+    let asked = place.ok(&["catalogue", "show", "CSA-SNT-18"]);
+    assert!(asked.contains("HAS TO ANSWER") && asked.contains("Is every node of the class S2"), "{asked}");
+    assert!(!row.contains("HAS TO ANSWER"), "{row}");
     let check = place.ok(&["catalogue", "show", "mqtt.acl.matrix"]);
     assert!(check.contains("ISVS-4.2.2") && check.contains("version 1"), "{check}");
     let other_edition = place.ok(&["catalogue", "show", "ISVS1.0:4.1.5", "--output", "json"]);

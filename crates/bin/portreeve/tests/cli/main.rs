@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on fails
 
 mod admin;
+mod attest;
 mod audit;
 mod catalogue;
 mod client;

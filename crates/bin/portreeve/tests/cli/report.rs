@@ -13,16 +13,19 @@ const AT: UnixMillis = UnixMillis(1_790_000_000_000);
 
 /// Writes the report of a run with one record, answered so, and returns the key that signed, in hexadecimal.
 fn write(directory: &Path, reply: Reply) -> String {
+    let (requirement, check) = ("CSA-TRN-02".parse().unwrap(), "att.doc".parse().unwrap());
+    let questions = Catalogue::embedded().questions(&requirement, &check);
+    let answer = |question: &String| Answer { question: question.clone(), reply, remark: String::new() };
     let record = Attestation {
-        requirement: "CSA-TRN-02".parse().unwrap(),
-        check: "att.doc".parse().unwrap(),
+        answers: questions.iter().map(answer).collect(),
+        requirement,
+        check,
         title: "Training plan".into(),
         sha256: Sha256::of(b"plan"),
         owner: "Ada".into(),
         approver: "Grace".into(),
         approved: UnixMillis(AT.0 - 1),
         next_review: UnixMillis(AT.0 + 1),
-        answers: vec![Answer { question: "Is it held yearly?".into(), reply, remark: String::new() }],
     };
     let mut store = Store::default();
     let hash = store.add(Envelope::of(&record, Some("CSA-TRN-02"), AT, "test").unwrap()).unwrap();

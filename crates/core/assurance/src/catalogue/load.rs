@@ -1,4 +1,4 @@
-//! From the two data files to a [`Catalogue`], or to the line that is wrong.
+//! From the three data files to a [`Catalogue`], or to the line that is wrong.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Applicability, Catalogue, Check, CheckId, Reference, Requirement, RequirementId};
+use super::{
+    Applicability, Catalogue, Check, CheckId, Method, QUESTION_BYTES_MAX, QUESTIONS_MAX, QUESTIONS_MIN, Reference,
+    Requirement, RequirementId,
+};
 use crate::Sha256;
 
 /// What is wrong with the data.
@@ -24,6 +27,7 @@ pub struct CatalogueError {
 
 const REQUIREMENTS: &str = "requirements.csv";
 const CHECKS: &str = "checks.csv";
+const QUESTIONS: &str = "questions.csv";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,9 +63,18 @@ struct CheckRow {
     used_by: String,
 }
 
-pub(super) fn catalogue(requirements: &str, checks: &str) -> Result<Catalogue, CatalogueError> {
-    let digest = Sha256::of(format!("{requirements}\0{checks}").as_bytes());
-    let requirements = read(REQUIREMENTS, requirements, requirement)?;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuestionRow {
+    framework: String,
+    id: String,
+    check: String,
+    question: String,
+}
+
+pub(super) fn catalogue(requirements: &str, checks: &str, questions: &str) -> Result<Catalogue, CatalogueError> {
+    let digest = Sha256::of(format!("{requirements}\0{checks}\0{questions}").as_bytes());
+    let mut requirements = read(REQUIREMENTS, requirements, requirement)?;
     let checks = read(CHECKS, checks, check)?;
     let by_id = unique(REQUIREMENTS, requirements.iter().map(|(line, row)| (*line, row.id.clone())))?;
     let check_by_id = unique(CHECKS, checks.iter().map(|(line, check)| (*line, check.id.clone())))?;
@@ -81,11 +94,43 @@ pub(super) fn catalogue(requirements: &str, checks: &str) -> Result<Catalogue, C
             return Err(CatalogueError { file: CHECKS, line: *line, problem });
         }
     }
+    let is_record = |id: &CheckId| checks.iter().any(|(_, check)| check.id == *id && check.method == Method::Attest);
+    ask(&mut requirements, &by_id, read(QUESTIONS, questions, question)?, is_record)?;
     let mut requirements: Vec<Requirement> = requirements.into_iter().map(|(_, row)| row).collect();
     make_symmetric(&mut requirements, &by_id, |row| &mut row.maps_to);
     make_symmetric(&mut requirements, &by_id, |row| &mut row.related);
     let checks = checks.into_iter().map(|(_, check)| check).collect();
     Ok(Catalogue { requirements, checks, by_id, check_by_id, digest })
+}
+
+/// Gives each row the questions to its records: each record has some, and nothing else has any.
+fn ask(
+    rows: &mut [(u64, Requirement)],
+    by_id: &BTreeMap<RequirementId, usize>,
+    questions: Vec<(u64, Question)>,
+    is_record: impl Fn(&CheckId) -> bool,
+) -> Result<(), CatalogueError> {
+    for (line, Question { row, check, text }) in questions {
+        let wrong = |problem: String| CatalogueError { file: QUESTIONS, line, problem };
+        let found = by_id.get(&row).and_then(|at| rows.get_mut(*at)).map(|(_, row)| row);
+        let found = found.filter(|row| row.checks.contains(&check) && is_record(&check));
+        let asked = found.ok_or_else(|| wrong(format!("no record {check} decides {row}")))?;
+        if asked.questions.values().flatten().any(|other| *other == text) {
+            return Err(wrong(format!("{row} asks this twice")));
+        }
+        asked.questions.entry(check).or_default().push(text);
+    }
+    for (line, row) in rows {
+        let wrong = |problem: String| CatalogueError { file: REQUIREMENTS, line: *line, problem };
+        for check in row.checks.iter().filter(|check| is_record(check)) {
+            let count = row.questions.get(check).map_or(0, Vec::len);
+            if !(QUESTIONS_MIN..=QUESTIONS_MAX).contains(&count) {
+                let bounds = format!("{QUESTIONS_MIN} to {QUESTIONS_MAX}");
+                return Err(wrong(format!("{check} has {count} questions; a record has {bounds}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every record of a file, each with its line.
@@ -157,6 +202,7 @@ fn requirement(row: Row) -> Result<Requirement, String> {
         checks,
         maps_to: list(&row.maps_to)?.into_iter().filter(|other| *other != id).collect(),
         related: list(&row.related)?.into_iter().filter(|other| *other != id).collect(),
+        questions: BTreeMap::new(),
         concepts: row.concepts.split(';').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
         references: references.collect::<Result<_, _>>()?,
         paraphrase: row.paraphrase,
@@ -182,6 +228,22 @@ fn check(row: CheckRow) -> Result<Check, String> {
         needs: row.needs,
         used_by: list(&row.used_by)?,
     })
+}
+
+struct Question {
+    row: RequirementId,
+    check: CheckId,
+    text: String,
+}
+
+fn question(row: QuestionRow) -> Result<Question, String> {
+    let framework = row.framework.parse().map_err(|_| format!("`{}` is no framework", row.framework))?;
+    let id = RequirementId::new(framework, &row.id).map_err(|error| error.to_string())?;
+    let text = row.question;
+    if text.len() > QUESTION_BYTES_MAX || !text.contains('?') || text.contains(char::is_control) {
+        return Err(format!("a question has a question mark, one line, and at most {QUESTION_BYTES_MAX} bytes"));
+    }
+    Ok(Question { row: id, check: word(&row.check)?, text })
 }
 
 fn word<T: FromStr>(text: &str) -> Result<T, String> {

@@ -1,4 +1,4 @@
-//! The catalogue: what is required, by whom, and what decides it. Two data files, read once into values that cannot be wrong.
+//! The catalogue: what is required, by whom, and what decides it. Three data files, read once into values that cannot be wrong.
 
 mod check;
 mod framework;
@@ -14,8 +14,8 @@ pub use check::{Check, CheckId, Class, Method, NoCheckId};
 pub use framework::{Framework, NoFramework};
 pub use load::CatalogueError;
 pub use requirement::{
-    Applicability, Automation, CLASS_MAX, ID_BYTES_MAX, Kind, LEVEL_MAX, NoRequirementId, Reference, Requirement,
-    RequirementId,
+    Applicability, Automation, CLASS_MAX, ID_BYTES_MAX, Kind, LEVEL_MAX, NoRequirementId, QUESTION_BYTES_MAX,
+    QUESTIONS_MAX, QUESTIONS_MIN, Reference, Requirement, RequirementId,
 };
 pub use select::{Selection, SelectionError};
 
@@ -38,19 +38,20 @@ impl Catalogue {
         static EMBEDDED: LazyLock<Catalogue> = LazyLock::new(|| {
             let (requirements, checks) =
                 (include_str!("../../data/requirements.csv"), include_str!("../../data/checks.csv"));
+            let questions = include_str!("../../data/questions.csv");
             // proof: the data are part of the program, and every test of this module reads them.
             #[allow(clippy::expect_used)]
-            Catalogue::read(requirements, checks).expect("sound data")
+            Catalogue::read(requirements, checks, questions).expect("sound data")
         });
         &EMBEDDED
     }
 
-    /// From the text of `requirements.csv` and of `checks.csv`.
+    /// From the text of `requirements.csv`, of `checks.csv` and of `questions.csv`.
     ///
     /// # Errors
     /// [`CatalogueError`]: the first line that is wrong.
-    pub fn read(requirements: &str, checks: &str) -> Result<Self, CatalogueError> {
-        load::catalogue(requirements, checks)
+    pub fn read(requirements: &str, checks: &str, questions: &str) -> Result<Self, CatalogueError> {
+        load::catalogue(requirements, checks, questions)
     }
 
     /// All rows, in the order of the data.
@@ -75,6 +76,12 @@ impl Catalogue {
     #[must_use]
     pub fn check(&self, id: &CheckId) -> Option<&Check> {
         self.checks.get(*self.check_by_id.get(id)?)
+    }
+
+    /// What a record has to answer to count for a row, [`QUESTIONS_MIN`] to [`QUESTIONS_MAX`]; empty where no such record decides it.
+    #[must_use]
+    pub fn questions(&self, row: &RequirementId, check: &CheckId) -> &[String] {
+        self.requirement(row).and_then(|row| row.questions.get(check)).map_or(&[], Vec::as_slice)
     }
 
     /// The rows that are selected, in the order of the data.

@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +10,12 @@ use super::{CheckId, Framework};
 
 /// Longest part of an id after the framework, bytes.
 pub const ID_BYTES_MAX: usize = 32;
+/// Fewest questions to a record; with fewer, nobody has to look into the document.
+pub const QUESTIONS_MIN: usize = 2;
+/// Most questions to a record.
+pub const QUESTIONS_MAX: usize = 5;
+/// Longest question, bytes.
+pub const QUESTION_BYTES_MAX: usize = 160;
 
 /// The name of a row: `ISVS-4.2.2`. Also read as `isvs-4.2.2` and `ISVS:4.2.2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -276,6 +286,8 @@ pub struct Requirement {
     pub subject: String,
     /// What decides it, in the order of the data; never empty.
     pub checks: Vec<CheckId>,
+    /// What each record that decides it has to answer, in the order of the data. Who answers all with yes says that it is met.
+    pub questions: BTreeMap<CheckId, Vec<String>>,
     /// Rows of other frameworks that ask the same. Symmetric.
     pub maps_to: BTreeSet<RequirementId>,
     /// Rows that are close. Symmetric.

@@ -146,12 +146,13 @@ fn search_wants_every_word() {
 }
 
 const ROW: &str = "CSA,X-1,-,asks,verify,does,decides [a.b],proves,,,full,thing,a.b,,c,\n";
+const QUESTIONS_HEAD: &str = "framework,id,check,question\n";
 const CHECK: &str = "a.b,1,probe,safe,does,passes,needs,CSA:X-1\n";
 
 fn read(rows: &str, checks: &str) -> Result<Catalogue, CatalogueError> {
     let head = |text: &str| text.lines().next().unwrap().to_owned() + "\n";
     let rows = head(include_str!("../../data/requirements.csv")) + rows;
-    Catalogue::read(&rows, &(head(include_str!("../../data/checks.csv")) + checks))
+    Catalogue::read(&rows, &(head(include_str!("../../data/checks.csv")) + checks), QUESTIONS_HEAD)
 }
 
 #[test]
@@ -178,5 +179,55 @@ fn wrong_data_are_refused_with_their_line() {
     }
     for (good, bad) in [(",1,", ",0,"), (",1,", ",one,"), ("probe", "ask"), ("safe", "mild"), ("a.b,1", "ab,1")] {
         assert!(problem(ROW, &CHECK.replacen(good, bad, 1)).starts_with("checks.csv, line 2: "), "{bad}");
+    }
+}
+
+#[test]
+fn every_record_is_asked_something_of_its_own() {
+    let mut pairs = 0;
+    for row in catalogue().requirements() {
+        let records = row.checks.iter().filter(|check| catalogue().check(check).unwrap().method == Method::Attest);
+        assert_eq!(records.clone().count(), row.questions.len(), "{}", row.id);
+        for check in records {
+            pairs += 1;
+            let questions = catalogue().questions(&row.id, check);
+            assert!((QUESTIONS_MIN..=QUESTIONS_MAX).contains(&questions.len()), "{}: {check}", row.id);
+            assert!(questions.iter().all(|question| question.len() <= QUESTION_BYTES_MAX && question.contains('?')));
+        }
+        let all: Vec<&String> = row.questions.values().flatten().collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{}", row.id);
+    }
+    assert_eq!(pairs, 114);
+    assert!(catalogue().questions(&id("ISVS-4.2.2"), &"att.doc".parse().unwrap()).is_empty());
+    assert!(catalogue().questions(&id("CSA-NO-1"), &"att.doc".parse().unwrap()).is_empty());
+}
+
+#[test]
+fn wrong_questions_are_refused_with_their_line() {
+    let rows = include_str!("../../data/requirements.csv").lines().next().unwrap().to_owned() + "\n" + ROW;
+    let checks = include_str!("../../data/checks.csv").lines().next().unwrap().to_owned() + "\n";
+    let read = |method: &str, lines: &[&str]| {
+        let questions: String = lines.iter().map(|line| format!("CSA,X-1,{line}\n")).collect();
+        let checks = checks.clone() + &CHECK.replace("probe,safe", method);
+        Catalogue::read(&rows, &checks, &(QUESTIONS_HEAD.to_owned() + &questions))
+    };
+    let problem = |method: &str, lines: &[&str]| read(method, lines).unwrap_err().to_string();
+    const RECORD: &str = "attest,passive";
+    let made = read(RECORD, &["a.b,Is it so?", "a.b,Is it thus?"]).unwrap();
+    assert_eq!(made.questions(&id("CSA-X-1"), &"a.b".parse().unwrap()), ["Is it so?", "Is it thus?"]);
+    let other = read(RECORD, &["a.b,Is it so?", "a.b,Is it else?"]).unwrap();
+    assert_ne!(made.digest(), other.digest(), "reports tell by which questions they were made");
+    assert_eq!(
+        problem(RECORD, &["a.b,Is it so?"]),
+        "requirements.csv, line 2: a.b has 1 questions; a record has 2 to 5"
+    );
+    assert!(problem(RECORD, &[]).contains("a.b has 0 questions"));
+    let many: Vec<String> = (0..6).map(|at| format!("a.b,Is it {at}?")).collect();
+    assert!(problem(RECORD, &many.iter().map(String::as_str).collect::<Vec<_>>()).contains("6 questions"));
+    assert_eq!(problem(RECORD, &["a.b,So?", "a.b,So?"]), "questions.csv, line 3: CSA-X-1 asks this twice");
+    assert_eq!(problem(RECORD, &["c.d,So?"]), "questions.csv, line 2: no record c.d decides CSA-X-1");
+    assert_eq!(problem("probe,safe", &["a.b,So?"]), "questions.csv, line 2: no record a.b decides CSA-X-1");
+    for wrong in ["a.b,It is so.", "a.b,\"So?\nOr?\"", &format!("a.b,{}?", "o".repeat(QUESTION_BYTES_MAX))] {
+        assert!(problem(RECORD, &[wrong]).starts_with("questions.csv, line 2: a question has"), "{wrong}");
     }
 }

@@ -1,10 +1,15 @@
 use super::Rules;
-use crate::{ANSWERS_MAX, Attestation, Inputs, Judgement, Reply, Verdict, moment};
+use crate::{Attestation, Catalogue, Inputs, Judgement, Reply, Verdict, answers_problem, moment, same_person};
 
 pub(super) const RULES: Rules = &[("att.doc", judge), ("att.inspect", judge), ("att.contract", judge)];
 
 /// `att.doc`, `att.inspect`, `att.contract`: a record counts while it is in date, if somebody else approved it than answers for it,
-/// and if every question of the row is answered with yes.
+/// and if every question of the row is answered with yes. Answers to other questions, or to some only, decide nothing: whoever makes
+/// a record does not choose what it is asked.
+///
+/// Records alone decide ISVS-4.1.7, CSA-GVN-02, CSA-GVN-03, CSA-PRV-04, CSA-PRV-05, CSA-SDV-01, CSA-SDV-05, CSA-SDV-09, CSA-SDV-14,
+/// CSA-SNT-08, CSA-SNT-18, CSA-OPA-08, CSA-CMP-05, CSA-LBT-01, CSA-TMM-01, CSA-TMM-03, CSA-SOP-02, CSA-CLS-14 and CSA-TRN-02; of other
+/// rows they decide a part.
 fn judge(inputs: &Inputs<'_>) -> Judgement {
     let record: Attestation = match inputs.one() {
         Ok(record) => record,
@@ -32,8 +37,9 @@ fn weigh(record: &Attestation, inputs: &Inputs<'_>) -> (Verdict, String) {
     if record.next_review <= inputs.at {
         return inconclusive(format!("overdue: it was to be reviewed by {}", moment::day(record.next_review)));
     }
-    if record.answers.is_empty() || record.answers.len() > ANSWERS_MAX {
-        return inconclusive(format!("{} answers; 1 to {ANSWERS_MAX} are taken", record.answers.len()));
+    let questions = Catalogue::embedded().questions(&record.requirement, &record.check);
+    if let Some(problem) = answers_problem(questions, &record.answers) {
+        return inconclusive(problem);
     }
     let answered = |reply| record.answers.iter().find(|answer| answer.reply == reply);
     if let Some(answer) = answered(Reply::No) {
@@ -44,10 +50,4 @@ fn weigh(record: &Attestation, inputs: &Inputs<'_>) -> (Verdict, String) {
     }
     let until = moment::day(record.next_review);
     (Verdict::Attested, format!("{title}: {owner} answers for it, {approver} approved, in date until {until}"))
-}
-
-/// Whoever writes a name twice in different ways is still one.
-fn same_person(one: &str, other: &str) -> bool {
-    let words = |name: &str| name.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    words(one) == words(other)
 }

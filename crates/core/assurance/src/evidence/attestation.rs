@@ -29,7 +29,7 @@ pub struct Attestation {
     /// Until when it is in date.
     #[serde(with = "moment")]
     pub next_review: UnixMillis,
-    /// To what the row asks, 1 to [`ANSWERS_MAX`].
+    /// To every question of the row ([`Catalogue::questions`](crate::Catalogue::questions)) and to nothing else.
     pub answers: Vec<Answer>,
 }
 
@@ -59,4 +59,28 @@ pub enum Reply {
 
 impl Facts for Attestation {
     const KIND: &'static str = "attestation/1";
+}
+
+/// Why these are not the answers to just these questions, if they are not. In which order they come does not matter.
+#[must_use]
+pub fn answers_problem(questions: &[String], answers: &[Answer]) -> Option<String> {
+    if questions.is_empty() {
+        return Some("no such record decides the row".into());
+    }
+    if answers.len() > ANSWERS_MAX {
+        return Some(format!("{} answers; at most {ANSWERS_MAX} are taken", answers.len()));
+    }
+    let times = |question: &String| answers.iter().filter(|answer| answer.question == *question).count();
+    if let Some(question) = questions.iter().find(|question| times(question) != 1) {
+        return Some(format!("answered {} times instead of once: {question}", times(question)));
+    }
+    let is_foreign = |answer: &&Answer| !questions.contains(&answer.question);
+    answers.iter().find(is_foreign).map(|answer| format!("answered, and not asked: {}", answer.question))
+}
+
+/// Whoever writes a name twice in different ways is still one.
+#[must_use]
+pub fn same_person(one: &str, other: &str) -> bool {
+    let words = |name: &str| name.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    words(one) == words(other)
 }

@@ -27,7 +27,7 @@ pub mod tls;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use attestation::{ANSWERS_MAX, Answer, Attestation, Reply};
+pub use attestation::{ANSWERS_MAX, Answer, Attestation, Reply, answers_problem, same_person};
 pub use envelope::{Envelope, EvidenceError};
 pub use named::{Code, GROUPS, Listing, SIGNATURES, code_name};
 pub use printable::{LINE_CHARS_MAX, printable};

@@ -19,16 +19,18 @@ const DAY_MS: u64 = 86_400_000;
 
 /// An attestation in date.
 pub(crate) fn attestation(row: &str, check: &str) -> Attestation {
+    let (requirement, check) = (row.parse().unwrap(), check.parse().unwrap());
+    let yes = |question: &String| Answer { question: question.clone(), reply: Reply::Yes, remark: String::new() };
     Attestation {
-        requirement: row.parse().unwrap(),
-        check: check.parse().unwrap(),
+        answers: Catalogue::embedded().questions(&requirement, &check).iter().map(yes).collect(),
+        requirement,
+        check,
         title: "Network policy".into(),
         sha256: Sha256::of(b"the document"),
         owner: "Ada".into(),
         approver: "Grace".into(),
         approved: UnixMillis(AT.0 - DAY_MS),
         next_review: UnixMillis(AT.0 + DAY_MS),
-        answers: vec![Answer { question: "Is it approved?".into(), reply: Reply::Yes, remark: String::new() }],
     }
 }
 

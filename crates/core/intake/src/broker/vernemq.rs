@@ -114,7 +114,7 @@ impl Lines<'_> {
         };
         let Some((address, line)) = self.text(&format!("listener.{kind}.{name}")) else { return Ok(None) };
         // Settings of all listeners of a kind have names too, and no address.
-        if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())
             && !address.starts_with("local:")
         {
             return Ok(None);

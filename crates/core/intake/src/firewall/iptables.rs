@@ -115,7 +115,7 @@ fn take(rule: &mut Rule, option: &str, value: &str) {
         "--icmp-type" | "--icmpv6-type" => when.is_control = true,
         "--limit" | "--connlimit-above" | "--hashlimit-above" | "--hashlimit-upto" => rule.is_limiting = true,
         _ if SILENT.contains(&option) => {}
-        _ => when.other.push(shown(&format!("{option} {value}").trim().to_owned())),
+        _ => when.other.push(shown(format!("{option} {value}").trim())),
     }
 }
 

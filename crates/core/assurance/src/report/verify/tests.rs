@@ -117,7 +117,7 @@ fn nothing_is_left_out_or_added_or_renamed() {
     assert_eq!(lie(|report| report.checks[0].id = "a.check".parse().unwrap())[0], "there is no check a.check");
     assert_eq!(
         lie(|report| report.checks[0].version = 9)[0],
-        "att.doc was decided by version 9 of its rule; this program has version 1"
+        "att.doc was decided by version 9 of its rule; this program has version 2"
     );
     assert_eq!(
         lie(|report| report.statements.push(Sha256::of(b""))),
