@@ -99,11 +99,9 @@ pub(crate) fn sshd(file: &File<'_>) -> Result<Piece, IntakeError> {
             // An older name of the same.
             "challengeresponseauthentication" | "kbdinteractiveauthentication" => {
                 let key = "kbdinteractiveauthentication".to_owned();
-                take_first(&mut found, &mut known, &section, key, line, value);
+                take_first(&mut found, &mut known, &section, &key, line, value);
             }
-            key if SSHD_KEYS.contains(&key) => {
-                take_first(&mut found, &mut known, &section, key.to_owned(), line, value)
-            }
+            key if SSHD_KEYS.contains(&key) => take_first(&mut found, &mut known, &section, key, line, value),
             _ => {}
         }
     }
@@ -115,14 +113,14 @@ fn take_first(
     found: &mut Settings,
     known: &mut BTreeSet<(String, String)>,
     section: &str,
-    key: String,
+    key: &str,
     line: u32,
     value: &str,
 ) {
     // Lists of users and groups go on over several lines.
     let is_list = key.ends_with("users") || key.ends_with("groups");
-    if known.insert((section.to_owned(), key.clone())) {
-        put(found, section, &key, Said::at(line, shown(unquoted(value))));
+    if known.insert((section.to_owned(), key.to_owned())) {
+        put(found, section, key, Said::at(line, shown(unquoted(value))));
     } else if is_list
         && let Some(setting) = found.settings.iter_mut().find(|one| one.section == section && one.key == key)
     {

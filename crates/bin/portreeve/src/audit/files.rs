@@ -93,6 +93,21 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Attestations that a hub keeps.
+    pub(super) fn vouched(&mut self, records: &[Attestation]) -> Result<(), Failure> {
+        for record in records {
+            let row = record.requirement.to_string();
+            let envelope = Envelope::of(record, Some(&row), self.started, TOOL)
+                .map_err(|error| Failure::Usage(error.to_string()))?;
+            let outcome = evidence(std::slice::from_ref(&envelope))?;
+            self.attempts.push(Attempt { check: record.check.clone(), target: row, outcome });
+            self.evidence.push(envelope);
+        }
+        Ok(())
+    }
+}
+
 /// What the scope says of a target that another scanner looked at.
 fn declared_of(scope: &Scope, target: &str, started: UnixMillis) -> Result<Vec<Envelope>, Failure> {
     let failed = |error: portreeve_assurance::EvidenceError| Failure::Usage(error.to_string());

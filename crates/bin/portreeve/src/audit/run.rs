@@ -8,14 +8,16 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use portreeve_assurance::{
-    Attempt, Catalogue, Envelope, Outcome, Report, Run, Scope, Sha256, Store, Verdict, Visit, bundle, judge, plan,
+    Attempt, Attestation, Catalogue, Envelope, HubPart, Outcome, Report, Run, Scope, Sha256, Store, Verdict, Visit,
+    bundle, judge, plan,
 };
+use portreeve_hub::AdminRequest;
 use portreeve_types::UnixMillis;
 
 use super::{
     Options, TOOL, files::files, folder::Folder, key::AuditorKey, material::Material, now, summary, visit::Visitor,
 };
-use crate::{cli::Global, failure::Failure, output::remark};
+use crate::{admin::Administration, cli::Global, failure::Failure, output::remark};
 
 /// Everything that a run has brought so far.
 struct Brought {
@@ -32,7 +34,10 @@ pub(super) fn run(global: &Global, scope: &Scope, base: &Path, options: &Options
     }
     let material = Material::read(scope, base)?;
     let begun = options.out.as_deref().and_then(Folder::begun).unwrap_or_else(now);
-    let files = files(scope, base, begun)?;
+    let mut files = files(scope, base, begun)?;
+    if let Some(hub) = &scope.hub {
+        files.vouched(&attested(global, hub, base)?)?;
+    }
     let key = options.out.as_ref().map(|_| AuditorKey::open(options.key.as_deref())).transpose()?;
     let digest = digest(scope)?;
     let folder = options.out.as_deref().map(|path| Folder::open(path, digest, begun)).transpose()?;
@@ -87,6 +92,15 @@ fn joined(attempts: Vec<Attempt>) -> Vec<Attempt> {
         }
     }
     joined
+}
+
+/// The records that the hub keeps: those that are approved, overdue ones too.
+fn attested(global: &Global, hub: &HubPart, base: &Path) -> Result<Vec<Attestation>, Failure> {
+    let data = hub.data.as_ref().map_or_else(|| global.data.clone(), |data| base.join(data));
+    let global = Global { data, ..global.clone() };
+    let told = Administration::new(&global)?.request(AdminRequest::AttestExport)?;
+    serde_json::from_value(told.result["records"].clone())
+        .map_err(|error| Failure::Unreachable(format!("the hub's records cannot be read: {error}")))
 }
 
 fn digest(scope: &Scope) -> Result<Sha256, Failure> {

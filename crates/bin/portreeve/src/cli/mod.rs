@@ -16,7 +16,7 @@ pub(crate) use device::{Add, Change, DeviceCommand, Enrol, FieldArgs, Renew};
 pub(crate) use enrolment::{EnrolmentCommand, GroupAdd, GroupCommand, ListCommand};
 
 use crate::{
-    alert::AlertCommand, approval::ApprovalCommand, audit::AuditCommand, case::CaseCommand,
+    alert::AlertCommand, approval::ApprovalCommand, attest::AttestCommand, audit::AuditCommand, case::CaseCommand,
     catalogue::CatalogueCommand, detect::DetectCommand, firmware::FirmwareCommand, ledger::LedgerCommand,
     report::ReportCommand, response::ResponseCommand,
 };

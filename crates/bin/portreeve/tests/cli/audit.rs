@@ -238,3 +238,96 @@ fn a_report_that_leaves_something_out_does_not_verify() {
     let done = place.run(&["report", "verify", "forged"]);
     assert!(done.status == 1 && done.err.contains("tls.cert") && done.err.contains("does not have it"), "{done:?}");
 }
+
+/// What stands in files is judged where it stands, and a file that is no file of its kind is told with its place.
+#[test]
+fn configurations_fail_where_they_are_weak() {
+    let place = Place::new();
+    place.write("mosquitto.conf", "listener 1883\nallow_anonymous true\n");
+    fs::create_dir(place.path("firmware")).unwrap();
+    fs::write(place.path("firmware/app.conf"), "api_password = \"correct-horse-battery\"\n").unwrap();
+    let done = place.run(&["audit", "config", "mosquitto.conf", "firmware", "--out", "audit"]);
+    assert_eq!(done.status, 1, "{done:?}");
+    let report = report(&place, "audit");
+    assert_eq!(["cfg.broker", "cfg.secrets"].map(|check| verdict(&report, check)), ["fail", "fail"]);
+    place.ok(&["report", "verify", "audit"]);
+    // No evidence holds the secret itself.
+    for entry in fs::read_dir(place.path("audit/evidence")).unwrap() {
+        assert!(!fs::read_to_string(entry.unwrap().path()).unwrap().contains("correct-horse"));
+    }
+    place.write("rules.json", "{\"nftables\": [\n  {\"table\": 7]}");
+    let done = place.run(&["audit", "config", "rules.json", "--as", "nftables"]);
+    assert!(done.status == 2 && done.err.contains("rules.json:2:"), "{done:?}");
+    let done = place.run(&["audit", "config", "cert.unknown"]);
+    assert!(done.status == 2 && done.err.contains("cannot read cert.unknown"), "{done:?}");
+}
+
+/// Another scanner's word of a place stands beside ours: where both differ, the worse counts, and both are told. (ISVS-4.1.1)
+#[test]
+fn another_scanner_is_heard_beside_our_own() {
+    let place = Place::new();
+    let server = Server::start(&place, "-tls1_2");
+    let finding = |id: &str, finding: &str| {
+        format!(
+            "{{\"id\": \"{id}\", \"ip\": \"localhost/127.0.0.1\", \"port\": \"{}\", \"severity\": \"OK\", \"finding\": \"{finding}\"}}",
+            server.port
+        )
+    };
+    let said = ["SSLv2", "SSLv3", "TLS1", "TLS1_1"]
+        .map(|id| finding(id, if id == "TLS1" { "offered (deprecated)" } else { "not offered" }));
+    let said = [&said[..], &[finding("TLS1_2", "offered"), finding("TLS1_3", "not offered")]].concat();
+    place.write("testssl.json", &format!("[{}]", said.join(",")));
+    place.write(
+        "scope.toml",
+        &format!(
+            "[deployment]\nname = \"a\"\nowner = \"b\"\n[[endpoint]]\nurl = \"{url}\"\n[[file]]\npath = \"testssl.json\"\nformat = \"testssl\"\nof = \"{url}\"\n",
+            url = server.url()
+        ),
+    );
+    let done = place.run(&["audit", "run", "scope.toml", "--out", "audit"]);
+    assert_eq!(done.status, 1, "{done:?}");
+    let report = report(&place, "audit");
+    let checks = report["checks"].as_array().unwrap();
+    let versions = checks.iter().find(|check| check["id"] == "tls.versions").unwrap();
+    assert_eq!(versions["verdict"], "fail", "{versions}");
+    assert!(versions["observed"].as_str().unwrap().contains("testssl"), "{versions}");
+    place.ok(&["report", "verify", "audit"]);
+}
+
+/// A client that looks at nothing fails, one that looks at its server's certificate does not. (ISVS-4.1.3, ISVS-4.1.6, IIITA-DI3)
+#[test]
+fn a_device_shows_which_bad_servers_it_accepts() {
+    for (options, verdicts) in [("-k", ["fail", "fail"]), ("--cacert ca/cert.pem --tlsv1.2", ["partial", "fail"])] {
+        let place = Place::new();
+        fs::create_dir(place.path("ca")).unwrap();
+        place.openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca/key.pem -out ca/cert.pem -days 30 -subj /CN=ca",
+        );
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("https://localhost:{port}");
+        let args = [
+            "audit",
+            "device",
+            "127.0.0.1",
+            "--listen",
+            &url,
+            "--trusted-ca",
+            "ca",
+            "--face-time",
+            "5s",
+            "--out",
+            "audit",
+        ];
+        let mut audit = place.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        while audit.try_wait().unwrap().is_none() {
+            assert!(std::time::Instant::now() < until, "it goes on");
+            let mut curl = Command::new("curl");
+            curl.current_dir(place.path("")).args(["-4", "-s", "-m", "5", "--noproxy", "*"]).args(options.split(' '));
+            curl.arg(&url).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        }
+        let report = report(&place, "audit");
+        let found = ["tls.client.validate", "tls.client.pin"].map(|check| verdict(&report, check));
+        assert_eq!(found, verdicts, "{options}: {report:#}");
+    }
+}

@@ -154,7 +154,7 @@ impl Tree {
         };
         let is_one = self.text("authentication.mechanism").is_some() && self.flag("authentication.enable", true).value;
         let line = self.text("authentication").map(|(_, line)| line);
-        let has = is_one || self.names("authentication.").iter().any(|index| is_on(index));
+        let has = is_one || self.names("authentication.").iter().any(is_on);
         Said { value: !has, line }
     }
 

@@ -211,6 +211,7 @@ mod tests {
             signatures: &signatures,
             server_name: Some("hub.example"),
             compression: false,
+            verify_data: &[],
             random: [7; 32],
         }
         .to_record()

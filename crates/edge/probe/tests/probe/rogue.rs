@@ -158,7 +158,6 @@ fn accepted(facts: &RogueServer) -> Vec<Face> {
 
 fn verdicts(facts: &RogueServer) -> (Verdict, Verdict) {
     let judgements: [Judgement; 2] = [validate(facts), pin(facts)];
-    println!("{judgements:?}");
     (judgements[0].verdict, judgements[1].verdict)
 }
 
