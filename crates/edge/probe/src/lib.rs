@@ -9,9 +9,13 @@
 //! - Whatever a target sends is bounded, and checked at every length; no answer panics.
 
 pub mod certificate;
+pub mod console;
 mod dial;
+pub mod http;
+pub mod login;
 pub mod mqtt;
 pub mod mutual;
+pub mod page;
 pub mod ports;
 pub mod ssh;
 pub mod tls;

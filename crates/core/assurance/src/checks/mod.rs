@@ -2,7 +2,9 @@
 //! evidence raises the check's version in `data/checks.csv`, and a test holds him to that.
 
 mod attestation;
+pub mod console;
 pub mod dtls;
+pub mod login;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
@@ -66,8 +68,17 @@ pub type Rule = fn(&Inputs<'_>) -> Judgement;
 type Rules = &'static [(&'static str, Rule)];
 
 /// Every table.
-const TABLES: &[Rules] =
-    &[attestation::RULES, dtls::RULES, mqtt::RULES, mutual::RULES, ports::RULES, ssh::RULES, tls::RULES];
+const TABLES: &[Rules] = &[
+    attestation::RULES,
+    console::RULES,
+    dtls::RULES,
+    login::RULES,
+    mqtt::RULES,
+    mutual::RULES,
+    ports::RULES,
+    ssh::RULES,
+    tls::RULES,
+];
 
 /// The rule of a check; checks that cannot be made yet have none.
 #[must_use]

@@ -2,8 +2,10 @@
 
 mod attestation;
 pub mod certificate;
+pub mod console;
 pub mod dtls;
 mod envelope;
+pub mod login;
 pub mod mqtt;
 pub mod mutual;
 mod named;

@@ -16,7 +16,8 @@ use portreeve_mqtt::{
 pub use client::{Broker, Identity};
 pub use matrix::{Wish, access_matrix};
 
-use client::{Client, Connected, Next, Welcome, seen, wire};
+pub(crate) use client::Connected;
+use client::{Client, Next, Welcome, seen, wire};
 
 use crate::Gap;
 
