@@ -21,9 +21,11 @@ use crate::{
 /// What is asked for, where nothing is declared.
 pub const PATHS: [&str; 10] =
     ["/", "/api", "/api/v1", "/admin", "/metrics", "/status", "/config", "/users", "/debug", "/actuator"];
-/// Paths of one scan, test sessions, and paths of a session, each way.
+/// Paths of one scan.
 pub const PATHS_MAX: usize = 40;
+/// Test sessions.
 pub const SESSIONS_MAX: usize = 10;
+/// Paths of a session, of each sort.
 pub const SESSION_PATHS_MAX: usize = 20;
 
 /// A path that nobody has.

@@ -1,6 +1,6 @@
 //! A client of HTTP/1.1 that expects nothing of its server: one request a connection, within a [`Dialer`]'s limits.
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -14,10 +14,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use portreeve_tls::{Credentials, inspecting_client_config};
 use rustls_pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::dial::{Connection, Dialer, Gap, Turn};
@@ -67,7 +64,6 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    pub(crate) elapsed: Duration,
 }
 
 impl Reply {
@@ -123,13 +119,12 @@ impl Site<'_> {
 
     pub(crate) async fn ask_on(&self, connection: Connection<'_>, ask: &Ask<'_>) -> Result<Reply, Gap> {
         let request = self.request(ask)?;
-        let started = Instant::now();
         let (stream, turn) = connection.into_parts();
-        let Some(name) = &self.tls else { return exchange(stream, &turn, request, started).await };
+        let Some(name) = &self.tls else { return exchange(stream, &turn, request).await };
         let made = inspecting_client_config(None::<Credentials>, &[]);
         let (config, _) = made.map_err(|error| Gap::odd(&error))?;
         let tls = turn.within(TlsConnector::from(config).connect(name.clone(), stream)).await?;
-        exchange(tls.map_err(|error| Gap::odd(&error))?, &turn, request, started).await
+        exchange(tls.map_err(|error| Gap::odd(&error))?, &turn, request).await
     }
 
     fn request(&self, ask: &Ask<'_>) -> Result<Request<Full<Bytes>>, Gap> {
@@ -232,7 +227,7 @@ pub(crate) fn without_query(path: &str) -> &str {
     path.split('?').next().unwrap_or_default()
 }
 
-async fn exchange<S>(stream: S, turn: &Turn<'_>, request: Request<Full<Bytes>>, started: Instant) -> Result<Reply, Gap>
+async fn exchange<S>(stream: S, turn: &Turn<'_>, request: Request<Full<Bytes>>) -> Result<Reply, Gap>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -240,7 +235,7 @@ where
     builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
     let shaken = turn.within(builder.handshake(TokioIo::new(stream))).await?;
     let (sender, connection) = shaken.map_err(|error| Gap::odd(&error))?;
-    let talk = pin!(talk(sender, turn, request, started));
+    let talk = pin!(talk(sender, turn, request));
     match select(talk, pin!(connection)).await {
         Either::Left((reply, _)) => reply,
         // The connection has ended; what it brought is still to be read.
@@ -252,13 +247,12 @@ async fn talk(
     mut sender: SendRequest<Full<Bytes>>,
     turn: &Turn<'_>,
     request: Request<Full<Bytes>>,
-    started: Instant,
 ) -> Result<Reply, Gap> {
     let response = turn.within(sender.send_request(request)).await?.map_err(|error| Gap::odd(&error))?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = body(response, turn).await;
-    Ok(Reply { status, headers, body, elapsed: started.elapsed() })
+    Ok(Reply { status, headers, body })
 }
 
 /// As much of a body as comes.

@@ -7,7 +7,7 @@ use portreeve_assurance::evidence::{
     ssh::{SshAlgorithms, SshScan},
 };
 use russh::{
-    MethodSet, Preferred, cipher,
+    MethodKind, MethodSet, Preferred, cipher,
     client::{AuthResult, Config, Handler, connect_stream},
     kex,
     keys::PublicKeyOrCertificate,
@@ -80,7 +80,7 @@ pub async fn scan(dialer: &Dialer) -> SshScan {
 /// What came of logging in.
 pub(crate) enum Said {
     LetIn,
-    /// With what one may go on.
+    /// With what one may log in.
     Refused(Vec<String>),
 }
 
@@ -95,7 +95,7 @@ impl Handler for Anybody {
     }
 }
 
-/// Tries one password, or none at all.
+/// Asks with what one may log in, and tries a password where one is taken.
 pub(crate) async fn log_in(dialer: &Dialer, user: &str, secret: Option<&str>) -> Result<Said, Gap> {
     let (stream, turn) = dialer.open().await?.into_parts();
     // Its task ends with the stream, and a server that does nothing does not keep it.
@@ -111,15 +111,18 @@ pub(crate) async fn log_in(dialer: &Dialer, user: &str, secret: Option<&str>) ->
     };
     let attempt = async {
         let mut session = connect_stream(Arc::new(config), stream, Anybody).await?;
-        match secret {
-            Some(secret) => session.authenticate_password(user, secret).await,
-            None => session.authenticate_none(user).await,
+        let methods = match session.authenticate_none(user).await? {
+            AuthResult::Success => return Ok(Said::LetIn),
+            AuthResult::Failure { remaining_methods, .. } => remaining_methods,
+        };
+        if let Some(secret) = secret.filter(|_| methods.contains(&MethodKind::Password))
+            && session.authenticate_password(user, secret).await?.success()
+        {
+            return Ok(Said::LetIn);
         }
+        Ok(Said::Refused(method_names(&methods)))
     };
-    match turn.within(attempt).await?.map_err(|error| Gap::odd(&error))? {
-        AuthResult::Success => Ok(Said::LetIn),
-        AuthResult::Failure { remaining_methods, .. } => Ok(Said::Refused(method_names(&remaining_methods))),
-    }
+    turn.within(attempt).await?.map_err(|error: russh::Error| Gap::odd(&error))
 }
 
 fn method_names(methods: &MethodSet) -> Vec<String> {

@@ -28,8 +28,9 @@ pub use telnet::{Screen, Telling};
 use crate::dial::Gap;
 use door::{Answered, Entry};
 
-/// Wrong secrets that one login gets, if nothing else is said, and at most.
+/// Wrong secrets that one login gets, if nothing else is said.
 pub const GUESSES: u32 = 10;
+/// Wrong secrets that one login gets at most.
 pub const GUESSES_MAX: u32 = 50;
 /// Logins of one run.
 pub const DOORS_MAX: usize = 20;
@@ -158,12 +159,7 @@ fn seen<T>(result: Result<T, Gap>) -> Seen<T> {
 }
 
 async fn try_list(door: &Door<'_>, tried: &mut u32) -> Result<Found, Gap> {
-    let stranger = match door.knock(NOBODY, &wrong_secret(0)).await {
-        Ok(stranger) => stranger,
-        // An SNMP agent does not answer those whom it does not know (RFC 3584 section 5.2.1), so its silence is a refusal.
-        Err(Gap::Silent(_)) if door.login() == Login::Snmp => Answered::refused("silence"),
-        Err(gap) => return Err(gap),
-    };
+    let stranger = door.knock(NOBODY, &wrong_secret(0)).await?;
     if stranger.entry == Entry::LetIn {
         return Ok(Found::Anything);
     }
@@ -178,10 +174,14 @@ async fn try_list(door: &Door<'_>, tried: &mut u32) -> Result<Found, Gap> {
                 *tried += 1;
                 return Ok(Found::Entry { index, user: entry.user.to_owned() });
             }
-            Reaction::Dropped if door.login() != Login::Snmp => return Err(Gap::Odd(guess.how)),
-            Reaction::Throttled => return Err(Gap::Odd(format!("the target stops the attempts: {}", guess.how))),
-            Reaction::Refused | Reaction::Dropped => *tried += 1,
+            Reaction::Dropped | Reaction::Throttled => {
+                return Err(Gap::Odd(format!("the target stops the attempts: {}", guess.how)));
+            }
+            Reaction::Refused => *tried += 1,
         }
+    }
+    if let Door::Snmp(dialer) = door {
+        snmp::look(dialer).await?;
     }
     Ok(Found::Nothing)
 }

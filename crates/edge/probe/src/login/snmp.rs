@@ -1,10 +1,16 @@
 use std::time::Duration;
 
-use super::door::Answered;
-use crate::dial::{Dialer, Gap};
+use portreeve_assurance::evidence::ports::Service;
 
-/// How long an agent may think.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
+use super::door::Answered;
+use crate::{
+    dial::{Dialer, Gap},
+    ports::{SNMP3_DISCOVER, recognise_datagram},
+};
+
+/// How long an agent may think, and how often it is asked: datagrams get lost.
+const ANSWER_WAIT: Duration = Duration::from_millis(600);
+const ASKED_MAX: u32 = 2;
 /// What marks our question and its answer.
 const REQUEST_ID: [u8; 4] = *b"prbd";
 
@@ -37,11 +43,36 @@ pub fn is_answer(datagram: &[u8]) -> bool {
     is_message && datagram.contains(&0xa2) && datagram.windows(6).any(is_ours)
 }
 
-/// Asks once; whoever does not know the community does not answer.
+/// Tries a community. An agent does not answer those whom it does not know (RFC 3584 section 5.2.1).
 pub(super) async fn knock(dialer: &Dialer, community: &str) -> Result<Answered, Gap> {
+    match ask(dialer, &get(community)).await {
+        Ok(answer) if is_answer(&answer) => Ok(Answered::let_in()),
+        Ok(_) => Err(Gap::Odd("something other than SNMP answers".into())),
+        Err(Gap::Silent(_)) => Ok(Answered::refused("silence")),
+        Err(gap) => Err(gap),
+    }
+}
+
+/// Whether an agent is there at all: those of version 3 say who they are (RFC 3414 section 4).
+///
+/// # Errors
+/// [`Gap`], if that is not known: an agent without version 3 is as silent as nobody.
+pub(super) async fn look(dialer: &Dialer) -> Result<(), Gap> {
+    match ask(dialer, SNMP3_DISCOVER).await? {
+        answer if recognise_datagram(161, &answer) == Service::Snmp3 => Ok(()),
+        _ => Err(Gap::Odd("something other than SNMP answers".into())),
+    }
+}
+
+async fn ask(dialer: &Dialer, question: &[u8]) -> Result<Vec<u8>, Gap> {
     let socket = dialer.socket(dialer.address().port()).await?;
-    let answer = dialer.ask_datagram(&socket, &get(community), ANSWER_WAIT).await?;
-    if is_answer(&answer) { Ok(Answered::let_in()) } else { Err(Gap::Odd("something other than SNMP answers".into())) }
+    for _ in 1..ASKED_MAX {
+        match dialer.ask_datagram(&socket, question, ANSWER_WAIT).await {
+            Err(Gap::Silent(_)) => {}
+            answer => return answer,
+        }
+    }
+    dialer.ask_datagram(&socket, question, ANSWER_WAIT).await
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod console;
 mod dtls;
 mod hostile;
+mod login;
 mod mqtt;
+mod nginx;
 mod ports;
 mod ssh;
 mod support;
