@@ -32,7 +32,7 @@ pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, sign
 pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
-pub use probe::{server_certificate, server_datagrams, server_flight, service_greeting};
+pub use probe::{login_answers, server_certificate, server_datagrams, server_flight, service_greeting};
 pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
 pub use store::log_operations;
@@ -89,4 +89,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("server_datagrams", server_datagrams),
     ("server_certificate", server_certificate),
     ("service_greeting", service_greeting),
+    ("login_answers", login_answers),
 ];

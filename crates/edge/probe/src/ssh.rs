@@ -125,6 +125,15 @@ pub(crate) async fn log_in(dialer: &Dialer, user: &str, secret: Option<&str>) ->
     turn.within(attempt).await?.map_err(|error: russh::Error| Gap::odd(&error))
 }
 
+/// Whether no method of logging in has anything to type.
+pub(crate) async fn takes_keys_only(dialer: &Dialer) -> Result<bool, Gap> {
+    let is_typed = |method: &String| matches!(method.as_str(), "password" | "keyboard-interactive");
+    match log_in(dialer, NOBODY, None).await? {
+        Said::LetIn => Ok(false),
+        Said::Refused(methods) => Ok(!methods.is_empty() && !methods.iter().any(is_typed)),
+    }
+}
+
 fn method_names(methods: &MethodSet) -> Vec<String> {
     methods.iter().take(METHODS_MAX).map(|method| printable(<&str>::from(method).as_bytes())).collect()
 }

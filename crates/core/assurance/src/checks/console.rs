@@ -56,8 +56,12 @@ fn weigh_strangers(weighed: &mut Weighed, facts: &ConsoleScan, policy: &ConsoleP
             _ => {}
         }
         if is_public(policy, path) {
-            if page.known().is_none() {
-                weighed.gaps.push(format!("{name}: {}", page.gap().unwrap_or_default()));
+            match page {
+                Seen::Known(page) if (200..300).contains(&page.status) && *stranger == Stranger::Nobody => {
+                    weighed.fine.push(format!("{path} is for everybody, as declared"));
+                }
+                Seen::Known(_) => {}
+                unknown => weighed.gaps.push(format!("{name}: {}", unknown.gap().unwrap_or_default())),
             }
             continue;
         }
@@ -89,19 +93,28 @@ fn shown(page: &Seen<Page>, asked: &str, facts: &ConsoleScan, policy: &ConsolePo
         400 | 401 | 403 | 407 => Shown::Refused,
         404 | 405 | 410 => Shown::Absent,
         300..400 if page.elsewhere.is_some() => Shown::Refused,
-        200..300 if page.is_login => Shown::Refused,
         // The shell of an application, or a friendly "not found": it shows nothing that is at this path.
         200..300 if facts.nowhere.known().is_some_and(|nowhere| is_alike(nowhere, page)) => Shown::Absent,
+        200..300 if is_public_page(page, facts, policy) => Shown::Refused,
         200..300 if page.hops > 0 && page.path.trim_end_matches('/') != asked.trim_end_matches('/') => {
-            if is_public(policy, &page.path) {
+            let is_login = page.is_login && !page.path.starts_with(asked);
+            if is_login || is_public(policy, &page.path) {
                 Shown::Refused
             } else {
                 Shown::Unclear(format!("leads to {}, which is not declared as public", page.path))
             }
         }
+        // Settings have fields for passwords too.
+        200..300 if page.is_login => Shown::Unclear("asks for a password, and may show more than that".into()),
         200..300 => Shown::Page,
         status => Shown::Unclear(format!("HTTP {status}")),
     }
+}
+
+/// Whether strangers see the same at a path that is public: the page to log in, wherever they go.
+fn is_public_page(page: &Page, facts: &ConsoleScan, policy: &ConsolePolicy) -> bool {
+    let public = facts.knocks.iter().filter(|knock| is_public(policy, &knock.path));
+    public.filter_map(|knock| knock.page.known()).any(|public| is_alike(public, page))
 }
 
 fn is_alike(one: &Page, other: &Page) -> bool {

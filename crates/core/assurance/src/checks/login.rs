@@ -112,7 +112,11 @@ fn weigh_onset(weighed: &mut Weighed, name: &str, service: &GuessedService, poli
     let is_enough = u64::try_from(tried).is_ok_and(|tried| tried >= u64::from(policy.attempts_max));
     let is_whole = service.wrong_secrets.iter().all(|guess| guess.known().is_some());
     match (&service.right_before, &service.right_after) {
-        _ if !is_enough || !is_whole => weighed.gaps.push(format!("{name}: only {tried} wrong secrets were tried")),
+        _ if !is_whole => {
+            let why = service.wrong_secrets.iter().find_map(Seen::gap).unwrap_or_default();
+            weighed.gaps.push(format!("{name}: wrong secrets: {why}"));
+        }
+        _ if !is_enough => weighed.gaps.push(format!("{name}: only {tried} wrong secrets were tried")),
         // The account was good before, and is not now: locked, in silence.
         (Seen::Known(before), Seen::Known(after))
             if before.reaction == Reaction::LetIn && after.reaction != Reaction::LetIn =>
@@ -185,6 +189,7 @@ pub fn auth_defaults(facts: &DefaultLogins) -> Judgement {
                 weighed.gaps.push(format!("{name}: strangers are let in too, so nothing was tried"));
             }
             Seen::Known(Found::Anything) => weighed.offences.push(format!("{name}: anything is accepted")),
+            Seen::Known(Found::NoPasswords) => weighed.fine.push(format!("{name}: no password is taken")),
             Seen::Known(Found::Nothing) if service.tried > 0 => {
                 weighed.fine.push(format!("{name}: none of {} is accepted", service.tried));
             }

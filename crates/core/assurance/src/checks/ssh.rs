@@ -105,10 +105,11 @@ fn weigh_methods(weighed: &mut Weighed, methods: &Seen<Vec<String>>) {
     }
 }
 
-/// Names that are no algorithms are signals of extensions (RFC 8308 section 2.1, OpenSSH's strict key exchange); a host certificate is as good as
+/// Names that are no algorithms are signals of extensions (RFC 8308 section 2.1, OpenSSH's strict key exchange, Dropbear's guess); a host certificate is as good as
 /// its key.
 fn is_allowed(name: &str, allowed: &[&str]) -> bool {
-    let is_signal = matches!(name, "ext-info-s" | "ext-info-c") || name.starts_with("kex-strict-");
+    let is_signal =
+        matches!(name, "ext-info-s" | "ext-info-c" | "kexguess2@matt.ucc.asn.au") || name.starts_with("kex-strict-");
     let bare = name.strip_suffix("-cert-v01@openssh.com").unwrap_or(name);
     is_signal || allowed.contains(&name) || allowed.contains(&bare)
 }

@@ -250,6 +250,8 @@ pub struct TriedService {
 pub enum Found {
     /// None of the list.
     Nothing,
+    /// It takes no passwords at all; nothing of the list was tried.
+    NoPasswords,
     /// Whatever one says; nothing of the list was tried.
     Anything,
     /// An entry of the list, the first that did.

@@ -25,7 +25,7 @@ pub use rtsp::{Rtsp, answer as rtsp_answer};
 pub use snmp::is_answer as is_snmp_answer;
 pub use telnet::{Screen, Telling};
 
-use crate::dial::Gap;
+use crate::{dial::Gap, ssh};
 use door::{Answered, Entry};
 
 /// Wrong secrets that one login gets, if nothing else is said.
@@ -159,6 +159,11 @@ fn seen<T>(result: Result<T, Gap>) -> Seen<T> {
 }
 
 async fn try_list(door: &Door<'_>, tried: &mut u32) -> Result<Found, Gap> {
+    if let Door::Ssh(dialer) = door
+        && ssh::takes_keys_only(dialer).await?
+    {
+        return Ok(Found::NoPasswords);
+    }
     let stranger = door.knock(NOBODY, &wrong_secret(0)).await?;
     if stranger.entry == Entry::LetIn {
         return Ok(Found::Anything);

@@ -82,6 +82,7 @@ async fn a_console_that_is_open_fails_where_it_is() {
     let dialer = Dialer::new(server.address, limits());
     let console = Console { site: tls(&dialer), paths: Vec::new(), sessions: Vec::new(), clear_port: Some(clear_port) };
     let facts = scan(&console).await;
+    survives(&facts);
     let policy = ConsolePolicy { public_paths: vec!["/".into()], ..ConsolePolicy::default() };
     assert_eq!(console_auth(&facts, &policy).verdict, Verdict::Fail);
     assert_eq!(facts.clear, Seen::Known(Clear::Answers(200)));

@@ -227,6 +227,7 @@ async fn ssh_servers_tell_how_one_may_log_in() {
 
     let keys_only = dropbear(&["-s"]);
     let facts = ssh::scan(&Dialer::new(keys_only.address, limits())).await;
+    survives(&facts);
     assert_eq!(facts.methods, Seen::Known(vec!["publickey".into()]));
     assert!(!ssh_algos(&facts).observed.contains("offered"));
     let mut strong = facts;
@@ -241,7 +242,8 @@ async fn ssh_servers_tell_how_one_may_log_in() {
     assert_eq!(ssh_algos(&strong).verdict, Verdict::Pass);
     let dialer = Dialer::new(keys_only.address, limits());
     let facts = tried(Door::Ssh(&dialer)).await;
-    assert_eq!(auth_defaults(&facts).verdict, Verdict::Inconclusive);
+    assert_eq!(facts.services[0].found, Seen::Known(Found::NoPasswords));
+    assert_eq!(auth_defaults(&facts).verdict, Verdict::Pass);
 }
 
 /// A login over SSH that takes one factory credential: no account of this machine has one.
