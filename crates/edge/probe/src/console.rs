@@ -1,6 +1,6 @@
 //! Consoles and APIs on HTTP: what strangers see, what other roles see, and what browsers are told.
 
-use std::io::ErrorKind;
+use std::{fmt, io::ErrorKind};
 
 use hyper::{
     HeaderMap, Method,
@@ -28,6 +28,8 @@ pub const SESSIONS_MAX: usize = 10;
 /// Paths of a session, of each sort.
 pub const SESSION_PATHS_MAX: usize = 20;
 
+/// Names of cookies that are invented.
+const COOKIES_MAX: usize = 20;
 /// A path that nobody has.
 const NOWHERE: &str = "/portreeve-probe-nowhere";
 /// A session that nobody issued.
@@ -37,7 +39,7 @@ const COOKIE_NAME: &str = "session";
 const MARK: &str = "portreeve-probe-mark";
 
 /// A session of a test account, which the caller has opened. It is shown to whoever answers at the address.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     /// Name of the role.
     pub role: String,
@@ -49,6 +51,12 @@ pub struct Session {
     pub own: Vec<String>,
     /// Paths that it may not.
     pub foreign: Vec<String>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("role", &self.role).field("standing", &self.standing).finish_non_exhaustive()
+    }
 }
 
 /// What is asked.
@@ -107,6 +115,7 @@ async fn knocks(console: &Console<'_>) -> Vec<Knock> {
         }
         cookie_names.sort_unstable();
         cookie_names.dedup();
+        cookie_names.truncate(COOKIES_MAX);
     }
     knocks
 }

@@ -143,7 +143,7 @@ fn onset(guesses: &[Seen<Guess>], delay_ms_min: u64) -> Option<(u64, String)> {
         let known = guess.known()?;
         let sign = match known.reaction {
             Reaction::Throttled => format!("it says to wait ({})", known.how),
-            Reaction::Dropped => "it does not answer any more".to_owned(),
+            Reaction::Dropped => format!("it stops answering ({})", known.how),
             Reaction::Refused if known.how != first.how => format!("the answer turns into {}", known.how),
             _ if guesses[index..].len() > 1 && guesses[index..].iter().all(is_slow) => {
                 "answers are held back".to_owned()

@@ -131,20 +131,20 @@ impl<'a> Door<'a> {
         self.dialer().address().port()
     }
 
-    /// Tries one credential.
-    pub(crate) async fn knock(&self, user: &str, secret: &str) -> Result<Answered, Gap> {
+    /// Tries one credential. Of what answers that are compared say, `names` are masked.
+    pub(crate) async fn knock(&self, user: &str, secret: &str, names: &[&str]) -> Result<Answered, Gap> {
         match self {
-            Self::HttpBasic { site, path } => basic(site, path, user, secret).await,
+            Self::HttpBasic { site, path } => basic(site, path, user, secret, names).await,
             Self::HttpForm { site, form } => {
                 let body =
                     form.fields(user, secret).map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
                 let body = body.collect::<Vec<_>>().join("&");
-                post(site, &form.path, "application/x-www-form-urlencoded", body, [user, secret]).await
+                post(site, &form.path, "application/x-www-form-urlencoded", body, names).await
             }
             Self::HttpJson { site, form } => {
                 let fields = form.fields(user, secret).map(|(name, value)| (name.to_owned(), value.into()));
                 let body = serde_json::Value::Object(fields.collect()).to_string();
-                post(site, &form.path, "application/json", body, [user, secret]).await
+                post(site, &form.path, "application/json", body, names).await
             }
             Self::Mqtt(broker) => mqtt(broker, user, secret).await,
             Self::Ssh(dialer) => match ssh::log_in(dialer, user, Some(secret)).await? {
@@ -182,39 +182,32 @@ pub(super) fn basic_value(user: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
 }
 
-async fn basic(site: &Site<'_>, path: &str, user: &str, secret: &str) -> Result<Answered, Gap> {
+async fn basic(site: &Site<'_>, path: &str, user: &str, secret: &str, names: &[&str]) -> Result<Answered, Gap> {
     let mut value = HeaderValue::from_str(&basic_value(user, secret)).map_err(|error| Gap::odd(&error))?;
     value.set_sensitive(true);
     let reply = site.ask(&Ask::get(path, vec![(AUTHORIZATION, value)])).await?;
-    let mut answered = answered(site, path, &reply, [user, secret]);
+    let mut answered = answered(site, path, &reply, names)?;
     if answered.entry == Entry::Page {
         answered.entry = Entry::LetIn;
     }
     Ok(answered)
 }
 
-async fn post(
-    site: &Site<'_>,
-    path: &str,
-    kind: &'static str,
-    body: String,
-    names: [&str; 2],
-) -> Result<Answered, Gap> {
+async fn post(site: &Site<'_>, path: &str, kind: &'static str, body: String, names: &[&str]) -> Result<Answered, Gap> {
     let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(kind))];
     let ask = Ask { method: Method::POST, body: body.into(), ..Ask::get(path, headers) };
     let reply = site.ask(&ask).await?;
-    if matches!(reply.status, 404 | 405) {
-        return Err(Gap::Odd(format!("HTTP {}: nobody logs in there", reply.status)));
-    }
-    Ok(answered(site, path, &reply, names))
+    answered(site, path, &reply, names)
 }
 
 /// 429 and 423 say that one has to wait or is locked out (RFC 6585 section 4, RFC 4918 section 11.3), as `Retry-After` does.
-fn answered(site: &Site<'_>, path: &str, reply: &Reply, names: [&str; 2]) -> Answered {
+fn answered(site: &Site<'_>, path: &str, reply: &Reply, names: &[&str]) -> Result<Answered, Gap> {
     let entry = match reply.status {
         429 | 423 => Entry::Throttled,
         _ if reply.headers.contains_key(RETRY_AFTER) => Entry::Throttled,
         200..400 => Entry::Page,
+        // Nothing is there, or it is broken: that is no word on a credential.
+        404 | 405 | 500..=502 | 504.. => return Err(Gap::Odd(format!("HTTP {}", reply.status))),
         _ => Entry::Refused,
     };
     let place = reply.texts(LOCATION).next().map(|place| match site.place(path, place) {
@@ -223,7 +216,7 @@ fn answered(site: &Site<'_>, path: &str, reply: &Reply, names: [&str; 2]) -> Ans
     });
     let to = place.map(|place| format!(" to {}", crate::http::without_query(&place))).unwrap_or_default();
     let how = portreeve_assurance::evidence::printable(format!("HTTP {}{to}", reply.status).as_bytes());
-    Answered { entry, how, digest: Some(digest(&reply.body, &names)) }
+    Ok(Answered { entry, how, digest: Some(digest(&reply.body, names)) })
 }
 
 async fn mqtt(broker: &Broker<'_>, user: &str, secret: &str) -> Result<Answered, Gap> {

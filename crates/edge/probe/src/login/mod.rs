@@ -75,7 +75,8 @@ fn add(effort: &mut Effort, door: &Door<'_>) {
 }
 
 async fn guess_at(door: &Door<'_>, account: &TestAccount, guesses: u32) -> GuessedService {
-    let mut prober = Prober { door, stranger: None, was_answered: false };
+    let names = [NOBODY, account.user.as_str()];
+    let mut prober = Prober { door, names: &names, stranger: None, was_answered: false };
     // First, so that a form's own answer to nobody is known before any other is weighed.
     let wrong_user = prober.guess(NOBODY, &wrong_secret(0)).await;
     let right_before = prober.right(account).await;
@@ -97,6 +98,8 @@ async fn guess_at(door: &Door<'_>, account: &TestAccount, guesses: u32) -> Guess
 /// Asks one login again and again.
 struct Prober<'a, 'd> {
     door: &'a Door<'d>,
+    /// What is masked in its answers.
+    names: &'a [&'a str],
     /// What nobody gets.
     stranger: Option<Answered>,
     was_answered: bool,
@@ -112,7 +115,7 @@ impl Prober<'_, '_> {
 
     async fn guess(&mut self, user: &str, secret: &str) -> Seen<Guess> {
         let started = Instant::now();
-        let knocked = self.door.knock(user, secret).await;
+        let knocked = self.door.knock(user, secret, self.names).await;
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let guess = |reaction, how, digest| Seen::Known(Guess { reaction, how, digest, elapsed_ms });
         match knocked {
@@ -164,11 +167,11 @@ async fn try_list(door: &Door<'_>, tried: &mut u32) -> Result<Found, Gap> {
     {
         return Ok(Found::NoPasswords);
     }
-    let stranger = door.knock(NOBODY, &wrong_secret(0)).await?;
+    let stranger = door.knock(NOBODY, &wrong_secret(0), &[]).await?;
     if stranger.entry == Entry::LetIn {
         return Ok(Found::Anything);
     }
-    let mut prober = Prober { door, stranger: Some(stranger), was_answered: true };
+    let mut prober = Prober { door, names: &[], stranger: Some(stranger), was_answered: true };
     for (entry, index) in list(door.login()).iter().zip(0..) {
         let guess = match prober.guess(entry.user, entry.secret).await {
             Seen::Known(guess) => guess,
