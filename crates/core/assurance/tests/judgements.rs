@@ -60,7 +60,9 @@ fn every_rule_judges_its_cases_as_written() {
         for case in cases {
             let read = |value: &serde_json::Value| {
                 let bytes = value.to_string().into_bytes();
-                (Sha256::of(&bytes), Envelope::from_bytes(&bytes).unwrap())
+                let envelope = Envelope::from_bytes(&bytes).unwrap();
+                // Who writes these bytes again may put the fields in another order: the hash is but a name here.
+                (Sha256::of(envelope.kind.as_bytes()), envelope)
             };
             let envelopes: Vec<(Sha256, Envelope)> = case.evidence.iter().map(read).collect();
             let evidence: Vec<(Sha256, &Envelope)> =
