@@ -1,7 +1,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hyper::{
     Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use portreeve_assurance::{Sha256, evidence::login::Login};
 use portreeve_mqtt::{Connect, Version};
@@ -186,6 +186,12 @@ async fn basic(site: &Site<'_>, path: &str, user: &str, secret: &str, names: &[&
     let mut value = HeaderValue::from_str(&basic_value(user, secret)).map_err(|error| Gap::odd(&error))?;
     value.set_sensitive(true);
     let reply = site.ask(&Ask::get(path, vec![(AUTHORIZATION, value)])).await?;
+    // Who wants Digest or a token refuses every password that comes this way, which says nothing of passwords.
+    let takes_basic = |text: &str| text.to_ascii_lowercase().contains("basic");
+    let mut asked = reply.texts(WWW_AUTHENTICATE).peekable();
+    if reply.status == 401 && asked.peek().is_some() && !asked.any(takes_basic) {
+        return Err(Gap::Odd("it asks for another way to log in than Basic".into()));
+    }
     let mut answered = answered(site, path, &reply, names)?;
     if answered.entry == Entry::Page {
         answered.entry = Entry::LetIn;

@@ -199,6 +199,15 @@ async fn factory_credentials_at_basic() {
     let form = Form { path: "/none".into(), user_field: "u".into(), secret_field: "s".into(), more: Vec::new() };
     let facts = tried(Door::HttpForm { site: site(&dialer), form }).await;
     assert_eq!((auth_defaults(&facts).verdict, facts.services[0].tried), (Verdict::Inconclusive, 0), "{facts:?}");
+    // Digest refuses whatever comes as Basic: that shows nothing.
+    let digest = saying(
+        b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"a\", nonce=\"b\"\r\nContent-Length: 0\r\n\r\n"
+            .to_vec(),
+    )
+    .await;
+    let dialer = Dialer::new(digest, limits());
+    let facts = tried(Door::HttpBasic { site: site(&dialer), path: "/".into() }).await;
+    assert_eq!(auth_defaults(&facts).verdict, Verdict::Inconclusive, "{facts:?}");
     let open = saying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
     let dialer = Dialer::new(open, limits());
     let facts = tried(Door::HttpBasic { site: site(&dialer), path: "/".into() }).await;
