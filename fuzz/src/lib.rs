@@ -35,8 +35,8 @@ pub use inventory::inventory_file;
 pub use ledger::{ledger_bundle, ledger_line, ledger_page, ledger_tail, ledger_texts, witness_request};
 pub use mqtt::{mqtt_connect, mqtt_packet_v4, mqtt_packet_v5, provisioning_session};
 pub use probe::{
-    client_records, coap_message, discovery_answer, server_certificate, server_datagrams, server_flight, server_words,
-    service_greeting,
+    client_records, coap_message, discovery_answer, login_answers, server_certificate, server_datagrams, server_flight,
+    server_words, service_greeting,
 };
 pub use respond::{case_export, response_records, response_settings};
 pub use sbom::sbom;
@@ -102,4 +102,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("intake_file", intake_file),
     ("intake_sbom", intake_sbom),
     ("intake_secrets", intake_secrets),
+    ("login_answers", login_answers),
 ];

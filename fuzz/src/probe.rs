@@ -1,5 +1,6 @@
 //! What targets of the auditor send: they may be as hostile as any client.
 
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
 use portreeve_assurance::evidence::{
     LINE_CHARS_MAX,
     attacks::Fault,
@@ -7,9 +8,13 @@ use portreeve_assurance::evidence::{
     ssh::SshAlgorithms,
 };
 use portreeve_probe::{
+    Dialer, Limits,
     certificate::{NAMES_MAX, certificate_facts},
     coap::message::{Reply, Request, links},
     discovery::answers::{LINES_MAX, mapping_services, mdns, place, ssdp, ws_discovery},
+    http::{Place, Site},
+    login::{Screen, is_snmp_answer, rtsp_answer},
+    page::{cookie, digest, headers},
     ports::{recognise, recognise_datagram},
     rogue::{offer, said},
     snmp,
@@ -144,6 +149,43 @@ pub fn discovery_answer(bytes: &[u8]) {
     let _ = snmp::is_v3(bytes);
     if let Ok(Some(description)) = snmp::description(bytes, 0x7072_6f62) {
         check_line(&description);
+    }
+}
+
+/// What logins and consoles say: prompts, in whatever portions; heads of RTSP; datagrams of SNMP; cookies, redirects and headers.
+pub fn login_answers(bytes: &[u8]) {
+    let (mut whole, mut portions) = (Screen::default(), Screen::default());
+    let reply = whole.push(bytes);
+    let in_parts: Vec<u8> = bytes.chunks(3).flat_map(|part| portions.push(part)).collect();
+    assert_eq!(reply, in_parts);
+    assert!(reply.len() <= 3 * bytes.len());
+    for is_greeting in [true, false] {
+        assert_eq!(whole.telling(is_greeting), portions.telling(is_greeting));
+    }
+    assert!(rtsp_answer(bytes).ok().flatten().is_none_or(|answer| (100..600).contains(&answer.status)));
+    let _ = (is_snmp_answer(bytes), digest(bytes, &["admin"]));
+    if let Some(cookie) = cookie(bytes) {
+        check_line(&cookie.name);
+        cookie.same_site.iter().for_each(|line| check_line(line));
+    }
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let names = [CONTENT_SECURITY_POLICY, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS];
+        let head: HeaderMap = names.into_iter().map(|name| (name, value.clone())).collect();
+        headers(&head).script_policy.iter().for_each(|line| check_line(line));
+    }
+    redirect(&String::from_utf8_lossy(bytes));
+}
+
+/// Whatever a redirect says, it stays within the origin, or is told without a query and not followed.
+fn redirect(location: &str) {
+    let dialer = Dialer::new(([127, 0, 0, 1], 80).into(), Limits::default());
+    let site = Site { dialer: &dialer, tls: None, host: "localhost".into() };
+    match site.place("/a/b", location) {
+        Place::Here(path) => assert!(path.starts_with('/'), "{path:?}"),
+        Place::Elsewhere(there) => {
+            check_line(&there);
+            assert!(!there.contains('?'), "{there:?}");
+        }
     }
 }
 

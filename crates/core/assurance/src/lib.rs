@@ -29,6 +29,7 @@ pub use catalogue::{
 };
 pub use checks::{Inputs, Rule, rule};
 pub use engine::{Attempt, CheckResult, Outcome, RowVerdict, combine, conclude, judge, judge_one};
+pub use evidence::login::Authorisation;
 pub use evidence::{
     ANSWERS_MAX, Answer, Attestation, EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX, EVIDENCE_TOTAL_BYTES_MAX, Envelope,
     EvidenceError, Exemption, Facts, NotApplicable, Reply, Store, answers_problem, same_person,
@@ -40,8 +41,7 @@ pub use report::{
     Verified, assessment_results, bundle, component_definition, csv, diff, evidence_file, html, junit, sarif, verify,
 };
 pub use scope::{
-    Act, Allowed, Authorisation, Bounds, Cell, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart, Look,
-    NoHost, NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, ScopeError, TestIdentity, Url, Visit,
-    missing, plan,
+    Account, Act, Allowed, Bounds, Cell, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart, Look, NoHost,
+    NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, ScopeError, TestIdentity, Url, Visit, missing, plan,
 };
 pub use text::{LINE_BYTES_MAX, is_one_line};

@@ -11,10 +11,14 @@
 
 pub mod certificate;
 pub mod coap;
+pub mod console;
 mod dial;
 pub mod discovery;
+pub mod http;
+pub mod login;
 pub mod mqtt;
 pub mod mutual;
+pub mod page;
 pub mod ports;
 pub mod rogue;
 pub mod snmp;

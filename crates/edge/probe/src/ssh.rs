@@ -1,8 +1,17 @@
-//! SSH servers: the banner, and what they offer for the key exchange. No key exchange is begun.
+//! SSH servers: the banner, what they offer for the key exchange, and with what one may log in.
+
+use std::sync::Arc;
 
 use portreeve_assurance::evidence::{
     Seen, printable,
     ssh::{SshAlgorithms, SshScan},
+};
+use russh::{
+    MethodKind, MethodSet, Preferred, cipher,
+    client::{AuthResult, Config, Handler, connect_stream},
+    kex,
+    keys::PublicKeyOrCertificate,
+    mac,
 };
 
 use crate::{
@@ -18,7 +27,38 @@ const PACKET_BYTES_MAX: usize = 35_000;
 /// Names of one list.
 const NAMES_MAX: usize = 100;
 
-/// Connects once.
+/// Names that a user name has and nobody bears: servers list their methods all the same (RFC 4252 section 5.1).
+const NOBODY: &str = "portreeve-probe";
+/// Methods that are kept.
+const METHODS_MAX: usize = 10;
+
+/// What the client speaks: also what is too weak to rely on, as old devices speak nothing else.
+const KEY_EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_G16_SHA512,
+    kex::DH_G14_SHA256,
+    kex::DH_G14_SHA1,
+    kex::DH_G1_SHA1,
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+];
+const CIPHERS: &[cipher::Name] = &[
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_128_CTR,
+    cipher::AES_256_CBC,
+    cipher::AES_128_CBC,
+];
+const MACS: &[mac::Name] =
+    &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512, mac::HMAC_SHA1];
+
+/// Connects once to look, and once to ask how one may log in.
 pub async fn scan(dialer: &Dialer) -> SshScan {
     let mut banner = Seen::NotTried;
     let algorithms = match look(dialer, &mut banner).await {
@@ -28,7 +68,74 @@ pub async fn scan(dialer: &Dialer) -> SshScan {
     if banner == Seen::NotTried {
         banner = Seen::Unknown(algorithms.gap().unwrap_or("no banner").to_owned());
     }
-    SshScan { banner, algorithms, effort: dialer.effort() }
+    let methods = match log_in(dialer, NOBODY, None).await {
+        Ok(Said::LetIn) => Seen::Known(Vec::new()),
+        Ok(Said::Refused(methods)) if methods.is_empty() => Seen::Unknown("it names no method".into()),
+        Ok(Said::Refused(methods)) => Seen::Known(methods),
+        Err(gap) => Seen::Unknown(gap.to_string()),
+    };
+    SshScan { banner, algorithms, methods, effort: dialer.effort() }
+}
+
+/// What came of logging in.
+pub(crate) enum Said {
+    LetIn,
+    /// With what one may log in.
+    Refused(Vec<String>),
+}
+
+/// Whatever key the server has: what is sent to it is worth nothing, or made to be shown to it.
+struct Anybody;
+
+impl Handler for Anybody {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+/// Asks with what one may log in, and tries a password where one is taken.
+pub(crate) async fn log_in(dialer: &Dialer, user: &str, secret: Option<&str>) -> Result<Said, Gap> {
+    let (stream, turn) = dialer.open().await?.into_parts();
+    // Its task ends with the stream, and a server that does nothing does not keep it.
+    let config = Config {
+        inactivity_timeout: Some(dialer.limits().connection_time),
+        preferred: Preferred {
+            kex: KEY_EXCHANGES.into(),
+            cipher: CIPHERS.into(),
+            mac: MACS.into(),
+            ..Preferred::DEFAULT
+        },
+        ..Config::default()
+    };
+    let attempt = async {
+        let mut session = connect_stream(Arc::new(config), stream, Anybody).await?;
+        let methods = match session.authenticate_none(user).await? {
+            AuthResult::Success => return Ok(Said::LetIn),
+            AuthResult::Failure { remaining_methods, .. } => remaining_methods,
+        };
+        if let Some(secret) = secret.filter(|_| methods.contains(&MethodKind::Password))
+            && session.authenticate_password(user, secret).await?.success()
+        {
+            return Ok(Said::LetIn);
+        }
+        Ok(Said::Refused(method_names(&methods)))
+    };
+    turn.within(attempt).await?.map_err(|error: russh::Error| Gap::odd(&error))
+}
+
+/// Whether no method of logging in has anything to type.
+pub(crate) async fn takes_keys_only(dialer: &Dialer) -> Result<bool, Gap> {
+    let is_typed = |method: &String| matches!(method.as_str(), "password" | "keyboard-interactive");
+    match log_in(dialer, NOBODY, None).await? {
+        Said::LetIn => Ok(false),
+        Said::Refused(methods) => Ok(!methods.is_empty() && !methods.iter().any(is_typed)),
+    }
+}
+
+fn method_names(methods: &MethodSet) -> Vec<String> {
+    methods.iter().take(METHODS_MAX).map(|method| printable(<&str>::from(method).as_bytes())).collect()
 }
 
 async fn look(dialer: &Dialer, banner: &mut Seen<String>) -> Result<SshAlgorithms, Gap> {

@@ -107,6 +107,7 @@ fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
         server_name: args.server_name.clone(),
         ca: args.ca.clone(),
         identities: identities.iter().map(|identity| identity.name.clone()).collect(),
+        accounts: Vec::new(),
         cells: Vec::new(),
     }];
     scope.identities = identities;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portreeve_assurance::{Device, Endpoint, Scope, evidence::mutual::Credential};
+use portreeve_assurance::{Account, Device, Endpoint, Scope, evidence::mutual::Credential};
 use portreeve_probe::{mqtt, rogue::Authority};
 use portreeve_tls::{Credentials, certificates_from_pem};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -23,6 +23,7 @@ pub(super) struct Material {
     identities: BTreeMap<String, (Credential, Credentials)>,
     anchors: BTreeMap<PathBuf, Vec<CertificateDer<'static>>>,
     good: BTreeMap<String, Credentials>,
+    secrets: BTreeMap<PathBuf, String>,
     authorities: BTreeMap<String, (String, zeroize::Zeroizing<String>)>,
 }
 
@@ -38,6 +39,13 @@ impl Material {
             let certificates = certificates_from_pem(&path.display().to_string(), &material.file(path)?)
                 .map_err(|error| Failure::Usage(error.to_string()))?;
             material.anchors.insert(path.clone(), certificates);
+        }
+        for path in
+            scope.endpoints.iter().flat_map(|endpoint| &endpoint.accounts).filter_map(|it| it.secret_file.as_ref())
+        {
+            let secret = String::from_utf8(material.file(path)?)
+                .map_err(|_| Failure::Usage(format!("{} is not text", material.path(path).display())))?;
+            material.secrets.insert(path.clone(), secret.trim_end_matches(['\r', '\n']).to_owned());
         }
         for device in &scope.devices {
             if let Some(folder) = &device.good {
@@ -97,6 +105,12 @@ impl Material {
     /// The trust anchors of an endpoint.
     pub(super) fn anchors(&self, endpoint: &Endpoint) -> Vec<CertificateDer<'static>> {
         endpoint.ca.as_ref().and_then(|path| self.anchors.get(path)).cloned().unwrap_or_default()
+    }
+
+    /// The test accounts of an endpoint, with their secrets.
+    pub(super) fn accounts<'a>(&self, endpoint: &'a Endpoint) -> Vec<(&'a Account, Option<String>)> {
+        let secret = |account: &Account| self.secrets.get(account.secret_file.as_ref()?).cloned();
+        endpoint.accounts.iter().map(|account| (account, secret(account))).collect()
     }
 
     /// With what an endpoint's door is tried.

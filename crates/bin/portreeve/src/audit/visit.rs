@@ -11,6 +11,7 @@ use portreeve_assurance::{
     Act, Cell, Class, DeclaredHost, Device, Endpoint, Envelope, Facts, Look, Place, Scheme, Scope, Visit,
     checks::ports::CLEAR_PORTS,
     evidence::{
+        login::Permitted,
         mqtt::Operation,
         mutual::Credential,
         ports::{DeclaredServices, Transport},
@@ -19,7 +20,10 @@ use portreeve_assurance::{
 };
 use portreeve_probe::{
     Dialer, Limits, coap,
+    console::{self, Console},
     discovery::{self, DiscoveryPorts},
+    http::Site,
+    login::{self, Door, TestAccount},
     mqtt,
     mutual::{Application, mutual},
     ports, rogue, snmp, ssh, tls,
@@ -163,10 +167,40 @@ impl Visitor<'_> {
                 gathered.seen(&coap::access_matrix(&dialer, &identities, &coap_wishes(endpoint, &identities)).await)?;
             }
             Look::MqttMatrix => gathered.seen(&mqtt::access_matrix(&broker, &clients, &wishes(endpoint)).await)?,
+            Look::Console => {
+                let console = Console {
+                    site: site(endpoint, &dialer),
+                    paths: Vec::new(),
+                    sessions: Vec::new(),
+                    clear_port: None,
+                };
+                gathered.seen(&console::scan(&console).await)?;
+            }
+            Look::BruteForce => {
+                let doors: Vec<_> = self
+                    .material
+                    .accounts(endpoint)
+                    .into_iter()
+                    .map(|(account, secret)| {
+                        let user = account.user.clone();
+                        (door(endpoint, &dialer, &account.path), TestAccount { user, secret })
+                    })
+                    .collect();
+                gathered.seen(&login::guess(&self.permitted()?, &doors, login::GUESSES).await)?;
+            }
+            Look::Defaults => {
+                gathered.seen(&login::defaults(&self.permitted()?, &[door(endpoint, &dialer, "/")]).await)?;
+            }
             Look::Ssh => gathered.seen(&ssh::scan(&dialer).await)?,
             _ => return Err("this version cannot look at this yet".into()),
         }
         Ok(())
+    }
+
+    /// Leave to try credentials.
+    fn permitted(&self) -> Result<Permitted, String> {
+        let authorisation = self.scope.authorisation.clone().ok_or("nobody authorised it")?;
+        authorisation.permit(super::now()).map_err(|error| error.to_string())
     }
 
     async fn host(&self, host: &DeclaredHost, look: Look, gathered: &mut Gathered) -> Result<(), String> {
@@ -281,6 +315,22 @@ impl Visitor<'_> {
         let addresses = all.iter().map(|address| address.ip().to_string()).collect();
         gathered.seen(&Reach { name: host.to_owned(), addresses, visited: chosen.ip().to_string() })?;
         Ok(chosen)
+    }
+}
+
+/// Where HTTP is asked.
+fn site<'a>(endpoint: &Endpoint, dialer: &'a Dialer) -> Site<'a> {
+    let is_sealed = endpoint.url.scheme == Scheme::Https;
+    Site { dialer, tls: server_name(endpoint).filter(|_| is_sealed), host: endpoint.url.host.to_string() }
+}
+
+/// How one logs in at an endpoint.
+fn door<'a>(endpoint: &Endpoint, dialer: &'a Dialer, path: &str) -> Door<'a> {
+    match endpoint.url.scheme {
+        Scheme::Ssh => Door::Ssh(dialer),
+        Scheme::Mqtt => Door::Mqtt(mqtt::Broker { dialer, tls: None }),
+        Scheme::Mqtts => Door::Mqtt(mqtt::Broker { dialer, tls: server_name(endpoint) }),
+        _ => Door::HttpBasic { site: site(endpoint, dialer), path: path.to_owned() },
     }
 }
 

@@ -4,9 +4,11 @@
 mod attestation;
 pub mod coap;
 mod config;
+pub mod console;
 pub mod discovery;
 pub mod dtls;
 mod imported;
+pub mod login;
 pub mod mqtt;
 pub mod mutual;
 pub mod ports;
@@ -89,6 +91,8 @@ const TABLES: &[Rules] = &[
     tls::RULES,
     replay::RULES,
     vulns::RULES,
+    console::RULES,
+    login::RULES,
 ];
 
 /// The rule of a check; checks that cannot be made yet have none.

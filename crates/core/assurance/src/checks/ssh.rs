@@ -54,7 +54,7 @@ const MACS: &[&str] = &[
     "AEAD_AES_256_GCM",
 ];
 
-/// `ssh.algos`: only protocol 2 and strong algorithms. Which ways of logging in there are cannot be seen before the key exchange.
+/// `ssh.algos`: only protocol 2, strong algorithms, and nothing to log in with that can be guessed (CSA-CRD-06, IIITA-J10).
 #[must_use]
 pub fn ssh_algos(facts: &SshScan) -> Judgement {
     let mut weighed = Weighed::default();
@@ -82,8 +82,9 @@ pub fn ssh_algos(facts: &SshScan) -> Judgement {
         }
         unknown => weighed.gaps.push(format!("algorithms: {}", unknown.gap().unwrap_or_default())),
     }
+    weigh_methods(&mut weighed, &facts.methods);
     let mut judgement = weighed.judge("strong algorithms, and keys or certificates to log in with");
-    if judgement.verdict == Verdict::Pass {
+    if judgement.verdict == Verdict::Pass && facts.methods == Seen::NotTried {
         judgement.verdict = Verdict::Partial;
         judgement.observed.push_str("; whether passwords are taken was not tried");
     }
@@ -95,10 +96,25 @@ pub(super) fn is_weak(name: &str) -> bool {
     ![KEY_EXCHANGE, HOST_KEYS, ENCRYPTION, MACS].iter().any(|allowed| is_allowed(name, allowed))
 }
 
-/// Names that are no algorithms are signals of extensions (RFC 8308 section 2.1, OpenSSH's strict key exchange); a host certificate is as good as
+/// CSA-CRD-06, CSA-COM-07: what is asked for at the prompt of `keyboard-interactive` is a password, or added to one.
+fn weigh_methods(weighed: &mut Weighed, methods: &Seen<Vec<String>>) {
+    match methods {
+        Seen::Known(methods) if methods.is_empty() => weighed.offences.push("it lets in without any credential".into()),
+        Seen::Known(methods) => {
+            let is_typed = |name: &&String| matches!(name.as_str(), "password" | "keyboard-interactive");
+            weighed.offences.extend(methods.iter().filter(is_typed).map(|name| format!("{name} is offered")));
+            weighed.fine.push(format!("to log in: {}", methods.join(", ")));
+        }
+        Seen::Unknown(why) => weighed.gaps.push(format!("ways of logging in: {why}")),
+        Seen::NotTried => {}
+    }
+}
+
+/// Names that are no algorithms are signals of extensions (RFC 8308 section 2.1, OpenSSH's strict key exchange, Dropbear's guess); a host certificate is as good as
 /// its key.
 fn is_allowed(name: &str, allowed: &[&str]) -> bool {
-    let is_signal = matches!(name, "ext-info-s" | "ext-info-c") || name.starts_with("kex-strict-");
+    let is_signal =
+        matches!(name, "ext-info-s" | "ext-info-c" | "kexguess2@matt.ucc.asn.au") || name.starts_with("kex-strict-");
     let bare = name.strip_suffix("-cert-v01@openssh.com").unwrap_or(name);
     is_signal || allowed.contains(&name) || allowed.contains(&bare)
 }

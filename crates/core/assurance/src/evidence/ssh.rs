@@ -12,6 +12,9 @@ pub struct SshScan {
     pub banner: Seen<String>,
     /// Its lists (RFC 4253 section 7.1).
     pub algorithms: Seen<SshAlgorithms>,
+    /// Methods with which one may go on after `none` (RFC 4252 section 5.2); empty, where `none` lets one in.
+    #[serde(default)]
+    pub methods: Seen<Vec<String>>,
     /// What it took.
     pub effort: Effort,
 }

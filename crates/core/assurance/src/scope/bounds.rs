@@ -6,6 +6,8 @@ pub const SCOPE_BYTES_MAX: usize = 1 << 20;
 pub(super) const PLACES_MAX: usize = 256;
 /// Most test identities.
 pub(super) const IDENTITIES_MAX: usize = 64;
+/// Most test accounts of one endpoint.
+pub(super) const ACCOUNTS_MAX: usize = 20;
 /// Most expectations of one endpoint's policy.
 pub(super) const CELLS_MAX: usize = 1_000;
 /// Most files, exceptions, words on what does not apply.

@@ -16,7 +16,6 @@ use std::{
     path::PathBuf,
 };
 
-use portreeve_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 pub use bounds::{Bounds, SCOPE_BYTES_MAX};
@@ -28,12 +27,12 @@ use crate::{
     CheckId, Class, Exemption, Facts, NotApplicable, Selection,
     evidence::{
         coap::CoapMethod,
+        login::{Authorisation, Login},
         mqtt::Operation,
         mutual::Credential,
         ports::{DeclaredService, Transport},
         tls::TlsPolicy,
     },
-    moment,
 };
 
 /// Everything that is declared.
@@ -191,19 +190,6 @@ impl From<Pattern> for String {
     }
 }
 
-/// Who let checks be made that may disturb their target. It is part of the evidence of each.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Authorisation {
-    /// Who.
-    pub by: String,
-    /// By which paper: an order, a ticket, a letter.
-    pub reference: String,
-    /// Until when.
-    #[serde(with = "moment::written")]
-    pub until: UnixMillis,
-}
-
 /// An identity with which the audit comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,9 +228,32 @@ pub struct Endpoint {
     /// Names of the identities with which it is visited.
     #[serde(default)]
     pub identities: Vec<String>,
+    /// Accounts that were made for the audit, which guessing may lock.
+    #[serde(default, rename = "account")]
+    pub accounts: Vec<Account>,
     /// Who may do what there, and who may not.
     #[serde(default, rename = "cell")]
     pub cells: Vec<Cell>,
+}
+
+/// An account that was made for the audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// How one logs in: `http-basic`, `mqtt` or `ssh`.
+    pub login: Login,
+    /// Its name.
+    pub user: String,
+    /// A file with its secret, without which a lock that says nothing is not seen.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// Of HTTP, the path that asks.
+    #[serde(default = "root")]
+    pub path: String,
+}
+
+fn root() -> String {
+    "/".to_owned()
 }
 
 /// One expectation of a policy.

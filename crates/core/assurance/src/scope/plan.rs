@@ -222,6 +222,10 @@ fn lack(scope: &Scope, place: Place<'_>, look: Look) -> Option<String> {
             let has_valid = endpoint.identities.iter().any(|name| scope.state(name) == Some(Credential::Valid));
             (!has_valid).then(|| "the scope gives this endpoint no valid test identity".into())
         }
+        (Place::Endpoint(endpoint), Look::BruteForce) => endpoint
+            .accounts
+            .is_empty()
+            .then(|| "the scope gives this endpoint no account that guessing may lock".into()),
         (Place::Endpoint(endpoint), Look::MqttMatrix | Look::CoapMatrix) => {
             endpoint.cells.is_empty().then(|| "the scope says of nobody what they may do here".into())
         }

@@ -7,9 +7,13 @@ use toml::{
 
 use super::{
     Act, Bounds, SCOPE_BYTES_MAX, Scheme, Scope,
-    bounds::{CELLS_MAX, ENTRIES_MAX, FACE_S_MAX, IDENTITIES_MAX, PLACES_MAX, PORTS_MAX, TEXT_BYTES_MAX},
+    bounds::{ACCOUNTS_MAX, CELLS_MAX, ENTRIES_MAX, FACE_S_MAX, IDENTITIES_MAX, PLACES_MAX, PORTS_MAX, TEXT_BYTES_MAX},
 };
-use crate::{Catalogue, Class, evidence::Subject, text};
+use crate::{
+    Catalogue, Class,
+    evidence::{Subject, login::Login},
+    text,
+};
 
 /// What is wrong with a scope, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +126,14 @@ impl Scope {
             if let Some((at, name)) = endpoint.identities.iter().enumerate().find(|(_, name)| !is_known(name)) {
                 return Err(wrong(&path(&[Step::Key("identities"), Step::Item(at)]), unknown(name)));
             }
+            let odd = endpoint.accounts.iter().position(|account| !fits(account.login, endpoint.url.scheme));
+            if let Some(at) = odd {
+                let problem = "http and https take http-basic, mqtt and mqtts take mqtt, ssh takes ssh";
+                return Err(wrong(&path(&[Step::Key("account"), Step::Item(at), Step::Key("login")]), problem.into()));
+            }
+            if endpoint.accounts.len() > ACCOUNTS_MAX {
+                return Err(wrong(&path(&[Step::Key("account")]), format!("at most {ACCOUNTS_MAX} accounts")));
+            }
             if endpoint.cells.len() > CELLS_MAX {
                 return Err(wrong(&path(&[Step::Key("cell")]), format!("at most {CELLS_MAX} cells")));
             }
@@ -232,6 +244,16 @@ fn wrong(path: &[Step<'static>], problem: String) -> Wrong<'static> {
 
 fn few(key: &'static str, count: usize, max: usize) -> Result<(), Wrong<'static>> {
     if count <= max { Ok(()) } else { Err(wrong(&[Step::Key(key)], format!("at most {max} [[{key}]]"))) }
+}
+
+/// Whether one logs in so where this is spoken.
+const fn fits(login: Login, scheme: Scheme) -> bool {
+    matches!(
+        (login, scheme),
+        (Login::HttpBasic, Scheme::Http | Scheme::Https)
+            | (Login::Mqtt, Scheme::Mqtt | Scheme::Mqtts)
+            | (Login::Ssh, Scheme::Ssh)
+    )
 }
 
 /// A name, a reason: one line that says something.

@@ -1,4 +1,6 @@
 use super::*;
+use portreeve_types::UnixMillis;
+
 use crate::{Catalogue, Outcome, Store, judge, scope::bounds::PLACES_MAX};
 
 const HEAD: &str = "[deployment]\nname = \"Hall 4\"\nowner = \"Ada\"\n";

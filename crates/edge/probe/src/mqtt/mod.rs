@@ -22,8 +22,8 @@ pub use load::Load;
 pub use matrix::{Wish, access_matrix};
 pub use replay::replay;
 
-pub(crate) use client::seen;
-use client::{Client, Connected, Next, Welcome, wire};
+use client::{Client, Next, Welcome, wire};
+pub(crate) use client::{Connected, seen};
 
 use crate::Gap;
 

@@ -7,10 +7,13 @@
 
 mod attacks;
 mod coap;
+mod console;
 mod discovery;
 mod dtls;
 mod hostile;
+mod login;
 mod mqtt;
+mod nginx;
 mod ports;
 mod replay;
 mod rogue;

@@ -1,4 +1,8 @@
-use portreeve_assurance::{Verdict, checks::ssh::ssh_algos, evidence::ssh::SshScan};
+use portreeve_assurance::{
+    Verdict,
+    checks::ssh::ssh_algos,
+    evidence::{Seen, ssh::SshScan},
+};
 use portreeve_probe::{Dialer, ssh};
 
 use crate::support::{saying, short};
@@ -37,8 +41,17 @@ const MODERN: [&str; 10] = [
 /// CSA-COM-07, IOTSF-2.4.7.15
 #[tokio::test]
 async fn weak_algorithms_are_named_and_strong_ones_leave_one_thing_open() {
-    let judgement = ssh_algos(&scan(server("SSH-2.0-OpenSSH_9.9", MODERN)).await);
-    assert_eq!(judgement.verdict, Verdict::Partial, "{judgement:?}");
+    let mut facts = scan(server("SSH-2.0-OpenSSH_9.9", MODERN)).await;
+    // It does not finish the key exchange, behind which it would say how one may log in.
+    assert_eq!(ssh_algos(&facts).verdict, Verdict::Inconclusive, "{facts:?}");
+    facts.methods = Seen::NotTried;
+    assert_eq!(ssh_algos(&facts).verdict, Verdict::Partial);
+    facts.methods = Seen::Known(vec!["publickey".into()]);
+    assert_eq!(ssh_algos(&facts).verdict, Verdict::Pass);
+    facts.methods = Seen::Known(vec!["publickey".into(), "keyboard-interactive".into()]);
+    assert_eq!(ssh_algos(&facts).observed, "keyboard-interactive is offered");
+    facts.methods = Seen::Known(Vec::new());
+    assert_eq!(ssh_algos(&facts).verdict, Verdict::Fail);
     let mut weak = MODERN;
     (weak[0], weak[1], weak[3], weak[5]) = ("diffie-hellman-group1-sha1", "ssh-dss", "aes128-cbc", "hmac-md5");
     let judgement = ssh_algos(&scan(server("SSH-2.0-dropbear_2012.55", weak)).await);
