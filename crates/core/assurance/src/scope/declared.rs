@@ -6,7 +6,9 @@ use crate::{
     Envelope, Facts,
     evidence::{
         config::{HostRole, firewall::FirewallPolicy, host::HostPolicy, sbom::SbomPolicy},
+        console::ConsolePolicy,
         discovery::DeclaredDiscovery,
+        login::{FailuresHeard, GuessPolicy},
         mqtt::MqttQuota,
     },
 };
@@ -15,13 +17,16 @@ use crate::{
 type Reader = fn(&Value) -> Option<String>;
 
 /// Kinds that a scope can declare, and what reads each.
-const READERS: [(&str, Reader); 6] = [
+const READERS: [(&str, Reader); 9] = [
     (HostRole::KIND, problem::<HostRole>),
     (HostPolicy::KIND, problem::<HostPolicy>),
     (FirewallPolicy::KIND, problem::<FirewallPolicy>),
     (SbomPolicy::KIND, problem::<SbomPolicy>),
     (DeclaredDiscovery::KIND, problem::<DeclaredDiscovery>),
     (MqttQuota::KIND, problem::<MqttQuota>),
+    (ConsolePolicy::KIND, problem::<ConsolePolicy>),
+    (GuessPolicy::KIND, problem::<GuessPolicy>),
+    (FailuresHeard::KIND, problem::<FailuresHeard>),
 ];
 
 fn problem<F: Facts>(value: &Value) -> Option<String> {
