@@ -473,6 +473,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_cut_off_anywhere_answers_nothing() {
+        let which = Which { row: "CSA-TRN-02".parse().unwrap(), check: None };
+        let (row, check, questions) = which.find().unwrap();
+        let whole = template(row, &check, questions).replace("reply = \"\"", "reply = \"yes\"");
+        let is_taken = |text: &str| {
+            toml::from_str::<AnswersFile>(text).is_ok_and(|file| answers_problem(questions, &file.answers).is_none())
+        };
+        assert!(is_taken(whole.trim_end()));
+        for at in 0..whole.trim_end().len() {
+            assert!(!is_taken(&whole[..at]), "{at}");
+        }
+    }
+
+    #[test]
     fn days_and_times_are_read() {
         assert_eq!(date("2030-01-01"), Ok(UnixMillis(1_893_456_000_000)));
         assert_eq!(date("2030-01-01T01:00:00+01:00"), Ok(UnixMillis(1_893_456_000_000)));
