@@ -379,6 +379,8 @@ impl Hub {
             AdminRequest::LedgerKey => self.ledger_key(),
             AdminRequest::LedgerRead { from, bundles } => self.ledger_read(actor, from, bundles),
             AdminRequest::LedgerCheck { from } => self.ledger_check(from),
+            AdminRequest::AuditFacts { about } => self.audit_facts(actor, about, now),
+            AdminRequest::QuarantineRehearse { name } => self.quarantine_rehearse(actor, &name, now),
             AdminRequest::LedgerErase { what, dry_run } => self.ledger_erase(actor, &what, dry_run),
         }
     }
@@ -634,7 +636,8 @@ impl Hub {
     fn policy_show(&self) -> Value {
         let policy = self.policy();
         let files: Vec<_> = policy.sources().iter().map(|s| json!({ "file": s.file, "text": s.text })).collect();
-        json!({ "policies": policy.len(), "files": files })
+        let sha256 = crate::policies::hash_of(policy.sources());
+        json!({ "policies": policy.len(), "sha256": sha256, "files": files })
     }
 
     fn policy_test(

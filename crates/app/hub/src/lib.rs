@@ -19,6 +19,7 @@ mod admin;
 mod alerts;
 mod approvals;
 mod attestations;
+mod audit;
 mod bootstrap;
 mod broker;
 mod ca_files;

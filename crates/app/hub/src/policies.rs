@@ -23,7 +23,7 @@ pub(crate) fn stored_sources(blobs: &[(String, Vec<u8>)]) -> Result<Vec<PolicySo
     Ok(sources.into_iter().map(|(file, text)| PolicySource { file, text }).collect())
 }
 
-fn hash_of(sources: &[PolicySource]) -> String {
+pub(crate) fn hash_of(sources: &[PolicySource]) -> String {
     let texts: Vec<_> = sources.iter().map(|source| (&source.file, &source.text)).collect();
     // Plain texts always have a JSON form.
     hex::encode(digest(&SHA256, &serde_json::to_vec(&texts).unwrap_or_default()))

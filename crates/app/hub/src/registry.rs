@@ -2,6 +2,7 @@
 //!
 //! Everything is in memory; a change is in the store before it is in memory, and in memory before anybody is told.
 
+mod census;
 mod enrolment;
 mod forget;
 mod history;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 use origin::Origins;
 use status::SerialKey;
 
+pub(crate) use census::{Census, is_in_service};
 pub(crate) use enrolment::{Entitlement, SUPERSEDED, Standing, WaitingCode};
 pub(crate) use history::{ASKED, By, DISPOSAL, WIPE, Word};
 pub use naming::NamingError;

@@ -42,13 +42,18 @@ impl Failure {
         }
     }
 
-    pub(crate) fn report(&self) {
-        let message = match self {
-            Self::BrokenPipe => return,
+    /// For a person; nothing, if there is nobody to read it.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::BrokenPipe => "",
             Self::CheckFailed(message) | Self::Usage(message) | Self::Unreachable(message) | Self::Refused(message) => {
                 message
             }
-        };
+        }
+    }
+
+    pub(crate) fn report(&self) {
+        let message = self.message();
         if !message.is_empty() {
             // There is nowhere left to say that standard error is closed.
             let _ = writeln!(std::io::stderr(), "portreeve: {message}");

@@ -59,7 +59,7 @@ fn check(global: &Global, files: &[PathBuf]) -> Result<(), Failure> {
     say(&format!("{} files are valid; with the built-in ones they make {} policies", files.len(), set.len()))
 }
 
-fn compile(sources: Vec<Source>) -> Result<PolicySet, Failure> {
+pub(crate) fn compile(sources: Vec<Source>) -> Result<PolicySet, Failure> {
     let sources: Vec<PolicySource> = sources.into_iter().map(PolicySource::from).collect();
     PolicySet::compile(&sources, Epoch(1)).map_err(|diagnostics| {
         Failure::Usage(diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -69,9 +69,14 @@ fn compile(sources: Vec<Source>) -> Result<PolicySet, Failure> {
 /// The policies in force, without the built-in ones.
 pub(crate) fn applied_sources(global: &Global) -> Result<Vec<Source>, Failure> {
     let shown = Administration::new(global)?.request(AdminRequest::PolicyShow)?.result;
+    Ok(shown_sources(&shown))
+}
+
+/// What `policy show` shows, without the built-in ones.
+pub(crate) fn shown_sources(shown: &Value) -> Vec<Source> {
     let files = shown["files"].as_array().into_iter().flatten();
     let source = |file: &Value| Source { file: cell(&file["file"]), text: cell(&file["text"]) };
-    Ok(files.map(source).filter(|source| !source.file.starts_with("built-in/")).collect())
+    files.map(source).filter(|source| !source.file.starts_with("built-in/")).collect()
 }
 
 /// Asks the solver whether policies stay within a ceiling.
@@ -145,7 +150,7 @@ fn tested(result: &Value) -> String {
     format!("{}{} cases, {} failed", failed.collect::<String>(), cases.len(), result["failed"])
 }
 
-fn read_all(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+pub(crate) fn read_all(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     let sources = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let mut names = BTreeSet::new();
     match sources.iter().find(|source| !names.insert(&source.file)) {

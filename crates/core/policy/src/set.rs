@@ -134,6 +134,11 @@ impl PolicySet {
         cedar_policy::PolicySet::from_policies(policies).map_err(|error| error.to_string())
     }
 
+    /// All policies, the built-in ones first, each file in its order.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.0.rules.iter().map(|rule| &**rule)
+    }
+
     pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
         self.0.rules.iter().find(|rule| &*rule.id == id).map(|rule| &**rule)
     }

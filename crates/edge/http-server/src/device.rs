@@ -116,7 +116,8 @@ async fn attend(hub: Arc<Hub>, rates: Rc<Rates>, tasks: TaskTracker, arrival: Ar
                 witness::answer(&rates, source, request, witness::HUB_PATH, cosign).await
             }));
         }
-        if is_stranger && request.uri().path() == MQTT_PATH {
+        // Whatever else there is or is not, strangers do not learn it.
+        if is_stranger {
             let needed = error(StatusCode::UNAUTHORIZED, "a client certificate is needed here");
             return Either::Right(Either::Right(std::future::ready(needed)));
         }

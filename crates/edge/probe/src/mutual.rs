@@ -1,6 +1,7 @@
-//! Whom a TLS server lets through: test identities, each as far as the application.
+//! Whom a TLS server lets through: test identities, each as far as the application. One that answers HTTP by saying that a certificate
+//! is needed has let nobody through.
 
-use std::time::Duration;
+use std::time::Duration as StdDuration;
 
 use portreeve_assurance::evidence::{
     Outcome, Seen,
@@ -8,7 +9,11 @@ use portreeve_assurance::evidence::{
     printable,
 };
 use portreeve_tls::{Credentials, inspecting_client_config};
-use rustls_pki_types::ServerName;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use time::{Duration, OffsetDateTime};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -18,7 +23,16 @@ use tokio_rustls::TlsConnector;
 use crate::dial::{Dialer, Gap, is_end};
 
 /// How long an application may think.
-pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const ANSWER_WAIT: StdDuration = StdDuration::from_secs(2);
+
+/// Headers of an answer that are looked at.
+const HEADERS_MAX: usize = 32;
+/// By what HTTP says that nobody gets through without a good certificate: 401 and 403 (RFC 9110 section 15.5), and what nginx says inside.
+const NEEDS_CERTIFICATE: [u16; 4] = [401, 403, 495, 496];
+/// With what nginx explains a 400 to whoever came without a good certificate.
+const CERTIFICATE_WORDS: &[u8] = b"SSL certificate";
+/// How long the certificate of a stranger's CA is valid.
+const STRANGER_DAYS: i64 = 30;
 
 /// What is spoken inside TLS, and so what shows that somebody got through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +52,21 @@ impl Application {
         }
     }
 
-    pub(crate) fn is_answer(self, bytes: &[u8]) -> bool {
+    /// Whether an answer shows that somebody got through, and how; nothing, if it is no answer.
+    fn outcome(self, answer: &[u8]) -> Option<Outcome> {
+        let through = || Outcome { accepted: true, how: "the application answers".into() };
         match self {
-            Self::Mqtt => bytes.first() == Some(&0x20),
-            Self::Http => bytes.starts_with(b"HTTP/"),
+            Self::Mqtt => (answer.first() == Some(&0x20)).then(through),
+            Self::Http => {
+                let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+                let mut response = httparse::Response::new(&mut headers);
+                // What is too long to be read whole has a status all the same.
+                let _ = response.parse(answer);
+                let status = response.code.filter(|_| answer.starts_with(b"HTTP/"))?;
+                let is_refused = NEEDS_CERTIFICATE.contains(&status)
+                    || status == 400 && answer.windows(CERTIFICATE_WORDS.len()).any(|part| part == CERTIFICATE_WORDS);
+                Some(if is_refused { Outcome { accepted: false, how: format!("HTTP {status}") } } else { through() })
+            }
         }
     }
 }
@@ -64,6 +89,28 @@ pub async fn mutual(
         attempts.push(MutualAttempt { credential, outcome });
     }
     MutualTls { attempts, effort: dialer.effort() }
+}
+
+/// A client's certificate of a CA that nobody knows, made here: what everybody could come with.
+///
+/// # Errors
+/// There is no randomness.
+pub fn stranger() -> Result<Credentials, rcgen::Error> {
+    let now = OffsetDateTime::now_utc();
+    let (ca_key, mut ca) = (KeyPair::generate()?, CertificateParams::default());
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    ca.distinguished_name.push(DnType::CommonName, "Portreeve audit: a CA that nobody knows");
+    let (key, mut leaf) = (KeyPair::generate()?, CertificateParams::default());
+    leaf.distinguished_name.push(DnType::CommonName, "portreeve-audit-stranger");
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    for params in [&mut ca, &mut leaf] {
+        (params.not_before, params.not_after) = (now - Duration::days(1), now + Duration::days(STRANGER_DAYS));
+    }
+    let certificate = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    Ok(Credentials { chain: vec![certificate.der().clone()], key })
 }
 
 async fn attempt(
@@ -90,10 +137,9 @@ async fn attempt(
         Err(_) => Err(Gap::Silent(ANSWER_WAIT)),
         Ok(Err(error)) => refused(&error),
         Ok(Ok(0)) => Ok(Outcome { accepted: false, how: "closed the connection".into() }),
-        Ok(Ok(bytes)) if application.is_answer(&answer[..bytes]) => {
-            Ok(Outcome { accepted: true, how: "the application answers".into() })
-        }
-        Ok(Ok(bytes)) => Err(Gap::Odd(format!("something else answers: {}", printable(&answer[..bytes])))),
+        Ok(Ok(bytes)) => application
+            .outcome(&answer[..bytes])
+            .ok_or_else(|| Gap::Odd(format!("something else answers: {}", printable(&answer[..bytes])))),
     }
 }
 

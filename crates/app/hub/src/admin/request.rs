@@ -1,6 +1,7 @@
 //! Every request that an operator can make, what it needs of a role, and which need a second person.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use portreeve_assurance::evidence::hub::HubSubject;
 use portreeve_config::Role;
 use portreeve_policy::PolicySource;
 use portreeve_respond::Sha256;
@@ -480,6 +481,16 @@ pub enum AdminRequest {
         /// The entry to begin with.
         from: u64,
     },
+    /// What the hub says of itself to an auditor, as evidence of one kind.
+    AuditFacts {
+        /// Of what.
+        about: HubSubject,
+    },
+    /// Quarantines a test device, measures what that does, and releases it.
+    QuarantineRehearse {
+        /// Which.
+        name: IdentityName,
+    },
     /// Deletes what opens personal values of the audit ledger.
     LedgerErase {
         /// Which.
@@ -577,7 +588,8 @@ impl AdminRequest {
             Self::DeviceAdd { .. } | Self::DeviceEdit { .. } | Self::DeviceState { .. } => Need::Operate,
             Self::PolicyApply { .. } | Self::Reload => Need::Govern,
             Self::LedgerKey | Self::LedgerCheck { .. } => Need::Read,
-            Self::LedgerRead { .. } => Need::Audit,
+            Self::LedgerRead { .. } | Self::AuditFacts { .. } => Need::Audit,
+            Self::QuarantineRehearse { .. } => Need::Operate,
             Self::LedgerErase { .. } => Need::Govern,
         }
     }
@@ -590,6 +602,7 @@ impl AdminRequest {
         match self {
             Self::DeviceAdd { bundle: true, .. }
             | Self::CaShow
+            | Self::AuditFacts { about: HubSubject::Pki }
             | Self::CaRotate { .. }
             | Self::RootRotate { .. }
             | Self::TrustRotate { .. }
@@ -601,6 +614,7 @@ impl AdminRequest {
             Self::CaRevoke { .. }
             | Self::DeviceState { .. }
             | Self::DeviceWipe { .. }
+            | Self::QuarantineRehearse { .. }
             | Self::EnrolmentGroupCrls { .. }
             | Self::EnrolmentGroupRemove { .. } => Lane::State,
             Self::DeviceList { .. }
@@ -608,6 +622,7 @@ impl AdminRequest {
             | Self::SbomShow { .. }
             | Self::SbomExport { .. }
             | Self::SbomFind { .. }
+            | Self::AuditFacts { .. }
             | Self::PolicyCheck { .. }
             | Self::PolicyTest { .. } => Lane::Search,
             _ => Lane::Other,
@@ -660,6 +675,7 @@ impl AdminRequest {
             | Self::DeviceState { name, .. }
             | Self::DeviceWipe { name, .. }
             | Self::DeviceDispose { name, .. }
+            | Self::QuarantineRehearse { name }
             | Self::DetectRelearn { name } => Some(name),
             _ => None,
         }
@@ -704,6 +720,7 @@ impl AdminRequest {
                 format!("record {number} {}", if *approve { "approved" } else { "rejected" })
             }
             Self::AttestExpire { number, .. } => format!("record {number}"),
+            Self::AuditFacts { about } => about.name().to_owned(),
             Self::AlertAck { id } | Self::AlertResend { id } => id.to_string(),
             Self::EnrolmentGroupCrls { name, .. }
             | Self::EnrolmentGroupList { name, .. }

@@ -11,6 +11,7 @@
 
 mod admin;
 mod courier;
+mod facts;
 mod inbox;
 mod meters;
 mod self_watch;

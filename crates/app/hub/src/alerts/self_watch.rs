@@ -31,16 +31,18 @@ pub(super) struct SelfWatch {
     overdue: BTreeSet<Word>,
     /// The scheduled test whose deliveries are awaited.
     injected: Option<UnixMillis>,
+    /// When each detector was last tested, and which found what it had to.
+    pub(super) rehearsed: Option<(UnixMillis, Vec<(Detector, bool)>)>,
 }
 
 impl SelfWatch {
     pub(super) const fn new(now: UnixMillis) -> Self {
-        Self { since: now, contacts_at: None, overdue: BTreeSet::new(), injected: None }
+        Self { since: now, contacts_at: None, overdue: BTreeSet::new(), injected: None, rehearsed: None }
     }
 
     /// With other settings all contacts are looked at again.
     pub(super) fn restart(&mut self, now: UnixMillis) {
-        *self = Self { since: now, ..Self::new(now) };
+        *self = Self { rehearsed: self.rehearsed.take(), ..Self::new(now) };
     }
 }
 
@@ -55,6 +57,7 @@ impl Hub {
             found.push((detector, findings.len() == 1 && findings[0].canary));
             self.watcher.keep(findings.into_iter().map(Notice::Opened).collect());
         }
+        self.alerts.state.lock().self_watch.rehearsed = Some((at, found.clone()));
         found
     }
 

@@ -28,6 +28,7 @@ use portreeve_tls::HeldKey;
 use portreeve_types::KeyHash;
 
 pub use offline::{ProtectionChange, RootExport, change_protection, export_root};
+pub(crate) use show::OwnCertificate;
 
 /// The systemd credential that holds the passphrase or PIN.
 const CREDENTIAL: &str = "portreeve-keys";

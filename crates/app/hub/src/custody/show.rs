@@ -5,16 +5,49 @@ use std::cmp::Ordering;
 use aws_lc_rs::digest::{SHA256, digest};
 use portreeve_keys::{Custody, Protection};
 use portreeve_pki::{CaName, CaRole, PkiError, leaf_facts};
+use portreeve_types::UnixMillis;
 use rustls_pki_types::CertificateDer;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{LISTENERS, key_hash};
 use crate::{AdminError, Hub, ca_files::CaFiles};
 
+/// A certificate of the hub's own, as operators are told of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct OwnCertificate {
+    pub(crate) name: String,
+    pub(crate) purpose: &'static str,
+    pub(crate) sha256: String,
+    serial: String,
+    #[serde(rename = "not_before_ms")]
+    pub(crate) not_before: UnixMillis,
+    #[serde(rename = "not_after_ms")]
+    pub(crate) not_after: UnixMillis,
+    /// Its key, if that is here.
+    pub(crate) key: Option<OwnKey>,
+    /// Of a CA: whether it was withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) withdrawn: Option<bool>,
+    /// Of a CA: from when on it certifies others, if it is a root.
+    #[serde(rename = "certifies_from_ms", skip_serializing_if = "Option::is_none")]
+    certifies_from: Option<Option<UnixMillis>>,
+}
+
+/// A private key, by what is known without it.
+#[derive(Debug, Serialize)]
+pub(crate) struct OwnKey {
+    pub(crate) algorithm: String,
+    place: String,
+    pub(crate) protection: String,
+    pub(crate) hardware_held: bool,
+    in_use: bool,
+}
+
 /// A certificate, and what there is to say of its key.
 struct Row<'a> {
-    name: &'a str,
-    purpose: &'a str,
+    name: String,
+    purpose: &'static str,
     certificate: &'a CertificateDer<'a>,
     custody: &'a dyn Custody,
     /// Whether this process has the use of it.
@@ -24,63 +57,65 @@ struct Row<'a> {
 impl Hub {
     /// The CAs and the listeners' certificate, with their keys.
     pub(crate) fn ca_show(&self) -> Result<Value, AdminError> {
+        Ok(json!({ "custody": self.keys.custody.as_str(), "certificates": self.own_certificates()? }))
+    }
+
+    /// The certificates of the CAs, then the listeners'.
+    pub(crate) fn own_certificates(&self) -> Result<Vec<OwnCertificate>, AdminError> {
         let ring = &self.keys;
         let mut rows = Vec::new();
         let (authority, files) = (self.authority.load(), CaFiles::read(&ring.pki)?);
         for (name, certificate) in authority.certificates() {
-            let row = Row {
-                name: &name.to_string(),
+            let row = self.own_certificate(Row {
+                name: name.to_string(),
                 purpose: purpose(name, authority.name_of(name.role)),
                 certificate,
                 custody: &*ring.cas,
                 in_use: name.role != CaRole::Root,
-            };
-            let mut row = self.row(&row)?;
-            row["withdrawn"] = json!(files.get(&name.withdrawal_file()).is_some());
-            row["certifies_from_ms"] = match name.role {
-                CaRole::Root => json!(files.used_from(name).0),
-                _ => Value::Null,
-            };
-            rows.push(row);
+            })?;
+            rows.push(OwnCertificate {
+                withdrawn: Some(files.get(&name.withdrawal_file()).is_some()),
+                certifies_from: Some((name.role == CaRole::Root).then(|| files.used_from(name))),
+                ..row
+            });
         }
         let chain = self.tls.certificate();
-        let listeners = Row {
-            name: LISTENERS,
+        rows.push(self.own_certificate(Row {
+            name: LISTENERS.to_owned(),
             purpose: "the hub's listeners",
             certificate: chain.first().ok_or(PkiError::BadCertificate("the listeners have none"))?,
             custody: &*ring.files,
             in_use: true,
-        };
-        rows.push(self.row(&listeners)?);
-        Ok(json!({ "custody": ring.custody.as_str(), "certificates": rows }))
+        })?);
+        Ok(rows)
     }
 
     /// The key is the one that the certificate certifies, if it is there.
-    fn row(&self, row: &Row<'_>) -> Result<Value, AdminError> {
+    fn own_certificate(&self, row: Row<'_>) -> Result<OwnCertificate, AdminError> {
         let facts = leaf_facts(row.certificate)?;
         let listed = row.custody.list().map_err(|error| {
             let error = self.keys.explain(error);
             AdminError::Refused(format!("the keys cannot be looked at: {error}"))
         })?;
         let protection = row.custody.protection();
-        let key = listed.iter().find(|key| key_hash(key.public.spki_der()) == Some(facts.key)).map(|key| {
-            json!({
-                "algorithm": key.public.algorithm().to_string(),
-                "place": self.place(key.name.as_str(), protection),
-                "protection": protection.to_string(),
-                "hardware_held": protection.is_hardware_held(),
-                "in_use": row.in_use,
-            })
+        let key = listed.iter().find(|key| key_hash(key.public.spki_der()) == Some(facts.key)).map(|key| OwnKey {
+            algorithm: key.public.algorithm().to_string(),
+            place: self.place(key.name.as_str(), protection),
+            protection: protection.to_string(),
+            hardware_held: protection.is_hardware_held(),
+            in_use: row.in_use,
         });
-        Ok(json!({
-            "name": row.name,
-            "purpose": row.purpose,
-            "sha256": hex::encode(digest(&SHA256, row.certificate)),
-            "serial": hex::encode(&facts.serial),
-            "not_before_ms": facts.not_before.0,
-            "not_after_ms": facts.not_after.0,
-            "key": key,
-        }))
+        Ok(OwnCertificate {
+            name: row.name,
+            purpose: row.purpose,
+            sha256: hex::encode(digest(&SHA256, row.certificate)),
+            serial: hex::encode(&facts.serial),
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+            key,
+            withdrawn: None,
+            certifies_from: None,
+        })
     }
 
     fn place(&self, name: &str, protection: Protection) -> String {

@@ -543,6 +543,12 @@ impl Hub {
         self.groups.all.load().iter().map(|group| group.to_json()).collect()
     }
 
+    /// Each group, and whether an operator has to consent to its devices.
+    pub(crate) fn groups_and_consent(&self) -> Vec<(String, bool)> {
+        let all = self.groups.all.load();
+        all.iter().map(|group| (group.settings.name.to_string(), group.settings.approval)).collect()
+    }
+
     fn group(&self, name: &IdentityName) -> Result<Arc<Group>, AdminError> {
         let all = self.groups.all.load();
         let found = all.iter().find(|group| group.settings.name == *name).cloned();

@@ -110,6 +110,8 @@ struct Shared {
     sealing: Mutex<Sealing>,
     /// The sealer has something to do, or is done.
     unsealed: Condvar,
+    /// A head was signed, or could not be.
+    signed: Condvar,
     entries: AtomicU64,
     sealed: AtomicU64,
     unrecorded: AtomicU64,
@@ -232,6 +234,7 @@ impl Recorder {
             ledger: Mutex::new(ledger),
             openings: Mutex::new(openings),
             unsealed: Condvar::new(),
+            signed: Condvar::new(),
             unrecorded: AtomicU64::new(0),
             is_frugal: AtomicBool::new(false),
             write_trouble: Mutex::default(),
@@ -291,6 +294,15 @@ impl Recorder {
             unrecorded: shared.unrecorded.load(Relaxed),
             trouble,
         }
+    }
+
+    /// Waits until a signed head covers the entry of this number, but no longer than this.
+    pub(crate) fn await_signed(&self, number: u64, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut sealing = self.shared.sealing.lock();
+        while self.shared.sealed.load(Relaxed) <= number
+            && !self.shared.signed.wait_until(&mut sealing, deadline).timed_out()
+        {}
     }
 
     /// Whether what peers cause is counted only, because there is little room.
@@ -482,6 +494,7 @@ impl Shared {
             let mut sealing = self.sealing.lock();
             sealing.has_unsealed |= failed;
             sealing.has_removals = has_removals;
+            self.signed.notify_all();
             if is_closing {
                 sealing.is_done = true;
                 self.unsealed.notify_all();

@@ -111,7 +111,7 @@ impl From<PageError> for AdminError {
 }
 
 impl Hub {
-    pub(super) fn ledger_place(&self) -> Result<(LedgerPlace, VerifierKey), AdminError> {
+    pub(crate) fn ledger_place(&self) -> Result<(LedgerPlace, VerifierKey), AdminError> {
         let place = LedgerPlace::of_hub(self.data());
         let key =
             place.key().map_err(|error| AdminError::Refused(format!("the ledger has no {VERIFIER_KEY}: {error}")))?;

@@ -13,7 +13,7 @@ use super::{Options, Permitted, now, run::run as examine};
 use crate::{catalogue::Which, cli::Global, failure::Failure};
 
 /// How long the authorisation of one command holds.
-const AUTHORISED_MS: u64 = 24 * 3_600_000;
+pub(super) const AUTHORISED_MS: u64 = 24 * 3_600_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct EndpointArgs {
@@ -25,9 +25,10 @@ pub(crate) struct EndpointArgs {
     /// The name that its certificate has to have; HOST without it
     #[arg(long, value_name = "NAME")]
     server_name: Option<Host>,
-    /// A test identity that should get in: a folder with cert.pem and key.pem; may be repeated
-    #[arg(long = "identity", value_name = "DIR")]
-    identities: Vec<PathBuf>,
+    /// A test identity that should get in: a folder with cert.pem and key.pem, called as its MQTT client id unless NAME is given; may
+    /// be repeated
+    #[arg(long = "identity", value_name = "[NAME=]DIR", value_parser = identity)]
+    identities: Vec<TestIdentity>,
     /// A test identity that should not, as STATE=DIR: expired, not-yet-valid, wrong-ca, wrong-usage or revoked; may be repeated
     #[arg(long = "bad-identity", value_name = "STATE=DIR", value_parser = bad_identity)]
     bad_identities: Vec<(Credential, PathBuf)>,
@@ -62,7 +63,7 @@ enum Profile {
     Modern,
 }
 
-fn bad_identity(text: &str) -> Result<(Credential, PathBuf), String> {
+pub(super) fn bad_identity(text: &str) -> Result<(Credential, PathBuf), String> {
     let (state, folder) = text.split_once('=').ok_or("write STATE=DIR")?;
     let state = serde_json::from_value(state.into())
         .ok()
@@ -78,12 +79,7 @@ pub(super) fn run(global: &Global, args: &EndpointArgs) -> Result<(), Failure> {
 
 /// A scope with this endpoint and no other.
 fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
-    let good = args.identities.iter().map(|folder| (Credential::Valid, folder));
-    let bad = args.bad_identities.iter().map(|(state, folder)| (*state, folder));
-    let identities: Vec<TestIdentity> = good
-        .chain(bad)
-        .map(|(state, folder)| TestIdentity { name: name_of(folder), bundle: folder.clone(), state })
-        .collect();
+    let identities = identities(&args.identities, &args.bad_identities);
     let authorisation = args.authorised_by.as_ref().zip(args.reference.as_ref()).map(|(by, reference)| Authorisation {
         by: by.clone(),
         reference: reference.clone(),
@@ -109,9 +105,24 @@ fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
         identities: identities.iter().map(|identity| identity.name.clone()).collect(),
         accounts: Vec::new(),
         cells: Vec::new(),
+        of_hub: false,
     }];
     scope.identities = identities;
     scope.checked().map_err(Failure::Usage)
+}
+
+/// A valid test identity, as `DIR` or `NAME=DIR`.
+pub(super) fn identity(text: &str) -> Result<TestIdentity, std::convert::Infallible> {
+    let named = text.split_once('=').map(|(name, folder)| (name.to_owned(), PathBuf::from(folder)));
+    let (name, bundle) = named.unwrap_or_else(|| (name_of(Path::new(text)), PathBuf::from(text)));
+    Ok(TestIdentity { name, bundle, state: Credential::Valid })
+}
+
+/// Those that should get in, and those that should not.
+pub(super) fn identities(good: &[TestIdentity], bad: &[(Credential, PathBuf)]) -> Vec<TestIdentity> {
+    let bad =
+        bad.iter().map(|(state, folder)| TestIdentity { name: name_of(folder), bundle: folder.clone(), state: *state });
+    good.iter().cloned().chain(bad).collect()
 }
 
 /// A bundle's folder is called as its identity.

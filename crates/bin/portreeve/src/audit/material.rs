@@ -7,7 +7,7 @@ use std::{
 };
 
 use portreeve_assurance::{Account, Device, Endpoint, Scope, evidence::mutual::Credential};
-use portreeve_probe::{mqtt, rogue::Authority};
+use portreeve_probe::{mqtt, mutual::stranger, rogue::Authority};
 use portreeve_tls::{Credentials, certificates_from_pem};
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -113,10 +113,11 @@ impl Material {
         endpoint.accounts.iter().map(|account| (account, secret(account))).collect()
     }
 
-    /// With what an endpoint's door is tried.
+    /// With what an endpoint's door is tried. What everybody could come with need not be given.
     pub(super) fn credentials_for(&self, endpoint: &Endpoint) -> Vec<(Credential, Credentials)> {
         let known = |name: &String| self.identities.get(name).cloned();
-        let mut all: Vec<_> = endpoint.identities.iter().filter_map(known).collect();
+        let stranger = stranger().ok().map(|credentials| (Credential::WrongCa, credentials));
+        let mut all: Vec<_> = endpoint.identities.iter().filter_map(known).chain(stranger).collect();
         // One of each is enough.
         all.sort_by_key(|(credential, _)| Credential::ALL.iter().position(|known| known == credential));
         all.dedup_by_key(|(credential, _)| *credential);

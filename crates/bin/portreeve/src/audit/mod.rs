@@ -9,6 +9,7 @@ mod device;
 mod endpoint;
 mod files;
 mod folder;
+mod hub;
 mod key;
 mod material;
 mod run;
@@ -41,6 +42,11 @@ pub(crate) enum AuditCommand {
         after_help = "Examples:\n  portreeve audit endpoint mqtts://broker.example.org\n  portreeve audit endpoint mqtts://broker.example.org:8883 --ca root.pem --identity lamp-1 --out audit-1\n  portreeve audit endpoint tls://192.0.2.7:443 --server-name www.example.org\n\nNothing but this endpoint is connected to. Status 1 if a check failed."
     )]
     Endpoint(endpoint::EndpointArgs),
+    /// Look at this hub: what it knows of itself, and its ports from outside, which have to agree
+    #[command(
+        after_help = "Examples:\n  portreeve audit hub\n  portreeve audit hub --host hub.example.org --identity lamp-1 --ceiling ceiling.cedar --out audit-1\n  portreeve audit hub --identity lamp-9 --test-device lamp-9 --allow intrusive --authorised-by Ada --reference 'Change 4711'\n\nRun it as the hub's user, or as an operator who may audit. Status 1 if a check failed."
+    )]
+    Hub(hub::HubArgs),
     /// Read configurations, software lists, folders and the results of other scanners
     #[command(
         after_help = "Examples:\n  portreeve audit config /etc/mosquitto/mosquitto.conf /etc/mosquitto/acl /etc/ssh/sshd_config\n  portreeve audit config firmware/                          secrets in every file\n  portreeve audit config --sbom sbom.json --feed osv/\n  nft -j list ruleset > rules.json; portreeve audit config rules.json"
@@ -109,6 +115,7 @@ impl From<Permitted> for Class {
 pub(crate) fn run(global: &Global, command: AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::Endpoint(args) => endpoint::run(global, &args),
+        AuditCommand::Hub(args) => hub::run(global, &args),
         AuditCommand::Config(args) => config::run(global, &args),
         AuditCommand::Device(args) => device::run(global, &args),
         AuditCommand::Run { scope, plan: is_plan, options } => {

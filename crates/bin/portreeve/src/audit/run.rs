@@ -8,16 +8,15 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use portreeve_assurance::{
-    Attempt, Attestation, Catalogue, Envelope, HubPart, Outcome, Report, Run, Scope, Sha256, Store, Verdict, Visit,
-    bundle, judge, plan,
+    Attempt, Catalogue, Envelope, Outcome, Report, Run, Scope, Sha256, Store, Verdict, Visit, bundle, judge, plan,
 };
-use portreeve_hub::AdminRequest;
 use portreeve_types::UnixMillis;
 
 use super::{
-    Options, TOOL, files::files, folder::Folder, key::AuditorKey, material::Material, now, summary, visit::Visitor,
+    Options, TOOL, files::files, folder::Folder, hub::HubLink, key::AuditorKey, material::Material, now, summary,
+    visit::Visitor,
 };
-use crate::{admin::Administration, cli::Global, failure::Failure, output::remark};
+use crate::{cli::Global, failure::Failure, output::remark};
 
 /// Everything that a run has brought so far.
 struct Brought {
@@ -35,8 +34,9 @@ pub(super) fn run(global: &Global, scope: &Scope, base: &Path, options: &Options
     let material = Material::read(scope, base)?;
     let begun = options.out.as_deref().and_then(Folder::begun).unwrap_or_else(now);
     let mut files = files(scope, base, begun)?;
-    if let Some(hub) = &scope.hub {
-        files.vouched(&attested(global, hub, base)?)?;
+    let hub = HubLink::open(global, scope, base)?;
+    if let Some(hub) = &hub {
+        files.vouched(&hub.records()?)?;
     }
     let key = options.out.as_ref().map(|_| AuditorKey::open(options.key.as_deref())).transpose()?;
     let digest = digest(scope)?;
@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, scope: &Scope, base: &Path, options: &Options
     let audit = Audit {
         scope,
         visits: &visits,
-        visitor: Visitor { scope, material: &material, started },
+        visitor: Visitor { scope, material: &material, hub: hub.as_ref(), started },
         folder: folder.as_ref(),
         quiet: options.quiet,
         until: Instant::now() + Duration::from_secs(scope.bounds.run_s.into()),
@@ -92,15 +92,6 @@ fn joined(attempts: Vec<Attempt>) -> Vec<Attempt> {
         }
     }
     joined
-}
-
-/// The records that the hub keeps: those that are approved, overdue ones too.
-fn attested(global: &Global, hub: &HubPart, base: &Path) -> Result<Vec<Attestation>, Failure> {
-    let data = hub.data.as_ref().map_or_else(|| global.data.clone(), |data| base.join(data));
-    let global = Global { data, ..global.clone() };
-    let told = Administration::new(&global)?.request(AdminRequest::AttestExport)?;
-    serde_json::from_value(told.result["records"].clone())
-        .map_err(|error| Failure::Unreachable(format!("the hub's records cannot be read: {error}")))
 }
 
 fn digest(scope: &Scope) -> Result<Sha256, Failure> {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,13 +30,17 @@ use portreeve_probe::{
     ports, rogue, snmp, ssh, tls,
 };
 use portreeve_types::UnixMillis;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
     time::timeout,
 };
 
-use super::material::{Material, server_name};
+use super::{
+    hub::HubLink,
+    material::{Material, server_name},
+};
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
@@ -50,6 +55,8 @@ const FOREIGN_CLIENT_ID: &str = "portreeve-audit-stranger";
 pub(super) struct Visitor<'a> {
     pub(super) scope: &'a Scope,
     pub(super) material: &'a Material,
+    /// The way to the hub, if the scope declares one.
+    pub(super) hub: Option<&'a Arc<HubLink>>,
     /// When the run began: since then, at the latest, holds what is declared.
     pub(super) started: UnixMillis,
 }
@@ -76,6 +83,14 @@ impl Gathered {
         self.add(facts, false)
     }
 
+    /// What somebody else said of the target, as kind and data.
+    pub(super) fn told(&mut self, said: &Value) -> Result<(), String> {
+        let kind = said["kind"].as_str().ok_or("the hub's answer is of no kind")?.to_owned();
+        let (target, taken, tool) = (Some(self.target.clone()), super::now(), super::TOOL.to_owned());
+        self.evidence.push(Envelope { kind, target, taken, tool, data: said["data"].clone() });
+        Ok(())
+    }
+
     fn add<F: Facts>(&mut self, facts: &F, is_of_target: bool) -> Result<(), String> {
         let (target, taken) =
             if is_of_target { (Some(self.target.as_str()), super::now()) } else { (None, self.started) };
@@ -86,7 +101,7 @@ impl Gathered {
 }
 
 impl Visitor<'_> {
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let bounds = &self.scope.bounds;
         Limits {
             parallel_max: bounds.connections_at_once as usize,
@@ -108,18 +123,28 @@ impl Visitor<'_> {
             Place::Endpoint(endpoint) => self.endpoint(endpoint, visit, &mut gathered).await?,
             Place::Host(host) => self.host(host, visit.look, &mut gathered).await?,
             Place::Device(device) => self.device(device, &mut gathered).await?,
-            Place::Hub => return Err("this version cannot look at this yet".into()),
+            Place::Hub(part) => self.hub(part, visit.look, &mut gathered).await?,
+            Place::Scope => gathered.declared(self.scope)?,
         }
         gathered.evidence.extend(self.scope.declarations(self.started, super::TOOL));
         Ok(gathered.evidence)
     }
 
+    /// What the hub says of its listeners, where they are looked at.
+    fn claims(&self, is_of_hub: bool, gathered: &mut Gathered) -> Result<(), String> {
+        match self.hub.and_then(|hub| hub.listeners()).filter(|_| is_of_hub) {
+            Some(listeners) => gathered.declared(listeners),
+            None => Ok(()),
+        }
+    }
+
     async fn endpoint(&self, endpoint: &Endpoint, visit: &Visit<'_>, gathered: &mut Gathered) -> Result<(), String> {
         let url = &endpoint.url;
+        self.claims(endpoint.of_hub, gathered)?;
         let is_udp = matches!(url.scheme, Scheme::Coap | Scheme::Coaps | Scheme::Dtls);
         let address = self.reach(url.host.as_str(), url.port, is_udp, gathered).await?;
         let dialer = Dialer::new(address, self.limits());
-        let target = || tls::Target { address, name: server_name(endpoint), anchors: self.material.anchors(endpoint) };
+        let target = || tls::Target { address, name: server_name(endpoint), anchors: self.anchors(endpoint) };
         let is_sealed = url.scheme == Scheme::Mqtts;
         let broker = mqtt::Broker { dialer: &dialer, tls: server_name(endpoint).filter(|_| is_sealed) };
         let clients = self.material.clients(endpoint);
@@ -197,6 +222,14 @@ impl Visitor<'_> {
         Ok(())
     }
 
+    /// The hub's own anchors, where it is its own and no others were declared.
+    fn anchors(&self, endpoint: &Endpoint) -> Vec<CertificateDer<'static>> {
+        match self.hub.filter(|_| endpoint.of_hub && endpoint.ca.is_none()) {
+            Some(hub) => hub.anchors(),
+            None => self.material.anchors(endpoint),
+        }
+    }
+
     /// Leave to try credentials.
     fn permitted(&self) -> Result<Permitted, String> {
         let authorisation = self.scope.authorisation.clone().ok_or("nobody authorised it")?;
@@ -204,6 +237,7 @@ impl Visitor<'_> {
     }
 
     async fn host(&self, host: &DeclaredHost, look: Look, gathered: &mut Gathered) -> Result<(), String> {
+        self.claims(host.of_hub, gathered)?;
         let address = self.reach(host.address.as_str(), 0, true, gathered).await?;
         let asked: BTreeSet<(Transport, u16)> = CLEAR_PORTS
             .into_iter()
@@ -297,7 +331,13 @@ impl Visitor<'_> {
     }
 
     /// The address that is visited: the first that answers, or the first that there is.
-    async fn reach(&self, host: &str, port: u16, is_udp: bool, gathered: &mut Gathered) -> Result<SocketAddr, String> {
+    pub(super) async fn reach(
+        &self,
+        host: &str,
+        port: u16,
+        is_udp: bool,
+        gathered: &mut Gathered,
+    ) -> Result<SocketAddr, String> {
         let limits = self.limits();
         let found = timeout(limits.connection_time, lookup_host((host, port))).await;
         let found = found.map_err(|_| format!("{host}: no answer of the name service"))?;

@@ -7,6 +7,8 @@ mod source;
 mod verify;
 mod witness;
 
+pub(crate) use verify::verified;
+
 use std::{
     fs::OpenOptions,
     io::Write as _,

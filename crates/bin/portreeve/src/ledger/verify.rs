@@ -45,14 +45,14 @@ pub(crate) struct Verify {
 
 /// What was found to be true.
 #[derive(Debug, Serialize)]
-pub(super) struct Verified {
+pub(crate) struct Verified {
     pub(super) what: &'static str,
     pub(super) origin: String,
-    pub(super) size: u64,
-    pub(super) root: String,
+    pub(crate) size: u64,
+    pub(crate) root: String,
     /// Entries that were read.
     pub(super) checked: u64,
-    pub(super) first_kept: u64,
+    pub(crate) first_kept: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) let_go_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ impl Verified {
 }
 
 /// Why it is not what it should be.
-pub(super) type Damage = String;
+pub(crate) type Damage = String;
 
 pub(super) fn run(global: &Global, args: &Verify) -> Result<(), Failure> {
     let given = args.key.as_deref().map(key::given).transpose()?;
@@ -113,6 +113,14 @@ pub(super) fn run(global: &Global, args: &Verify) -> Result<(), Failure> {
         tell(global, path, &verify(path, given.as_ref(), &witnesses)?, given.is_some())?;
     }
     Ok(())
+}
+
+/// A hub's ledger, read from its files; nothing, if this user may not read them.
+pub(crate) fn verified(data: &Path, given: Option<&VerifierKey>) -> Result<Option<Result<Verified, Damage>>, Failure> {
+    if !is_readable(LedgerPlace::of_hub(data).files()) {
+        return Ok(None);
+    }
+    verify(data, given, &[]).map(Some)
 }
 
 /// Whether there is a ledger that this user may read.

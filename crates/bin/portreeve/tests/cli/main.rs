@@ -5,6 +5,7 @@
 mod admin;
 mod attest;
 mod audit;
+mod audit_hub;
 mod catalogue;
 mod client;
 mod config;

@@ -1,6 +1,6 @@
 //! `mqtt.anon`, `mqtt.password`, `mqtt.identity`, `mqtt.malformed`, `mqtt.limits`, `mqtt.acl.matrix`.
 
-use super::{Rules, of_declared, of_one, tls::Weighed};
+use super::{Rules, claims, of_declared, of_one, tls::Weighed};
 use crate::{
     Judgement, Verdict,
     evidence::{
@@ -17,7 +17,7 @@ pub(super) const RULES: Rules = &[
     ("mqtt.password", |inputs| of_one(inputs, mqtt_password)),
     ("mqtt.identity", |inputs| of_one(inputs, mqtt_identity)),
     ("mqtt.malformed", |inputs| of_one(inputs, mqtt_malformed)),
-    ("mqtt.limits", |inputs| of_declared(inputs, mqtt_limits)),
+    ("mqtt.limits", |inputs| claims::of_port(inputs, of_declared(inputs, mqtt_limits), claims::limits)),
     ("mqtt.acl.matrix", |inputs| of_one(inputs, mqtt_acl_matrix)),
 ];
 

@@ -1,6 +1,6 @@
 //! `tls.mutual`.
 
-use super::{Rules, of_one, tls::Weighed};
+use super::{Rules, claims, of_one, tls::Weighed};
 use crate::{
     Judgement, Verdict,
     evidence::{
@@ -9,7 +9,8 @@ use crate::{
     },
 };
 
-pub(super) const RULES: Rules = &[("tls.mutual", |inputs| of_one(inputs, tls_mutual))];
+pub(super) const RULES: Rules =
+    &[("tls.mutual", |inputs| claims::of_port(inputs, of_one(inputs, tls_mutual), claims::clients))];
 
 /// `tls.mutual`: only a valid certificate reaches the application.
 #[must_use]

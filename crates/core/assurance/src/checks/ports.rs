@@ -1,6 +1,6 @@
 //! `plaintext.ports`, `port.scan`.
 
-use super::{Inputs, Rules, imported::with_import, of_one, tls::Weighed};
+use super::{Inputs, Rules, claims, imported::with_import, of_one, tls::Weighed};
 use crate::{
     Facts, Judgement,
     evidence::{
@@ -12,7 +12,9 @@ use crate::{
 pub(super) const RULES: Rules = &[
     ("plaintext.ports", |inputs| {
         let own = |inputs: &Inputs<'_>| of_one(inputs, plaintext_ports);
-        with_import(inputs, own, PortScan::KIND, |import: &PortsImport| Ok(plaintext_ports(&import.as_scan())))
+        let judged =
+            with_import(inputs, own, PortScan::KIND, |import: &PortsImport| Ok(plaintext_ports(&import.as_scan())));
+        claims::of_host(inputs, judged, claims::sealed)
     }),
     // Without a list, nothing is said of what is open.
     ("port.scan", |inputs| {
@@ -20,9 +22,10 @@ pub(super) const RULES: Rules = &[
             Ok((facts, declared)) => port_scan(&facts, &declared),
             Err(judgement) => judgement,
         };
-        with_import(inputs, own, PortScan::KIND, |import: &PortsImport| {
+        let judged = with_import(inputs, own, PortScan::KIND, |import: &PortsImport| {
             Ok(port_scan(&import.as_scan(), &inputs.one()?))
-        })
+        });
+        claims::of_host(inputs, judged, claims::open)
     }),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Inputs, Rules, imported::with_import, of_declared};
+use super::{Inputs, Rules, claims, imported::with_import, of_declared};
 use crate::{
     Facts, Judgement, Verdict,
     evidence::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) const RULES: Rules = &[
-    ("tls.versions", |inputs| own_or_imported(inputs, tls_versions)),
+    ("tls.versions", |inputs| claims::of_port(inputs, own_or_imported(inputs, tls_versions), claims::versions)),
     ("tls.suites", |inputs| own_or_imported(inputs, tls_suites)),
     ("tls.cert", |inputs| own_or_imported(inputs, tls_cert)),
     ("tls.pqc", |inputs| of_declared(inputs, tls_pqc)),
@@ -54,7 +54,7 @@ impl Weighed {
 }
 
 /// The first few, and how many more.
-pub(super) fn said_in_one(said: &[String], between: &str) -> String {
+pub(crate) fn said_in_one(said: &[String], between: &str) -> String {
     let more = said.len().saturating_sub(NAMED_MAX);
     let mut line = said[..said.len() - more].join(between);
     if more > 0 {

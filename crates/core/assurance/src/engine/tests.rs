@@ -190,6 +190,7 @@ fn exemption() -> Exemption {
         target: "tls://a:1".into(),
         reason: "legacy pump".into(),
         owner: "Ada".into(),
+        approver: None,
         granted: UnixMillis(AT.0),
         expires: UnixMillis(AT.0 + 1),
     }

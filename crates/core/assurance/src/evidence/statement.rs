@@ -17,6 +17,9 @@ pub struct Exemption {
     pub reason: String,
     /// Who answers for it.
     pub owner: String,
+    /// Who else has approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
     /// From when.
     #[serde(with = "moment::written")]
     pub granted: UnixMillis,

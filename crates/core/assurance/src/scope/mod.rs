@@ -27,6 +27,7 @@ use crate::{
     CheckId, Class, Exemption, Facts, NotApplicable, Selection,
     evidence::{
         coap::CoapMethod,
+        hub::HubExpectations,
         login::{Authorisation, Login},
         mqtt::Operation,
         mutual::Credential,
@@ -234,6 +235,9 @@ pub struct Endpoint {
     /// Who may do what there, and who may not.
     #[serde(default, rename = "cell")]
     pub cells: Vec<Cell>,
+    /// Whether it is the hub's own: what the hub says of it has to agree with what is seen.
+    #[serde(default)]
+    pub of_hub: bool,
 }
 
 /// An account that was made for the audit.
@@ -302,6 +306,9 @@ pub struct DeclaredHost {
     /// The address of the interface by which everybody on its network is asked too; nothing, if only the host itself is.
     #[serde(default)]
     pub multicast_from: Option<Ipv4Addr>,
+    /// Whether the hub runs there: what it says of its listeners has to agree with what is seen.
+    #[serde(default)]
+    pub of_hub: bool,
 }
 
 impl DeclaredHost {
@@ -408,6 +415,22 @@ pub struct HubPart {
     /// Its data directory; the one of `--data` without it.
     #[serde(default)]
     pub data: Option<PathBuf>,
+    /// Policies that its policy has to stay within, as a solver can prove.
+    #[serde(default)]
+    pub ceiling: Vec<PathBuf>,
+    /// The key by which its ledger is signed, as `portreeve ledger key` prints it; the one beside the ledger without it.
+    #[serde(default)]
+    pub ledger_key: Option<String>,
+    /// Whether it is to test itself now: its contacts get test alerts. Else its last test counts.
+    #[serde(default)]
+    pub self_test: bool,
+    /// A device made for the audit, which may be quarantined and released (intrusive). If one of the identities is called so and
+    /// has a hub's endpoint, the audit connects as it meanwhile.
+    #[serde(default)]
+    pub test_device: Option<String>,
+    /// What the deployment demands of it.
+    #[serde(default)]
+    pub expect: HubExpectations,
 }
 
 #[cfg(test)]

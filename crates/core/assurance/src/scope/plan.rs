@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{DeclaredHost, Device, Endpoint, Scheme, Scope};
-use crate::{Catalogue, CheckId, CheckResult, evidence::mutual::Credential};
+use super::{DeclaredHost, Device, Endpoint, HubPart, Scheme, Scope};
+use crate::{
+    Catalogue, CheckId, CheckResult,
+    evidence::{hub::HubSubject, mutual::Credential},
+};
 
 /// One look at one place, for some checks.
 #[derive(Clone, Debug)]
@@ -43,7 +46,9 @@ pub enum Place<'a> {
     /// A device that comes to us.
     Device(&'a Device),
     /// The hub's own data.
-    Hub,
+    Hub(&'a HubPart),
+    /// The declaration itself.
+    Scope,
 }
 
 /// How something is looked at.
@@ -86,7 +91,11 @@ pub enum Look {
     /// Which bad servers a device accepts.
     RogueServer,
     /// What a hub knows of itself.
-    Hub,
+    Hub(HubSubject),
+    /// What becomes of a device that is quarantined.
+    Quarantine,
+    /// What is excepted, and how.
+    Exceptions,
 }
 
 impl Look {
@@ -111,18 +120,9 @@ impl Look {
             Self::Ports => &["plaintext.ports", "port.scan", "snmp.version"],
             Self::Discovery => &["ssdp.upnp"],
             Self::RogueServer => &["tls.client.validate", "tls.client.pin"],
-            Self::Hub => &[
-                "hub.registry",
-                "hub.pki",
-                "hub.policy",
-                "hub.sessions",
-                "hub.ledger",
-                "hub.rbac",
-                "hub.queue",
-                "hub.metrics",
-                "hub.canary",
-                "cfg.exception",
-            ],
+            Self::Hub(subject) => subject.checks(),
+            Self::Quarantine => &["hub.quarantine"],
+            Self::Exceptions => &["cfg.exception"],
         }
     }
 
@@ -148,7 +148,9 @@ impl Look {
             Self::Ports => "what listens",
             Self::Discovery => "what the segment is told",
             Self::RogueServer => "which bad servers it accepts",
-            Self::Hub => "what the hub knows of itself",
+            Self::Hub(subject) => subject.name(),
+            Self::Quarantine => "a quarantine, rehearsed",
+            Self::Exceptions => "what is excepted",
         }
     }
 }
@@ -210,8 +212,14 @@ pub fn plan<'a>(scope: &'a Scope, catalogue: &Catalogue) -> Vec<Visit<'a>> {
         .devices
         .iter()
         .map(|device| (Place::Device(device), Look::RogueServer, format!("device {}", device.name)));
-    let hub = scope.hub.iter().map(|_| (Place::Hub, Look::Hub, "hub".to_owned()));
-    let all = endpoints.chain(hosts).chain(devices).chain(hub);
+    let hub = scope.hub.iter().flat_map(|hub| {
+        let looks = HubSubject::JUDGED.map(Look::Hub).into_iter().chain([Look::Quarantine]);
+        looks.map(move |look| (Place::Hub(hub), look, "hub".to_owned()))
+    });
+    // Of a short form that declares nothing of the kind, nothing is said.
+    let has_exceptions = scope.hub.is_some() || !scope.exceptions.is_empty();
+    let exceptions = has_exceptions.then(|| (Place::Scope, Look::Exceptions, "scope".to_owned()));
+    let all = endpoints.chain(hosts).chain(devices).chain(hub).chain(exceptions);
     all.filter_map(|(place, look, target)| visit(place, look, target)).collect()
 }
 
@@ -228,6 +236,9 @@ fn lack(scope: &Scope, place: Place<'_>, look: Look) -> Option<String> {
             .then(|| "the scope gives this endpoint no account that guessing may lock".into()),
         (Place::Endpoint(endpoint), Look::MqttMatrix | Look::CoapMatrix) => {
             endpoint.cells.is_empty().then(|| "the scope says of nobody what they may do here".into())
+        }
+        (Place::Hub(hub), Look::Quarantine) => {
+            hub.test_device.is_none().then(|| "the scope names no test device that may be quarantined".into())
         }
         _ => None,
     }

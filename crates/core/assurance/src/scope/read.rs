@@ -74,6 +74,7 @@ impl Scope {
         self.check_endpoints()?;
         self.check_hosts()?;
         self.check_files()?;
+        self.check_hub()?;
         self.check_declared().map_err(|problem| wrong(&[Step::Key("declared")], problem))?;
         self.check_statements()
     }
@@ -180,6 +181,24 @@ impl Scope {
                 let path = [Step::Key("device"), Step::Item(index), Step::Key("face_s")];
                 return Err(wrong(&path, format!("face_s is {}; 1 to {FACE_S_MAX} are possible", device.face_s)));
             }
+        }
+        Ok(())
+    }
+
+    fn check_hub(&self) -> Result<(), Wrong<'static>> {
+        let Some(hub) = &self.hub else {
+            let endpoint = self.endpoints.iter().position(|endpoint| endpoint.of_hub).map(|at| ("endpoint", at));
+            let host = self.hosts.iter().position(|host| host.of_hub).map(|at| ("host", at));
+            return endpoint.or(host).map_or(Ok(()), |(key, at)| {
+                let path = [Step::Key(key), Step::Item(at), Step::Key("of_hub")];
+                Err(wrong(&path, "there is no [hub] that it could be of".into()))
+            });
+        };
+        if hub.ceiling.len() > ENTRIES_MAX {
+            return Err(wrong(&[Step::Key("hub"), Step::Key("ceiling")], format!("at most {ENTRIES_MAX} files")));
+        }
+        if let Some(device) = &hub.test_device {
+            named(device).map_err(|problem| wrong(&[Step::Key("hub"), Step::Key("test_device")], problem))?;
         }
         Ok(())
     }

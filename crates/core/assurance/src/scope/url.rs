@@ -84,7 +84,8 @@ impl Host {
     }
 
     /// As in a URL.
-    fn in_url(&self) -> String {
+    #[must_use]
+    pub fn in_url(&self) -> String {
         if self.0.contains(':') { format!("[{}]", self.0) } else { self.0.clone() }
     }
 }

@@ -154,6 +154,30 @@ async fn is_ended(client: &mut Client<'_>) -> Result<Outcome, Gap> {
     }
 }
 
+/// A connection that is kept, to see whether somebody ends it.
+pub struct Held<'a>(Client<'a>);
+
+impl std::fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
+
+/// Connects, and stays.
+///
+/// # Errors
+/// Why it is not let in.
+pub async fn hold<'a>(broker: &Broker<'a>, who: &Identity) -> Result<Held<'a>, Gap> {
+    Ok(Held(enter(broker, who, &Connect::new(Version::V5, &who.name)).await?))
+}
+
+impl Held<'_> {
+    /// What has become of it; `accepted`, if it is still open.
+    pub async fn look(mut self) -> Seen<Outcome> {
+        seen(is_ended(&mut self.0).await)
+    }
+}
+
 /// What a client that is let in may ask for, and how much it may do at once.
 pub async fn limits(broker: &Broker<'_>, who: &Identity, load: &Load) -> MqttLimits {
     let before = baseline(broker, who).await;

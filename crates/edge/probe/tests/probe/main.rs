@@ -13,6 +13,7 @@ mod dtls;
 mod hostile;
 mod login;
 mod mqtt;
+mod mutual;
 mod nginx;
 mod ports;
 mod replay;

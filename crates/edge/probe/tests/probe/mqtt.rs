@@ -37,7 +37,7 @@ pub(crate) fn mosquitto(certificates: &Certificates, settings: &str) -> (Server,
     (start("/usr/sbin/mosquitto", port, &["-c", &path]), path)
 }
 
-fn localhost() -> ServerName<'static> {
+pub(crate) fn localhost() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }
 

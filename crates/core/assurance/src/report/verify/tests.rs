@@ -137,6 +137,7 @@ fn an_exception_cannot_be_hidden() {
         target: "t".into(),
         reason: "r".into(),
         owner: "o".into(),
+        approver: None,
         granted: sample::AT,
         expires: sample::AT,
     };
