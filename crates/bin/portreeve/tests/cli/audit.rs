@@ -7,9 +7,10 @@ use std::{
     thread,
 };
 
+use portreeve_assurance::{Catalogue, CheckResult, Envelope, Report, Store, bundle, conclude};
 use serde_json::Value;
 
-use crate::support::Place;
+use crate::support::{Done, Place};
 
 /// `openssl s_server` on a port of loopback; it ends with this value.
 struct Server {
@@ -211,32 +212,73 @@ fn an_interrupted_run_goes_on_where_it_was() {
     assert!(!place.path("audit/.run").exists());
 }
 
+/// The report in `audit` without some evidence and results, concluded and signed anew, as its auditor could: what `verify` says of it.
+fn forged(place: &Place, keeps: impl Fn(&Envelope) -> bool, keeps_check: impl Fn(&CheckResult) -> bool) -> Done {
+    let evidence =
+        fs::read_dir(place.path("audit/evidence")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    let mut store = Store::default();
+    for bytes in evidence.filter(|bytes| keeps(&Envelope::from_bytes(bytes).unwrap())) {
+        store.add_bytes(bytes).unwrap();
+    }
+    let bytes = fs::read(place.path("audit/report.json")).unwrap();
+    let mut report = Report::from_json(&bytes).unwrap();
+    let catalogue = Catalogue::embedded();
+    report.checks.retain(keeps_check);
+    let rows = catalogue.select(&report.selection);
+    report.requirements = conclude(catalogue, &rows, &report.checks, &store, report.started);
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let key: [u8; 32] = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().try_into().unwrap();
+    let sign = |bytes: &[u8]| <[u8; 64]>::try_from(pair.sign(bytes).as_ref());
+    let files = bundle(&report, catalogue, &store, key, sign).unwrap();
+    let _ = fs::remove_dir_all(place.path("forged"));
+    fs::create_dir_all(place.path("forged/evidence")).unwrap();
+    files.iter().for_each(|(name, bytes)| fs::write(place.path("forged").join(name), bytes).unwrap());
+    place.run(&["report", "verify", "forged"])
+}
+
 /// What the scope asks for cannot be left out of a report, even by whoever signs it.
 #[test]
 fn a_report_that_leaves_something_out_does_not_verify() {
     let place = Place::new();
     let server = Server::start(&place, "-tls1_2");
     place.run(&["audit", "endpoint", &server.url(), "--out", "audit"]);
-    let evidence =
-        fs::read_dir(place.path("audit/evidence")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    let store = evidence.fold(portreeve_assurance::Store::default(), |mut store, bytes| {
-        store.add_bytes(bytes).unwrap();
-        store
-    });
-    let bytes = fs::read(place.path("audit/report.json")).unwrap();
-    let mut report = portreeve_assurance::Report::from_json(&bytes).unwrap();
-    let catalogue = portreeve_assurance::Catalogue::embedded();
-    report.checks.retain(|check| check.id.as_str() != "tls.cert");
-    let rows = catalogue.select(&report.selection);
-    report.requirements = portreeve_assurance::conclude(catalogue, &rows, &report.checks, &store, report.started);
-    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let key: [u8; 32] = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().try_into().unwrap();
-    let sign = |bytes: &[u8]| <[u8; 64]>::try_from(pair.sign(bytes).as_ref());
-    let files = portreeve_assurance::bundle(&report, catalogue, &store, key, sign).unwrap();
-    fs::create_dir_all(place.path("forged/evidence")).unwrap();
-    files.iter().for_each(|(name, bytes)| fs::write(place.path("forged").join(name), bytes).unwrap());
-    let done = place.run(&["report", "verify", "forged"]);
+    let done = forged(&place, |_| true, |check| check.id.as_str() != "tls.cert");
     assert!(done.status == 1 && done.err.contains("tls.cert") && done.err.contains("does not have it"), "{done:?}");
+}
+
+/// Nor can what a declared file says: not all of it, and not a part.
+#[test]
+fn a_report_that_leaves_a_file_out_does_not_verify() {
+    let place = Place::new();
+    place.write("mosquitto.conf", "listener 1883\nallow_anonymous false\nacl_file acl\n");
+    place.write("acl", "topic readwrite #\n");
+    place.write("sshd_config", "PasswordAuthentication yes\n");
+    fs::create_dir(place.path("firmware")).unwrap();
+    fs::write(place.path("firmware/app.conf"), "colour = blue\n").unwrap();
+    place.run(&["audit", "config", "mosquitto.conf", "acl", "sshd_config", "firmware", "--out", "audit"]);
+    let honest = forged(&place, |_| true, |_| true);
+    assert_eq!(honest.status, 0, "{honest:?}");
+
+    let of_ssh = |envelope: &Envelope| {
+        envelope.target.as_deref() == Some("sshd_config") || envelope.data["path"] == "sshd_config"
+    };
+    let done = forged(&place, |envelope| !of_ssh(envelope), |check| check.target != "sshd_config");
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains("the scope declares the file sshd_config, and the evidence does not say"), "{done:?}");
+    // Its evidence alone, and with the folder its verdict alone.
+    let done = forged(
+        &place,
+        |envelope| envelope.target.as_deref() != Some("sshd_config"),
+        |check| !["sshd_config", "firmware"].contains(&check.target.as_str()),
+    );
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains("read from sshd_config, is not among what cfg.ssh judged at sshd_config"), "{done:?}");
+    assert!(done.err.contains("read from firmware, is not among what cfg.secrets judged at firmware"), "{done:?}");
+    assert!(!done.err.contains("acl"), "{done:?}");
+    // A file that cannot be read has nothing to say: there is no report.
+    fs::remove_file(place.path("acl")).unwrap();
+    let done = place.run(&["audit", "config", "mosquitto.conf", "acl", "--out", "other"]);
+    assert!(done.status == 2 && done.err.contains("cannot read acl") && !place.path("other").exists(), "{done:?}");
 }
 
 /// What stands in files is judged where it stands, and a file that is no file of its kind is told with its place.
