@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use portreeve_assurance::{
-    Catalogue, CheckId, Envelope, Format, JsonProblem, LINE_BYTES_MAX, Outcome, Report, Scope, Store, diff, judge_one,
-    missing, plan, verify,
+    AnswersFile, Catalogue, CheckId, Envelope, Format, JsonProblem, LINE_BYTES_MAX, Outcome, Report, Scope, Store,
+    answers_problem, diff, judge_one, missing, plan, verify,
 };
 use portreeve_types::UnixMillis;
 
@@ -66,6 +66,26 @@ pub fn audit_scope(bytes: &[u8]) {
     let visits = plan(&scope, Catalogue::embedded());
     let planned: usize = visits.iter().map(|visit| visit.checks.len()).sum();
     assert_eq!(missing(&scope, Catalogue::embedded(), &[]).len(), planned);
+}
+
+/// A file of answers to what a row asks: what is wrong with it is told with its place; of what is read it is known whether it answers every
+/// question once.
+pub fn audit_answers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let file = match AnswersFile::from_toml(text) {
+        Ok(file) => file,
+        Err(error) => {
+            assert!(
+                !error.problem.is_empty() && !error.problem.contains('\n') && error.line <= text.lines().count() + 1
+            );
+            return;
+        }
+    };
+    let questions = Catalogue::embedded().questions(&file.requirement, &file.check);
+    if answers_problem(questions, &file.answers).is_none() {
+        assert_eq!(file.answers.len(), questions.len());
+        assert!(questions.iter().all(|question| file.answers.iter().any(|answer| answer.question == *question)));
+    }
 }
 
 /// The files of a report, each after a line `=== NAME`: verified, or refused with a reason.

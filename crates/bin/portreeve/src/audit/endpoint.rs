@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portreeve_assurance::{
-    Authorisation, Class, Deployment, Endpoint, Host, Scope, TestIdentity, Url,
+    Authorisation, Class, ConsolePart, Deployment, Endpoint, Host, Scope, TestIdentity, Url,
     evidence::{mutual::Credential, tls::TlsPolicy},
 };
 use portreeve_types::UnixMillis;
@@ -107,6 +107,7 @@ fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
         server_name: args.server_name.clone(),
         ca: args.ca.clone(),
         identities: identities.iter().map(|identity| identity.name.clone()).collect(),
+        console: ConsolePart::default(),
         accounts: Vec::new(),
         cells: Vec::new(),
     }];
