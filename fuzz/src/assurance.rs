@@ -117,12 +117,16 @@ fn content_of(name: &str, content: &str) -> Vec<u8> {
 mod tests {
     /// Else damages would only ever be tried on what is refused anyhow.
     #[test]
-    fn the_whole_report_of_the_corpus_is_signed_and_listed() {
-        let files = super::files(include_bytes!("../corpus/audit_files/whole"));
-        let problems = super::verify(&files, super::Catalogue::embedded(), None).err().unwrap_or_default();
-        let is_older = |problem: &portreeve_assurance::Problem| {
-            matches!(problem, portreeve_assurance::Problem::Catalogue(_) | portreeve_assurance::Problem::Form(_))
-        };
-        assert!(problems.iter().all(is_older), "{problems:?}");
+    fn the_whole_reports_of_the_corpus_are_signed_and_listed() {
+        let corpora: [&[u8]; 2] =
+            [include_bytes!("../corpus/audit_files/whole"), include_bytes!("../corpus/audit_files/declared-file")];
+        for corpus in corpora {
+            let files = super::files(corpus);
+            let problems = super::verify(&files, super::Catalogue::embedded(), None).err().unwrap_or_default();
+            let is_older = |problem: &portreeve_assurance::Problem| {
+                matches!(problem, portreeve_assurance::Problem::Catalogue(_) | portreeve_assurance::Problem::Form(_))
+            };
+            assert!(problems.iter().all(is_older), "{problems:?}");
+        }
     }
 }
