@@ -394,6 +394,36 @@ async fn a_factory_credential_opens_ssh() {
     assert_eq!(facts.services[0].found, Seen::Known(Found::Entry { index: 3, user: "admin".into() }), "{facts:?}");
 }
 
+/// SSH that refuses slowly is tried to the end if there is time for it, and else told to have been cut off by us.
+#[tokio::test]
+async fn a_slow_ssh_server_needs_time_and_is_not_blamed_for_ours() {
+    let key = russh::keys::ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]).into();
+    let config = Arc::new(russh::server::Config {
+        keys: vec![key],
+        auth_rejection_time: Duration::from_millis(150),
+        auth_rejection_time_initial: Some(Duration::from_millis(1)),
+        ..russh::server::Config::default()
+    });
+    let address = scripted(move |stream| {
+        let config = Arc::clone(&config);
+        async move {
+            if let Ok(session) = russh::server::run_stream(config, stream, Ubnt).await {
+                let _ = session.await;
+            }
+        }
+    })
+    .await;
+    for (total_ms, is_whole) in [(60_000, true), (900, false)] {
+        let dialer = Dialer::new(address, Limits { total_time: Duration::from_millis(total_ms), ..limits() });
+        let facts = guessed(Door::Ssh(&dialer)).await;
+        let guesses = &facts.services[0].wrong_secrets;
+        let refused =
+            guesses.iter().filter_map(Seen::known).filter(|guess| guess.reaction == Reaction::Refused).count();
+        assert_eq!(refused == guesses.len(), is_whole, "{guesses:?}");
+        assert!(is_whole || guesses.iter().filter_map(Seen::gap).all(|gap| gap.contains("are over")), "{guesses:?}");
+    }
+}
+
 /// Net-SNMP with the community that everybody knows, and with another.
 #[tokio::test]
 async fn communities_that_are_common_knowledge() {
