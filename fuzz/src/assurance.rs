@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use portreeve_assurance::{
-    Catalogue, CheckId, Envelope, Format, JsonProblem, LINE_BYTES_MAX, Outcome, Report, Scope, Store, diff, judge_one,
-    missing, plan, verify,
+    AnswersFile, Catalogue, CheckId, Envelope, Format, JsonProblem, LINE_BYTES_MAX, Outcome, Report, Scope, Store,
+    answers_problem, diff, judge_one, missing, plan, verify,
 };
 use portreeve_types::UnixMillis;
 
@@ -68,6 +68,26 @@ pub fn audit_scope(bytes: &[u8]) {
     assert_eq!(missing(&scope, Catalogue::embedded(), &[]).len(), planned);
 }
 
+/// A file of answers to what a row asks: what is wrong with it is told with its place; of what is read it is known whether it answers every
+/// question once.
+pub fn audit_answers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let file = match AnswersFile::from_toml(text) {
+        Ok(file) => file,
+        Err(error) => {
+            assert!(
+                !error.problem.is_empty() && !error.problem.contains('\n') && error.line <= text.lines().count() + 1
+            );
+            return;
+        }
+    };
+    let questions = Catalogue::embedded().questions(&file.requirement, &file.check);
+    if answers_problem(questions, &file.answers).is_none() {
+        assert_eq!(file.answers.len(), questions.len());
+        assert!(questions.iter().all(|question| file.answers.iter().any(|answer| answer.question == *question)));
+    }
+}
+
 /// The files of a report, each after a line `=== NAME`: verified, or refused with a reason.
 pub fn audit_files(bytes: &[u8]) {
     let files = files(bytes);
@@ -97,12 +117,16 @@ fn content_of(name: &str, content: &str) -> Vec<u8> {
 mod tests {
     /// Else damages would only ever be tried on what is refused anyhow.
     #[test]
-    fn the_whole_report_of_the_corpus_is_signed_and_listed() {
-        let files = super::files(include_bytes!("../corpus/audit_files/whole"));
-        let problems = super::verify(&files, super::Catalogue::embedded(), None).err().unwrap_or_default();
-        let is_older = |problem: &portreeve_assurance::Problem| {
-            matches!(problem, portreeve_assurance::Problem::Catalogue(_) | portreeve_assurance::Problem::Form(_))
-        };
-        assert!(problems.iter().all(is_older), "{problems:?}");
+    fn the_whole_reports_of_the_corpus_are_signed_and_listed() {
+        let corpora: [&[u8]; 2] =
+            [include_bytes!("../corpus/audit_files/whole"), include_bytes!("../corpus/audit_files/declared-file")];
+        for corpus in corpora {
+            let files = super::files(corpus);
+            let problems = super::verify(&files, super::Catalogue::embedded(), None).err().unwrap_or_default();
+            let is_older = |problem: &portreeve_assurance::Problem| {
+                matches!(problem, portreeve_assurance::Problem::Catalogue(_) | portreeve_assurance::Problem::Form(_))
+            };
+            assert!(problems.iter().all(is_older), "{problems:?}");
+        }
     }
 }

@@ -11,10 +11,11 @@ use portreeve_keys::tpm::{Challenge, TpmKeyArea};
 use portreeve_pki::{
     ACTIVATION_KEY_BYTES, ActivationKey, AllowList, CaSigner, CertificateStatus, ChallengeAnswer, ChallengeRule,
     CsrPolicy, CsrRefusal, EstResponse, KeyKind, Maker, OcspResponder, Question, RootCrl, ShownEndorsement,
-    SubjectPublicKey, SubjectRule, TpmMaker, TrustBundle, audit_device_key, audit_endorsement_key, audit_key,
-    import_cross, import_root, leaf_facts, ocsp_request_from_path, read_csr, read_enrol_body, read_est_certificates,
+    SubjectPublicKey, SubjectRule, TpmMaker, TrustBundle, allow_list_devices as read_devices, audit_device_key,
+    audit_endorsement_key, audit_key, import_cross, import_root, leaf_facts, ocsp_request_from_path, read_csr,
+    read_enrol_body, read_est_certificates,
 };
-use portreeve_types::UnixMillis;
+use portreeve_types::{KeyHash, UnixMillis};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SigningKey};
 use rustls::pki_types::CertificateDer;
 
@@ -179,6 +180,24 @@ pub fn allow_list(bytes: &[u8]) {
     assert!(!list.is_empty() && list.issued < list.expires);
     let again = list.seal(&SIGNER.0).map(|document| AllowList::open(document.as_bytes(), signers, None, NOW));
     assert_eq!(again, Ok(Ok(list)));
+}
+
+/// Devices of a batch as their maker writes them down: what is read is written and read again, what is not is told with its line.
+pub fn allow_list_devices(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match read_devices(text) {
+        Ok(devices) => {
+            let line = |(serial, KeyHash(hash)): &(String, KeyHash)| {
+                let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{serial},{digits}\n")
+            };
+            let again = devices.iter().map(line).collect::<String>();
+            assert_eq!(read_devices(&again), Ok(devices));
+        }
+        Err(problem) => {
+            assert!(!problem.contains('\n') && (problem.starts_with("line ") || problem.starts_with("more ")))
+        }
+    }
 }
 
 /// A trust bundle as it comes, and these bytes as the content of one that is properly signed.

@@ -23,11 +23,11 @@ mod tls;
 mod topic;
 
 pub use alert::{alert_records, alert_settings, smtp_reply};
-pub use assurance::{audit_evidence, audit_files, audit_report, audit_scope};
+pub use assurance::{audit_answers, audit_evidence, audit_files, audit_report, audit_scope};
 pub use detect::detect_baselines;
 pub use enrolment::{
-    allow_list, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate, ocsp_request,
-    root_material, tpm_key_area, tpm_question, trust_bundle,
+    allow_list, allow_list_devices, csr_intake, endorsement_certificate, est_answer, est_body, maker_certificate,
+    ocsp_request, root_material, tpm_key_area, tpm_question, trust_bundle,
 };
 pub use foreign::{config_toml, leaf_certificate, policy_text, proxy_header, signing_request};
 pub use intake::{intake_file, intake_sbom, intake_secrets};
@@ -67,6 +67,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ocsp_request", ocsp_request),
     ("maker_certificate", maker_certificate),
     ("allow_list", allow_list),
+    ("allow_list_devices", allow_list_devices),
     ("trust_bundle", trust_bundle),
     ("inventory_file", inventory_file),
     ("endorsement_certificate", endorsement_certificate),
@@ -89,6 +90,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("detect_baselines", detect_baselines),
     ("audit_report", audit_report),
     ("audit_scope", audit_scope),
+    ("audit_answers", audit_answers),
     ("audit_evidence", audit_evidence),
     ("audit_files", audit_files),
     ("server_flight", server_flight),

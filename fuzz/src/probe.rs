@@ -13,7 +13,7 @@ use portreeve_probe::{
     coap::message::{Reply, Request, links},
     discovery::answers::{LINES_MAX, mapping_services, mdns, place, ssdp, ws_discovery},
     http::{Place, Site},
-    login::{Screen, is_snmp_answer, rtsp_answer},
+    login::{Screen, hidden_fields, is_snmp_answer, rtsp_answer},
     page::{cookie, digest, headers},
     ports::{recognise, recognise_datagram},
     rogue::{offer, said},
@@ -174,6 +174,10 @@ pub fn login_answers(bytes: &[u8]) {
         headers(&head).script_policy.iter().for_each(|line| check_line(line));
     }
     redirect(&String::from_utf8_lossy(bytes));
+    if let Ok(fields) = hidden_fields(bytes, "secret") {
+        assert!(fields.len() <= 100 && fields.iter().all(|(name, _)| !name.is_empty()));
+        assert!(fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= 3 * bytes.len());
+    }
 }
 
 /// Whatever a redirect says, it stays within the origin, or is told without a query and not followed.

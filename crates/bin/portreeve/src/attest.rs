@@ -1,7 +1,6 @@
 //! `portreeve attest`.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io::{self, BufRead, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
@@ -11,12 +10,11 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use clap::{ArgGroup, Args, Subcommand};
 use portreeve_assurance::{
-    Answer, Attestation, Catalogue, CheckId, Envelope, Framework, Reply, Requirement, RequirementId, Sha256,
-    answers_problem, evidence_file,
+    ANSWERS_BYTES_MAX, Answer, AnswersFile, Attestation, Catalogue, CheckId, Envelope, Framework, Reply, Requirement,
+    RequirementId, Sha256, answers_problem, evidence_file,
 };
 use portreeve_hub::{AdminRequest, DocumentSeal, RecordDraft, RecordFilter, RecordState};
 use portreeve_types::UnixMillis;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
@@ -29,8 +27,6 @@ use crate::{
 
 /// Largest document that is hashed, bytes.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 30;
-/// Largest file of answers, bytes.
-const ANSWERS_BYTES_MAX: u64 = 64 << 10;
 /// Longest line that is read from a terminal, bytes.
 const LINE_BYTES_MAX: u64 = 4 << 10;
 /// How often a question is put again before it is given up.
@@ -146,15 +142,6 @@ pub(crate) struct Add {
     /// Your answers, in a file made by `attest questions`; without it you are asked
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
-}
-
-/// A file of answers.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AnswersFile {
-    requirement: RequirementId,
-    check: CheckId,
-    answers: Vec<Answer>,
 }
 
 impl Which {
@@ -304,13 +291,10 @@ fn expect_same(record: &Value, document: &Path) -> Result<(), Failure> {
 
 fn read_answers(file: &Path, row: &Requirement, check: &CheckId) -> Result<Vec<Answer>, Failure> {
     let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(ANSWERS_BYTES_MAX + 1).read_to_string(&mut text));
+    let read = File::open(file).and_then(|open| open.take(ANSWERS_BYTES_MAX as u64 + 1).read_to_string(&mut text));
     read.map_err(|error| unreadable(file, &error))?;
-    if text.len() as u64 > ANSWERS_BYTES_MAX {
-        return Err(unreadable(file, &format_args!("it has more than {ANSWERS_BYTES_MAX} bytes")));
-    }
-    let answers: AnswersFile =
-        toml::from_str(&text).map_err(|error| unreadable(file, &error.to_string().trim_end()))?;
+    let answers =
+        AnswersFile::from_toml(&text).map_err(|error| Failure::Usage(format!("{}, {error}", file.display())))?;
     let (name, id) = (file.display(), &row.id);
     if (&answers.requirement, &answers.check) != (id, check) {
         let of = format!("{} of {}", answers.check, answers.requirement);
@@ -357,22 +341,8 @@ fn questions(global: &Global, which: Which) -> Result<(), Failure> {
     let (row, check, questions) = which.find()?;
     match global.output {
         Output::Json => say_json(&json!({ "requirement": row.id, "check": check, "questions": questions })),
-        Output::Table => say(&template(row, &check, questions)),
+        Output::Table => say(&AnswersFile::to_fill_in(row, &check, questions)),
     }
-}
-
-/// A file to fill in. It is not taken as it is: a reply that nobody gave is none.
-fn template(row: &Requirement, check: &CheckId, questions: &[String]) -> String {
-    let mut text = format!("# {}: {}\n", row.id, row.paraphrase);
-    text.push_str(
-        "# reply: \"yes\", \"no\" or \"partly\"; remark: where the document shows it, one line, may stay empty.\n\n",
-    );
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    let _ = write!(text, "requirement = \"{}\"\ncheck = \"{check}\"\n", row.id);
-    for question in questions {
-        let _ = write!(text, "\n[[answers]]\nquestion = {}\nreply = \"\"\nremark = \"\"\n", quoted(question));
-    }
-    text
 }
 
 fn heads(result: &Value) -> String {
@@ -456,33 +426,6 @@ mod tests {
         assert_eq!(answers[1].question, "Is it thus?");
         for input in ["", "yes\n", &"maybe\n".repeat(9), &"y".repeat(100_000)] {
             assert!(matches!(asked(input), Err(Failure::Usage(_))), "{input:.20}");
-        }
-    }
-
-    #[test]
-    fn every_template_is_read_back_when_it_is_filled_in_and_not_before() {
-        for row in Catalogue::embedded().requirements() {
-            for (check, questions) in &row.questions {
-                let text = template(row, check, questions);
-                assert!(toml::from_str::<AnswersFile>(&text).is_err(), "{}", row.id);
-                let filled: AnswersFile = toml::from_str(&text.replace("reply = \"\"", "reply = \"no\"")).unwrap();
-                assert_eq!((&filled.requirement, &filled.check), (&row.id, check));
-                assert!(filled.answers.iter().map(|answer| &answer.question).eq(questions), "{}", row.id);
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_that_was_cut_off_anywhere_answers_nothing() {
-        let which = Which { row: "CSA-TRN-02".parse().unwrap(), check: None };
-        let (row, check, questions) = which.find().unwrap();
-        let whole = template(row, &check, questions).replace("reply = \"\"", "reply = \"yes\"");
-        let is_taken = |text: &str| {
-            toml::from_str::<AnswersFile>(text).is_ok_and(|file| answers_problem(questions, &file.answers).is_none())
-        };
-        assert!(is_taken(whole.trim_end()));
-        for at in 0..whole.trim_end().len() {
-            assert!(!is_taken(&whole[..at]), "{at}");
         }
     }
 

@@ -8,8 +8,7 @@ use std::{
 
 use portreeve_hub::{AdminRequest, GroupSettings, ProofSettings};
 use portreeve_pki::{
-    ALLOW_LIST_DEVICES_MAX, AllowList, KeyKind, PkiError, audit_device_key, audit_endorsement_key, make_csr,
-    signing_key,
+    AllowList, KeyKind, PkiError, allow_list_devices, audit_device_key, audit_endorsement_key, make_csr, signing_key,
 };
 use portreeve_types::{KeyHash, UnixMillis};
 use serde_json::{Value, json};
@@ -129,7 +128,8 @@ fn entry(global: &Global, serial: &str, key: Option<&Path>, tpm: bool, tcti: &st
 }
 
 fn sign(global: &Global, file: &Path, key: &Path, edition: u64, valid: Duration) -> Result<(), Failure> {
-    let devices = entries(&read(file)?).map_err(|problem| Failure::Usage(format!("{}: {problem}", file.display())))?;
+    let devices =
+        allow_list_devices(&read(file)?).map_err(|problem| Failure::Usage(format!("{}: {problem}", file.display())))?;
     let count = devices.len();
     let pem = Zeroizing::new(read(key)?);
     let refused = |error| Failure::Usage(format!("{error}"));
@@ -142,42 +142,5 @@ fn sign(global: &Global, file: &Path, key: &Path, edition: u64, valid: Duration)
             show(global, &json!({ "edition": edition, "devices": count, "list": document }), |_| String::new())
         }
         crate::cli::Output::Table => say(&document),
-    }
-}
-
-/// Lines of serial number and hash; empty ones and those that begin with `#` are passed over.
-fn entries(text: &str) -> Result<Vec<(String, KeyHash)>, String> {
-    let mut entries = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let (number, line) = (number + 1, line.trim());
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let wrong = || format!("line {number}: serial number, comma, and 64 hexadecimal digits are expected");
-        let (serial, hash) = line.split_once(',').ok_or_else(wrong)?;
-        let mut key = [0; 32];
-        hex::decode_to_slice(hash.trim(), &mut key).map_err(|_| wrong())?;
-        entries.push((serial.trim().to_owned(), KeyHash(key)));
-        if entries.len() > ALLOW_LIST_DEVICES_MAX {
-            return Err(format!("more than {ALLOW_LIST_DEVICES_MAX} devices; make several groups"));
-        }
-    }
-    Ok(entries)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_a_list_are_read_and_wrong_ones_are_named() {
-        let hash = "ab".repeat(32);
-        let text = format!("# batch 7\n\nSN-1,{hash}\n SN-2 , {}\n", "AB".repeat(32));
-        let read = entries(&text).unwrap();
-        assert_eq!(read, [("SN-1".to_owned(), KeyHash([0xab; 32])), ("SN-2".to_owned(), KeyHash([0xab; 32]))]);
-        for wrong in ["SN-1", "SN-1,", "SN-1,ab", &format!("SN-1;{hash}"), &format!("SN-1,{hash}00")] {
-            let text = format!("# one\n{wrong}\n");
-            assert!(entries(&text).unwrap_err().starts_with("line 2"), "{wrong}");
-        }
     }
 }

@@ -11,6 +11,7 @@
 //! - A rule that judges the same evidence otherwise than before has a new version.
 //! - No text of a target ends the line, cell, element or attribute that it stands in.
 
+mod answers;
 mod catalogue;
 pub mod checks;
 mod engine;
@@ -21,7 +22,9 @@ mod moment;
 mod report;
 mod scope;
 mod text;
+mod toml_problem;
 
+pub use answers::{ANSWERS_BYTES_MAX, AnswersFile};
 pub use catalogue::{
     Applicability, Automation, CLASS_MAX, Catalogue, CatalogueError, Check, CheckId, Class, Framework, ID_BYTES_MAX,
     Kind, LEVEL_MAX, Method, NoCheckId, NoFramework, NoRequirementId, QUESTION_BYTES_MAX, QUESTIONS_MAX, QUESTIONS_MIN,
@@ -41,7 +44,9 @@ pub use report::{
     Verified, assessment_results, bundle, component_definition, csv, diff, evidence_file, html, junit, sarif, verify,
 };
 pub use scope::{
-    Account, Act, Allowed, Bounds, Cell, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart, Look, NoHost,
-    NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, ScopeError, TestIdentity, Url, Visit, missing, plan,
+    Account, Act, Allowed, Bounds, Cell, ConsolePart, DeclaredHost, Deployment, Device, Endpoint, File, Host, HubPart,
+    LoginForm, LoginToken, Look, NoHost, NoUrl, Pattern, Place, Ports, SCOPE_BYTES_MAX, Scheme, Scope, TestIdentity,
+    TestSession, Url, Visit, missing, plan,
 };
 pub use text::{LINE_BYTES_MAX, is_one_line};
+pub use toml_problem::TomlProblem;

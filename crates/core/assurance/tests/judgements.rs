@@ -1,7 +1,8 @@
 //! What each rule makes of a corpus of evidence, and that nobody changes it without a new version.
 //!
 //! `data/judgements/CHECK.json` has the cases of a check; `data/judgements.csv` has, for each version of each rule, the digest of its
-//! cases. Who changes a rule changes cases; then the version in `data/checks.csv` of the crate rises, and a line is added here.
+//! cases. A case has its evidence whole, or is `like` an earlier one `with` other values at JSON pointers (RFC 6901; a place behind the end
+//! of a list, or a new key, adds). Who changes a rule changes cases; then the version in `data/checks.csv` of the crate rises, and a line is added here.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use portreeve_assurance::{Catalogue, Check, Envelope, Inputs, Judgement, Method, Sha256, Verdict, rule};
 use portreeve_types::UnixMillis;
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,7 +19,12 @@ struct Case {
     name: String,
     target: String,
     at: String,
-    evidence: Vec<serde_json::Value>,
+    #[serde(default)]
+    like: Option<String>,
+    #[serde(default)]
+    with: BTreeMap<String, Value>,
+    #[serde(default)]
+    evidence: Vec<Value>,
     judgement: Judgement,
 }
 
@@ -33,6 +40,39 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The cases of a check, each with its evidence.
+fn cases(check: &Check) -> Vec<Case> {
+    let mut cases: Vec<Case> = serde_json::from_str(&file(&format!("judgements/{}.json", check.id))).unwrap();
+    for at in 0..cases.len() {
+        let (earlier, rest) = cases.split_at_mut(at);
+        let case = &mut rest[0];
+        let Some(like) = &case.like else {
+            assert!(case.with.is_empty(), "{}: {} is like no other", check.id, case.name);
+            continue;
+        };
+        let model = earlier.iter().find(|other| other.name == *like);
+        let model = model.unwrap_or_else(|| panic!("{}: {} comes before {like}", check.id, case.name));
+        assert!(case.evidence.is_empty(), "{}: {} has evidence of its own", check.id, case.name);
+        let mut evidence = Value::Array(model.evidence.clone());
+        case.with.iter().for_each(|(pointer, value)| put(&mut evidence, pointer, value.clone()));
+        case.evidence = serde_json::from_value(evidence).unwrap();
+    }
+    cases
+}
+
+fn put(evidence: &mut Value, pointer: &str, value: Value) {
+    let (way, last) = pointer.rsplit_once('/').unwrap();
+    let place = evidence.pointer_mut(way).unwrap_or_else(|| panic!("{pointer} leads nowhere"));
+    match place {
+        Value::Array(items) => {
+            let index: usize = last.parse().unwrap();
+            items.splice(index..items.len().min(index + 1), [value]);
+        }
+        Value::Object(members) => drop(members.insert(last.to_owned(), value)),
+        _ => panic!("{pointer} leads nowhere"),
+    }
+}
+
 fn with_rules() -> impl Iterator<Item = &'static Check> {
     Catalogue::embedded().checks().iter().filter(|check| rule(check.id.as_str()).is_some())
 }
@@ -45,7 +85,7 @@ fn at(text: &str) -> UnixMillis {
 #[test]
 fn every_rule_judges_its_cases_as_written() {
     for check in with_rules() {
-        let cases: Vec<Case> = serde_json::from_str(&file(&format!("judgements/{}.json", check.id))).unwrap();
+        let cases = cases(check);
         let best = match AT_BEST_PARTIAL.iter().find(|(name, _)| *name == check.id.as_str()) {
             Some(_) => &[Verdict::Partial][..],
             None => &[Verdict::Pass, Verdict::Attested],
@@ -58,7 +98,7 @@ fn every_rule_judges_its_cases_as_written() {
             check.id
         );
         for case in cases {
-            let read = |value: &serde_json::Value| {
+            let read = |value: &Value| {
                 let bytes = value.to_string().into_bytes();
                 let envelope = Envelope::from_bytes(&bytes).unwrap();
                 // Who writes these bytes again may put the fields in another order: the hash is but a name here.

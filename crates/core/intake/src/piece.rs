@@ -24,6 +24,8 @@ pub struct Piece {
     pub about: String,
     /// The checks that it is for.
     pub checks: &'static [&'static str],
+    /// The file that it came from; whoever opened that fills it in.
+    pub file: String,
     /// Files that belong to it, by the names under which it speaks of them.
     wants: Vec<String>,
 }
@@ -32,7 +34,7 @@ impl Piece {
     pub(crate) fn of<F: Facts>(facts: &F, about: &str, checks: &'static [&'static str]) -> Self {
         // Plain data always have a JSON form.
         let data = serde_json::to_value(facts).unwrap_or_default();
-        Self { kind: F::KIND, data, about: shown(about), checks, wants: Vec::new() }
+        Self { kind: F::KIND, data, about: shown(about), checks, file: String::new(), wants: Vec::new() }
     }
 
     pub(crate) fn of_broker(facts: &BrokerConfig) -> Self {

@@ -68,6 +68,30 @@ pub enum AdmissionRefusal {
     OtherKey,
 }
 
+/// Devices of a batch as their maker writes them down: a line each with serial number, comma and the SHA-256 of the public key in
+/// hexadecimal. Empty lines and those that begin with `#` are passed over.
+///
+/// # Errors
+/// The first line that is none of these, by its number; more than [`ALLOW_LIST_DEVICES_MAX`] devices.
+pub fn allow_list_devices(text: &str) -> Result<Vec<(String, KeyHash)>, String> {
+    let mut devices = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let (number, line) = (number + 1, line.trim());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = || format!("line {number}: serial number, comma, and 64 hexadecimal digits are expected");
+        let (serial, hash) = line.split_once(',').ok_or_else(wrong)?;
+        let mut key = [0; 32];
+        hex::decode_to_slice(hash.trim(), &mut key).map_err(|_| wrong())?;
+        devices.push((serial.trim().to_owned(), KeyHash(key)));
+        if devices.len() > ALLOW_LIST_DEVICES_MAX {
+            return Err(format!("more than {ALLOW_LIST_DEVICES_MAX} devices; make several groups"));
+        }
+    }
+    Ok(devices)
+}
+
 impl AllowList {
     /// A list of these devices: serial number and hash of the public key.
     ///
@@ -183,4 +207,27 @@ fn index(devices: impl IntoIterator<Item = (String, KeyHash)>) -> Result<HashMap
         return Err(COUNT);
     }
     Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_batch_are_read_and_wrong_ones_are_named() {
+        let hash = "ab".repeat(32);
+        let text = format!("# batch 7\n\nSN-1,{hash}\n SN-2 , {}\n", "AB".repeat(32));
+        let read = allow_list_devices(&text).unwrap();
+        assert_eq!(read, [("SN-1".to_owned(), KeyHash([0xab; 32])), ("SN-2".to_owned(), KeyHash([0xab; 32]))]);
+        for wrong in ["SN-1", "SN-1,", "SN-1,ab", &format!("SN-1;{hash}"), &format!("SN-1,{hash}00")] {
+            let text = format!("# one\n{wrong}\n");
+            assert!(allow_list_devices(&text).unwrap_err().starts_with("line 2"), "{wrong}");
+        }
+        let line = format!("SN,{hash}\n");
+        assert_eq!(
+            allow_list_devices(&line.repeat(ALLOW_LIST_DEVICES_MAX)).map(|list| list.len()),
+            Ok(ALLOW_LIST_DEVICES_MAX)
+        );
+        assert!(allow_list_devices(&line.repeat(ALLOW_LIST_DEVICES_MAX + 1)).is_err());
+    }
 }

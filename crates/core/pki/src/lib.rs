@@ -61,7 +61,9 @@ pub use activation::{
     ACTIVATION_KEY_BYTES, ACTIVATION_LIFETIME, Activation, ActivationKey, CHALLENGE_BYTES_MAX, ChallengeAnswer,
     QUESTION_BYTES_MAX, Question, QuestionRefusal, ShownEndorsement, TPM_CHALLENGE_PATH,
 };
-pub use allow_list::{ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX};
+pub use allow_list::{
+    ALLOW_LIST_BYTES_MAX, ALLOW_LIST_DEVICES_MAX, AdmissionRefusal, AllowList, SERIAL_CHARS_MAX, allow_list_devices,
+};
 pub use audit::{KeyRefusal, RSA_BITS_MIN, audit_device_key, audit_endorsement_key, audit_key};
 pub use authority::{
     Authority, CaKey, CaName, CaRole, DEVICE_LIFETIME_DEFAULT, DEVICE_LIFETIME_MAX, HUB_LIFETIME_MAX, HUB_NAMES_MAX,

@@ -8,7 +8,10 @@ use hyper::{
 };
 use portreeve_assurance::evidence::{
     Seen,
-    console::{Clear, ConsoleScan, Knock, Page, RoleVisit, Standing, Stranger, Trace},
+    console::{
+        Clear, ConsoleScan, Knock, PATHS_MAX, Page, RoleVisit, SESSION_PATHS_MAX, SESSIONS_MAX, Standing, Stranger,
+        Trace,
+    },
     printable,
 };
 
@@ -21,13 +24,6 @@ use crate::{
 /// What is asked for, where nothing is declared.
 pub const PATHS: [&str; 10] =
     ["/", "/api", "/api/v1", "/admin", "/metrics", "/status", "/config", "/users", "/debug", "/actuator"];
-/// Paths of one scan.
-pub const PATHS_MAX: usize = 40;
-/// Test sessions.
-pub const SESSIONS_MAX: usize = 10;
-/// Paths of a session, of each sort.
-pub const SESSION_PATHS_MAX: usize = 20;
-
 /// Names of cookies that are invented.
 const COOKIES_MAX: usize = 20;
 /// A path that nobody has.

@@ -136,8 +136,8 @@ impl Dialer {
             (opened < self.limits.connections_max).then_some(opened + 1)
         });
         spent.map_err(|_| Gap::Connections(self.limits.connections_max))?;
-        let deadline = (Instant::now() + self.limits.connection_time).min(end);
-        Ok(Turn { limits: &self.limits, deadline, _permit: permit })
+        let deadline = Instant::now() + self.limits.connection_time;
+        Ok(Turn { limits: &self.limits, deadline: deadline.min(end), is_last: end < deadline, _permit: permit })
     }
 
     async fn pace(&self) {
@@ -182,6 +182,8 @@ pub enum Reach {
 pub struct Turn<'a> {
     limits: &'a Limits,
     deadline: Instant,
+    /// Whether it ends with the time of all, which is our bound and no silence of the target.
+    is_last: bool,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -194,9 +196,13 @@ impl Turn<'_> {
     /// Waits for something until the time of this exchange is over.
     ///
     /// # Errors
-    /// [`Gap::Silent`].
+    /// [`Gap::Silent`]; [`Gap::Time`], if the time of all was over before this exchange had its own.
     pub async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Gap> {
-        timeout_at(self.deadline, wait).await.map_err(|_| Gap::Silent(self.limits.connection_time))
+        let over = || match self.is_last {
+            true => Gap::Time(self.limits.total_time),
+            false => Gap::Silent(self.limits.connection_time),
+        };
+        timeout_at(self.deadline, wait).await.map_err(|_| over())
     }
 }
 
@@ -253,7 +259,10 @@ impl<'a> Connection<'a> {
 
     /// Gives what comes next less time than the limits do.
     pub fn hurry(&mut self, wait: Duration) {
-        self.turn.deadline = self.turn.deadline.min(Instant::now() + wait);
+        let sooner = Instant::now() + wait;
+        if sooner < self.turn.deadline {
+            (self.turn.deadline, self.turn.is_last) = (sooner, false);
+        }
     }
 
     /// The stream, and the time that is left for it.

@@ -41,6 +41,14 @@ pub struct Site<'a> {
 /// A header that a request has.
 pub type Header = (HeaderName, HeaderValue);
 
+/// A header whose value is secret, if they can be one.
+#[must_use]
+pub fn secret_header(name: &str, value: &str) -> Option<Header> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some((name.parse().ok()?, value))
+}
+
 /// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask<'a> {

@@ -97,15 +97,10 @@ fn scope(args: &EndpointArgs) -> Result<Scope, Failure> {
     scope.authorisation = authorisation;
     scope.tls = tls;
     scope.endpoints = vec![Endpoint {
-        url,
-        zone: None,
-        ixit: None,
         server_name: args.server_name.clone(),
         ca: args.ca.clone(),
         identities: identities.iter().map(|identity| identity.name.clone()).collect(),
-        accounts: Vec::new(),
-        cells: Vec::new(),
-        of_hub: false,
+        ..Endpoint::at(url)
     }];
     scope.identities = identities;
     scope.checked().map_err(Failure::Usage)

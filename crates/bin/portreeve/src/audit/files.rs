@@ -1,14 +1,19 @@
 //! Files that a scope names: configurations, software lists, secrets, records, other scanners' results.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::rand;
 use portreeve_assurance::{
-    Attempt, Attestation, EVIDENCE_BYTES_MAX, Envelope, Facts, File, Outcome, Scope, Sha256,
-    evidence::{ports::DeclaredServices, tls::TlsPolicy},
+    Attempt, Attestation, Catalogue, CheckId, EVIDENCE_BYTES_MAX, Envelope, Facts, File, Outcome, Scope, Sha256,
+    evidence::{
+        file::{FilePart, FileRead},
+        ports::DeclaredServices,
+        tls::TlsPolicy,
+    },
 };
 use portreeve_intake::{FILE_BYTES_MAX, Format, Piece, read, sbom, secrets, subjects};
 use portreeve_probe::certificate::certificate_facts;
@@ -29,32 +34,42 @@ pub(super) struct Files {
     started: UnixMillis,
     pub(super) attempts: Vec<Attempt>,
     pub(super) evidence: Vec<Envelope>,
+    /// What came of each declared file.
+    parts: BTreeMap<String, Vec<FilePart>>,
 }
 
 /// Reads every file of a scope. What cannot be read is told before anything is looked at.
 pub(super) fn files(scope: &Scope, base: &Path, started: UnixMillis) -> Result<Files, Failure> {
-    let mut files = Files { started, attempts: Vec::new(), evidence: Vec::new() };
+    let mut files = Files { started, attempts: Vec::new(), evidence: Vec::new(), parts: BTreeMap::new() };
     let mut pieces = Vec::new();
     for file in &scope.files {
-        let path = base.join(&file.path);
-        match file.format.as_deref() {
-            Some("secrets") => files.judged(scope, vec![secrets_of(&path, &shown(&file.path))?], None)?,
-            Some("sbom") => files.judged(scope, vec![matches_of(file, &path, base)?], None)?,
-            Some("records") => files.records(&path)?,
+        let (path, name) = (base.join(&file.path), shown(&file.path));
+        let mut found = match file.format.as_deref() {
+            Some("secrets") => vec![secrets_of(&path, &name)?],
+            Some("sbom") => vec![matches_of(file, &path, base)?],
+            Some("records") => {
+                files.records(&path, &name)?;
+                continue;
+            }
             named => {
                 let format = named.map(str::parse::<Format>).transpose();
                 let format = format.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
                 let reader = |der: &[u8]| certificate_facts(der, UnixTime::now()).ok();
-                let read = read(&shown(&file.path), &bounded(&path, FILE_BYTES_MAX as u64)?, format, &reader);
-                let read = read.map_err(|error| Failure::Usage(error.to_string()))?;
-                match &file.of {
-                    Some(of) => files.judged(scope, read, Some(of))?,
-                    None => pieces.extend(read),
-                }
+                let found = read(&name, &bounded(&path, FILE_BYTES_MAX as u64)?, format, &reader);
+                found.map_err(|error| Failure::Usage(error.to_string()))?
             }
+        };
+        found.iter_mut().for_each(|piece| piece.file.clone_from(&name));
+        match &file.of {
+            Some(of) => files.judged(scope, found, Some(of))?,
+            None => pieces.extend(found),
         }
     }
     files.judged(scope, pieces, None)?;
+    for (path, parts) in std::mem::take(&mut files.parts) {
+        let read = Envelope::of(&FileRead { path, parts }, None, started, TOOL);
+        files.evidence.push(read.map_err(|error| Failure::Usage(error.to_string()))?);
+    }
     Ok(files)
 }
 
@@ -65,10 +80,13 @@ impl Files {
             let target = of.unwrap_or(&subject.target);
             let mut envelopes: Vec<Envelope> =
                 subject.pieces.iter().map(|piece| piece.envelope(target, now(), TOOL)).collect();
+            let checks: Vec<CheckId> = subject.checks.iter().filter_map(|check| check.parse().ok()).collect();
+            for (piece, envelope) in subject.pieces.iter().zip(&envelopes) {
+                self.came_of(&piece.file, envelope, &checks, target)?;
+            }
             envelopes.extend(scope.declarations(self.started, TOOL));
             envelopes.extend(declared_of(scope, target, self.started)?);
-            for check in subject.checks {
-                let Ok(check) = check.parse() else { continue };
+            for check in checks {
                 self.attempts.push(Attempt { check, target: target.to_owned(), outcome: evidence(&envelopes)? });
             }
             self.evidence.extend(envelopes);
@@ -76,24 +94,40 @@ impl Files {
         Ok(())
     }
 
+    /// Keeps which file a piece came of, so that it cannot be left out of the report.
+    fn came_of(&mut self, file: &str, envelope: &Envelope, checks: &[CheckId], target: &str) -> Result<(), Failure> {
+        let evidence = hash(envelope)?;
+        let part = |check: &CheckId| FilePart { evidence, check: check.clone(), target: target.to_owned() };
+        self.parts.entry(file.to_owned()).or_default().extend(checks.iter().map(part));
+        Ok(())
+    }
+
     /// Attestations, each in an envelope of its own, as `attest export` writes them.
-    fn records(&mut self, folder: &Path) -> Result<(), Failure> {
-        for path in walk(folder)? {
+    fn records(&mut self, folder: &Path, name: &str) -> Result<(), Failure> {
+        let paths = walk(folder)?;
+        if paths.is_empty() {
+            return Err(unreadable(folder, &"there is no record in it"));
+        }
+        for path in paths {
             let envelope = Envelope::from_bytes(&bounded(&path, EVIDENCE_BYTES_MAX as u64)?)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
             let record: Attestation = serde_json::from_value(envelope.data.clone())
                 .ok()
                 .filter(|_| envelope.kind == Attestation::KIND)
                 .ok_or_else(|| Failure::Usage(format!("{} is no attestation", path.display())))?;
+            if Catalogue::embedded().check(&record.check).is_none() {
+                let problem = format!("{}: the catalogue has no check {}", path.display(), record.check);
+                return Err(Failure::Usage(problem));
+            }
+            let row = record.requirement.to_string();
+            self.came_of(name, &envelope, std::slice::from_ref(&record.check), &row)?;
             let outcome = evidence(std::slice::from_ref(&envelope))?;
-            self.attempts.push(Attempt { check: record.check, target: record.requirement.to_string(), outcome });
+            self.attempts.push(Attempt { check: record.check, target: row, outcome });
             self.evidence.push(envelope);
         }
         Ok(())
     }
-}
 
-impl Files {
     /// Attestations that a hub keeps.
     pub(super) fn vouched(&mut self, records: &[Attestation]) -> Result<(), Failure> {
         for record in records {
@@ -125,9 +159,11 @@ fn declared_of(scope: &Scope, target: &str, started: UnixMillis) -> Result<Vec<E
 }
 
 fn evidence(envelopes: &[Envelope]) -> Result<Outcome, Failure> {
-    let hash = |envelope: &Envelope| envelope.to_bytes().map(|bytes| Sha256::of(&bytes));
-    let hashes: Result<Vec<Sha256>, _> = envelopes.iter().map(hash).collect();
-    hashes.map(Outcome::Evidence).map_err(|error| Failure::Usage(error.to_string()))
+    envelopes.iter().map(hash).collect::<Result<_, _>>().map(Outcome::Evidence)
+}
+
+fn hash(envelope: &Envelope) -> Result<Sha256, Failure> {
+    envelope.to_bytes().map(|bytes| Sha256::of(&bytes)).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn shown(path: &Path) -> String {

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portreeve_assurance::{Account, Device, Endpoint, Scope, evidence::mutual::Credential};
-use portreeve_probe::{mqtt, mutual::stranger, rogue::Authority};
+use portreeve_assurance::{Account, Device, Endpoint, Scope, TestSession, evidence::mutual::Credential};
+use portreeve_probe::{console::Session, http::secret_header, mqtt, mutual::stranger, rogue::Authority};
 use portreeve_tls::{Credentials, certificates_from_pem};
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -40,12 +40,17 @@ impl Material {
                 .map_err(|error| Failure::Usage(error.to_string()))?;
             material.anchors.insert(path.clone(), certificates);
         }
-        for path in
-            scope.endpoints.iter().flat_map(|endpoint| &endpoint.accounts).filter_map(|it| it.secret_file.as_ref())
-        {
-            let secret = String::from_utf8(material.file(path)?)
-                .map_err(|_| Failure::Usage(format!("{} is not text", material.path(path).display())))?;
-            material.secrets.insert(path.clone(), secret.trim_end_matches(['\r', '\n']).to_owned());
+        for endpoint in &scope.endpoints {
+            for path in endpoint.accounts.iter().filter_map(|account| account.secret_file.as_ref()) {
+                material.secret(path)?;
+            }
+            for session in &endpoint.console.sessions {
+                let value = material.secret(&session.value_file)?;
+                if secret_header(&session.header, &value).is_none() {
+                    let path = material.path(&session.value_file);
+                    return Err(Failure::Usage(format!("{} is not one line for a header", path.display())));
+                }
+            }
         }
         for device in &scope.devices {
             if let Some(folder) = &device.good {
@@ -57,6 +62,15 @@ impl Material {
             }
         }
         Ok(material)
+    }
+
+    /// A file's one line, kept for later.
+    fn secret(&mut self, path: &Path) -> Result<String, Failure> {
+        let text = String::from_utf8(self.file(path)?)
+            .map_err(|_| Failure::Usage(format!("{} is not text", self.path(path).display())))?;
+        let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+        self.secrets.insert(path.to_owned(), secret.clone());
+        Ok(secret)
     }
 
     /// A CA's certificate and key, tried here so that what is wrong with them is told before anything is looked at.
@@ -111,6 +125,17 @@ impl Material {
     pub(super) fn accounts<'a>(&self, endpoint: &'a Endpoint) -> Vec<(&'a Account, Option<String>)> {
         let secret = |account: &Account| self.secrets.get(account.secret_file.as_ref()?).cloned();
         endpoint.accounts.iter().map(|account| (account, secret(account))).collect()
+    }
+
+    /// The test sessions of an endpoint's console.
+    pub(super) fn sessions(&self, endpoint: &Endpoint) -> Vec<Session> {
+        let session = |session: &TestSession| {
+            // That they make a header was seen when they were read.
+            let header = secret_header(&session.header, self.secrets.get(&session.value_file)?)?;
+            let (role, own, foreign) = (session.role.clone(), session.own.clone(), session.foreign.clone());
+            Some(Session { role, standing: session.standing, header, own, foreign })
+        };
+        endpoint.console.sessions.iter().filter_map(session).collect()
     }
 
     /// With what an endpoint's door is tried. What everybody could come with need not be given.

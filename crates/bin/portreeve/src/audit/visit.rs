@@ -3,16 +3,17 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
 
 use aws_lc_rs::rand;
 use portreeve_assurance::{
-    Act, Cell, Class, DeclaredHost, Device, Endpoint, Envelope, Facts, Look, Place, Scheme, Scope, Visit,
+    Account, Act, Cell, Class, DeclaredHost, Device, Endpoint, Envelope, Facts, Look, Place, Scheme, Scope, Visit,
     checks::ports::CLEAR_PORTS,
     evidence::{
-        login::Permitted,
+        login::{Login, Permitted},
         mqtt::Operation,
         mutual::Credential,
         ports::{DeclaredServices, Transport},
@@ -24,7 +25,7 @@ use portreeve_probe::{
     console::{self, Console},
     discovery::{self, DiscoveryPorts},
     http::Site,
-    login::{self, Door, TestAccount},
+    login::{self, Door, Form, TestAccount, TokenHeader},
     mqtt,
     mutual::{Application, mutual},
     ports, rogue, snmp, ssh, tls,
@@ -113,6 +114,15 @@ impl Visitor<'_> {
         }
     }
 
+    /// The same for one look: where credentials are tried, answers are slow.
+    fn limits_of(&self, look: Look) -> Limits {
+        let seconds = match look {
+            Look::BruteForce | Look::Defaults => self.scope.bounds.login_visit_s,
+            _ => self.scope.bounds.visit_s,
+        };
+        Limits { total_time: Duration::from_secs(seconds.into()), ..self.limits() }
+    }
+
     /// Makes a visit.
     ///
     /// # Errors
@@ -143,7 +153,7 @@ impl Visitor<'_> {
         self.claims(endpoint.of_hub, gathered)?;
         let is_udp = matches!(url.scheme, Scheme::Coap | Scheme::Coaps | Scheme::Dtls);
         let address = self.reach(url.host.as_str(), url.port, is_udp, gathered).await?;
-        let dialer = Dialer::new(address, self.limits());
+        let dialer = Dialer::new(address, self.limits_of(visit.look));
         let target = || tls::Target { address, name: server_name(endpoint), anchors: self.anchors(endpoint) };
         let is_sealed = url.scheme == Scheme::Mqtts;
         let broker = mqtt::Broker { dialer: &dialer, tls: server_name(endpoint).filter(|_| is_sealed) };
@@ -195,9 +205,9 @@ impl Visitor<'_> {
             Look::Console => {
                 let console = Console {
                     site: site(endpoint, &dialer),
-                    paths: Vec::new(),
-                    sessions: Vec::new(),
-                    clear_port: None,
+                    paths: endpoint.console.paths.clone(),
+                    sessions: self.material.sessions(endpoint),
+                    clear_port: endpoint.console.clear_port.map(NonZeroU16::get),
                 };
                 gathered.seen(&console::scan(&console).await)?;
             }
@@ -208,13 +218,13 @@ impl Visitor<'_> {
                     .into_iter()
                     .map(|(account, secret)| {
                         let user = account.user.clone();
-                        (door(endpoint, &dialer, &account.path), TestAccount { user, secret })
+                        (door(endpoint, &dialer, Some(account)), TestAccount { user, secret })
                     })
                     .collect();
                 gathered.seen(&login::guess(&self.permitted()?, &doors, login::GUESSES).await)?;
             }
             Look::Defaults => {
-                gathered.seen(&login::defaults(&self.permitted()?, &[door(endpoint, &dialer, "/")]).await)?;
+                gathered.seen(&login::defaults(&self.permitted()?, &doors(endpoint, &dialer)).await)?;
             }
             Look::Ssh => gathered.seen(&ssh::scan(&dialer).await)?,
             _ => return Err("this version cannot look at this yet".into()),
@@ -364,13 +374,47 @@ fn site<'a>(endpoint: &Endpoint, dialer: &'a Dialer) -> Site<'a> {
     Site { dialer, tls: server_name(endpoint).filter(|_| is_sealed), host: endpoint.url.host.to_string() }
 }
 
-/// How one logs in at an endpoint.
-fn door<'a>(endpoint: &Endpoint, dialer: &'a Dialer, path: &str) -> Door<'a> {
-    match endpoint.url.scheme {
-        Scheme::Ssh => Door::Ssh(dialer),
-        Scheme::Mqtt => Door::Mqtt(mqtt::Broker { dialer, tls: None }),
-        Scheme::Mqtts => Door::Mqtt(mqtt::Broker { dialer, tls: server_name(endpoint) }),
-        _ => Door::HttpBasic { site: site(endpoint, dialer), path: path.to_owned() },
+/// How an account logs in at an endpoint; nobody's does so in the usual way.
+fn door<'a>(endpoint: &Endpoint, dialer: &'a Dialer, account: Option<&Account>) -> Door<'a> {
+    let site = || site(endpoint, dialer);
+    match (endpoint.url.scheme, account) {
+        (Scheme::Ssh, _) => Door::Ssh(dialer),
+        (Scheme::Mqtt, _) => Door::Mqtt(mqtt::Broker { dialer, tls: None }),
+        (Scheme::Mqtts, _) => Door::Mqtt(mqtt::Broker { dialer, tls: server_name(endpoint) }),
+        (_, None) => Door::HttpBasic { site: site(), path: "/".to_owned() },
+        (_, Some(account)) => match account.login {
+            Login::HttpForm => Door::HttpForm { site: site(), form: form(account) },
+            Login::HttpJson => Door::HttpJson { site: site(), form: form(account) },
+            _ => Door::HttpBasic { site: site(), path: account.path.clone() },
+        },
+    }
+}
+
+/// Every login that an endpoint is known to have, each once.
+fn doors<'a>(endpoint: &Endpoint, dialer: &'a Dialer) -> Vec<Door<'a>> {
+    let mut known: Vec<&Account> = Vec::new();
+    for account in &endpoint.accounts {
+        let place = |account: &Account| (account.login, account.path.clone());
+        if known.iter().all(|other| place(other) != place(account)) {
+            known.push(account);
+        }
+    }
+    if known.is_empty() {
+        return vec![door(endpoint, dialer, None)];
+    }
+    known.into_iter().map(|account| door(endpoint, dialer, Some(account))).collect()
+}
+
+/// What an account posts.
+fn form(account: &Account) -> Form {
+    let fields = account.form.clone().unwrap_or_default();
+    Form {
+        path: account.path.clone(),
+        user_field: fields.user,
+        secret_field: fields.secret,
+        more: fields.more.into_iter().collect(),
+        page: fields.page,
+        token: fields.token.map(|token| TokenHeader { cookie: token.cookie, header: token.header }),
     }
 }
 

@@ -1,15 +1,17 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
+use portreeve_assurance::{Catalogue, CheckResult, Envelope, Report, Store, bundle, conclude};
 use serde_json::Value;
 
-use crate::support::Place;
+use crate::support::{Done, Place};
 
 /// `openssl s_server` on a port of loopback; it ends with this value.
 struct Server {
@@ -211,32 +213,162 @@ fn an_interrupted_run_goes_on_where_it_was() {
     assert!(!place.path("audit/.run").exists());
 }
 
+/// The report in `audit` without some evidence and results, concluded and signed anew, as its auditor could: what `verify` says of it.
+fn forged(place: &Place, keeps: impl Fn(&Envelope) -> bool, keeps_check: impl Fn(&CheckResult) -> bool) -> Done {
+    let evidence =
+        fs::read_dir(place.path("audit/evidence")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    let mut store = Store::default();
+    for bytes in evidence.filter(|bytes| keeps(&Envelope::from_bytes(bytes).unwrap())) {
+        store.add_bytes(bytes).unwrap();
+    }
+    let bytes = fs::read(place.path("audit/report.json")).unwrap();
+    let mut report = Report::from_json(&bytes).unwrap();
+    let catalogue = Catalogue::embedded();
+    report.checks.retain(keeps_check);
+    let rows = catalogue.select(&report.selection);
+    report.requirements = conclude(catalogue, &rows, &report.checks, &store, report.started);
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let key: [u8; 32] = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().try_into().unwrap();
+    let sign = |bytes: &[u8]| <[u8; 64]>::try_from(pair.sign(bytes).as_ref());
+    let files = bundle(&report, catalogue, &store, key, sign).unwrap();
+    let _ = fs::remove_dir_all(place.path("forged"));
+    fs::create_dir_all(place.path("forged/evidence")).unwrap();
+    files.iter().for_each(|(name, bytes)| fs::write(place.path("forged").join(name), bytes).unwrap());
+    place.run(&["report", "verify", "forged"])
+}
+
 /// What the scope asks for cannot be left out of a report, even by whoever signs it.
 #[test]
 fn a_report_that_leaves_something_out_does_not_verify() {
     let place = Place::new();
     let server = Server::start(&place, "-tls1_2");
     place.run(&["audit", "endpoint", &server.url(), "--out", "audit"]);
-    let evidence =
-        fs::read_dir(place.path("audit/evidence")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    let store = evidence.fold(portreeve_assurance::Store::default(), |mut store, bytes| {
-        store.add_bytes(bytes).unwrap();
-        store
-    });
-    let bytes = fs::read(place.path("audit/report.json")).unwrap();
-    let mut report = portreeve_assurance::Report::from_json(&bytes).unwrap();
-    let catalogue = portreeve_assurance::Catalogue::embedded();
-    report.checks.retain(|check| check.id.as_str() != "tls.cert");
-    let rows = catalogue.select(&report.selection);
-    report.requirements = portreeve_assurance::conclude(catalogue, &rows, &report.checks, &store, report.started);
-    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let key: [u8; 32] = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().try_into().unwrap();
-    let sign = |bytes: &[u8]| <[u8; 64]>::try_from(pair.sign(bytes).as_ref());
-    let files = portreeve_assurance::bundle(&report, catalogue, &store, key, sign).unwrap();
-    fs::create_dir_all(place.path("forged/evidence")).unwrap();
-    files.iter().for_each(|(name, bytes)| fs::write(place.path("forged").join(name), bytes).unwrap());
-    let done = place.run(&["report", "verify", "forged"]);
+    let done = forged(&place, |_| true, |check| check.id.as_str() != "tls.cert");
     assert!(done.status == 1 && done.err.contains("tls.cert") && done.err.contains("does not have it"), "{done:?}");
+}
+
+/// Nor can what a declared file says: not all of it, and not a part.
+#[test]
+fn a_report_that_leaves_a_file_out_does_not_verify() {
+    let place = Place::new();
+    place.write("mosquitto.conf", "listener 1883\nallow_anonymous false\nacl_file acl\n");
+    place.write("acl", "topic readwrite #\n");
+    place.write("sshd_config", "PasswordAuthentication yes\n");
+    fs::create_dir(place.path("firmware")).unwrap();
+    fs::write(place.path("firmware/app.conf"), "colour = blue\n").unwrap();
+    place.run(&["audit", "config", "mosquitto.conf", "acl", "sshd_config", "firmware", "--out", "audit"]);
+    let honest = forged(&place, |_| true, |_| true);
+    assert_eq!(honest.status, 0, "{honest:?}");
+
+    let of_ssh = |envelope: &Envelope| {
+        envelope.target.as_deref() == Some("sshd_config") || envelope.data["path"] == "sshd_config"
+    };
+    let done = forged(&place, |envelope| !of_ssh(envelope), |check| check.target != "sshd_config");
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains("the scope declares the file sshd_config, and the evidence does not say"), "{done:?}");
+    // Its evidence alone, and with the folder its verdict alone.
+    let done = forged(
+        &place,
+        |envelope| envelope.target.as_deref() != Some("sshd_config"),
+        |check| !["sshd_config", "firmware"].contains(&check.target.as_str()),
+    );
+    assert_eq!(done.status, 1, "{done:?}");
+    assert!(done.err.contains("read from sshd_config, is not among what cfg.ssh judged at sshd_config"), "{done:?}");
+    assert!(done.err.contains("read from firmware, is not among what cfg.secrets judged at firmware"), "{done:?}");
+    assert!(!done.err.contains("acl"), "{done:?}");
+    // A file that cannot be read has nothing to say: there is no report.
+    fs::remove_file(place.path("acl")).unwrap();
+    let done = place.run(&["audit", "config", "mosquitto.conf", "acl", "--out", "other"]);
+    assert!(done.status == 2 && done.err.contains("cannot read acl") && !place.path("other").exists(), "{done:?}");
+}
+
+/// `python3` with the logins of the prober's own tests; it ends with this value.
+fn logins(mode: &[&str]) -> (Child, u16) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../edge/probe/tests/data/logins.py");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let child = Command::new("python3").args([script, &port.to_string()]).args(mode).spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < patience, "nobody listens");
+        thread::sleep(Duration::from_millis(20));
+    }
+    (child, port)
+}
+
+/// Logins that take their time are tried to the end of the list, though that takes longer than another look may; their own bound holds.
+#[test]
+fn slow_logins_have_time_of_their_own() {
+    let place = Place::new();
+    let (mut child, port) = logins(&["locking", "0.06"]);
+    let done = [60, 1].map(|seconds| {
+        place.write(
+            "scope.toml",
+            &format!(
+                "[deployment]\nname = \"a\"\nowner = \"b\"\n[checks]\nclass = \"intrusive\"\nonly = [\"auth.defaults\"]\n\
+                 [authorisation]\nby = \"c\"\nreference = \"d\"\nuntil = 2100-01-01\n[bounds]\nvisit_s = 1\nlogin_visit_s = {seconds}\n\
+                 [[endpoint]]\nurl = \"http://127.0.0.1:{port}\"\n[[endpoint.account]]\nlogin = \"http-json\"\nuser = \"operator\"\n\
+                 path = \"/login\"\nform = {{ user = \"user\", secret = \"secret\" }}\n"
+            ),
+        );
+        let folder = format!("audit-{seconds}");
+        place.run(&["audit", "run", "scope.toml", "--out", &folder]);
+        report(&place, &folder)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(done.each_ref().map(|report| verdict(report, "auth.defaults")), ["pass", "inconclusive"], "{done:#?}");
+    let cut = done[1]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "auth.defaults").unwrap();
+    assert!(cut["observed"].as_str().unwrap().contains("the 1 s that one target gets are over"), "{cut}");
+}
+
+/// By default nothing but the connections' own bound cuts off attempts at one login, however slow it is, with a page before each.
+#[test]
+fn the_default_bounds_hold_every_attempt_at_a_login() {
+    let bounds = portreeve_assurance::Bounds::default();
+    let guesses = portreeve_probe::login::GUESSES + 3;
+    let list = u32::try_from(portreeve_probe::login::FACTORY.len()).unwrap() + 2;
+    let connections = 2 * guesses.max(list);
+    assert!(connections * bounds.connection_ms <= bounds.login_visit_s * 1000, "{bounds:?}");
+    assert!(connections <= bounds.connections_max && bounds.login_visit_s < bounds.run_s, "{bounds:?}");
+}
+
+/// A scope declares a login with a token against forgery, and sessions of a console: no secret of them is in the report. (IIITA-DI7)
+#[test]
+fn logins_and_sessions_are_declared_with_their_secrets_in_files() {
+    let place = Place::new();
+    let (mut child, port) = logins(&["guarded"]);
+    place.write("secret", "the-right-secret\n");
+    place.write("session", "session=of-the-operator\n");
+    let scope = format!(
+        "[deployment]\nname = \"a\"\nowner = \"b\"\n[checks]\nclass = \"intrusive\"\nonly = [\"auth.*\", \"console.auth\"]\n\
+         [authorisation]\nby = \"c\"\nreference = \"d\"\nuntil = 2100-01-01\n[[endpoint]]\nurl = \"http://127.0.0.1:{port}\"\n\
+         [[endpoint.console.session]]\nrole = \"operator\"\nvalue_file = \"session\"\nown = [\"/home\"]\nforeign = [\"/admin\"]\n\
+         [[endpoint.account]]\nlogin = \"http-form\"\nuser = \"operator\"\nsecret_file = \"secret\"\npath = \"/login\"\n\
+         form = {{ user = \"user\", secret = \"secret\", page = \"/login\" }}\n"
+    );
+    place.write("scope.toml", &scope.replace("console.session", "console"));
+    let done = place.run(&["audit", "run", "scope.toml"]);
+    assert!(done.status == 2 && done.err.contains("line 13, column 1"), "{done:?}");
+    place.write("scope.toml", &scope);
+    let done = place.run(&["audit", "run", "scope.toml", "--out", "audit"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(done.status, 1, "{done:?}");
+    let report = report(&place, "audit");
+    let verdicts = ["auth.bruteforce", "auth.defaults"].map(|check| verdict(&report, check).to_owned());
+    assert_eq!(verdicts, ["fail", "pass"], "{report:#}");
+    place.ok(&["report", "verify", "audit"]);
+    let mut has_session = false;
+    for entry in fs::read_dir(place.path("audit/evidence")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains("the-right-secret") && !text.contains("of-the-operator"), "{text}");
+        has_session |= text.contains("console-scan/1") && text.contains("\"role\": \"operator\"");
+    }
+    assert!(has_session);
+    // Two lines are no header.
+    place.write("session", "session=a\nSet-Cookie: b\n");
+    let done = place.run(&["audit", "run", "scope.toml"]);
+    assert!(done.status == 2 && done.err.contains("not one line for a header"), "{done:?}");
 }
 
 /// What stands in files is judged where it stands, and a file that is no file of its kind is told with its place.

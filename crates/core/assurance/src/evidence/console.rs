@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::{Effort, Facts, Seen};
 use crate::Sha256;
 
+/// Paths of one scan, at most.
+pub const PATHS_MAX: usize = 40;
+/// Test sessions of one scan, at most.
+pub const SESSIONS_MAX: usize = 10;
+/// Paths of one test session, of each sort, at most.
+pub const SESSION_PATHS_MAX: usize = 20;
+
 /// One origin, as far as it was asked. No cookie's value, token or query is in here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

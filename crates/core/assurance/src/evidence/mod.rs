@@ -9,6 +9,7 @@ pub mod console;
 pub mod discovery;
 pub mod dtls;
 mod envelope;
+pub mod file;
 pub mod hub;
 pub mod import;
 pub mod login;

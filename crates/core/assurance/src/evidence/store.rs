@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{Envelope, EvidenceError, Exemption, Facts, NotApplicable};
+use super::{Envelope, EvidenceError, Exemption, Facts, NotApplicable, file::FileRead};
 use crate::{Scope, Sha256};
 
 /// Most bytes of one piece of evidence: 16 MiB.
@@ -73,6 +73,11 @@ impl Store {
 
     /// Every word on what does not apply, in the order of their hashes.
     pub(crate) fn not_applicable(&self) -> Vec<(Sha256, NotApplicable)> {
+        self.all()
+    }
+
+    /// What was read of declared files, in the order of their hashes.
+    pub(crate) fn file_reads(&self) -> Vec<(Sha256, FileRead)> {
         self.all()
     }
 

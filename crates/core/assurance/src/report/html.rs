@@ -15,14 +15,18 @@ use crate::{
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
+/// Digits of a hash that are shown on a screen.
+const SHOWN_DIGITS: usize = 12;
 
 /// The report for people.
 #[must_use]
 pub fn html(report: &Report, catalogue: &Catalogue) -> Vec<u8> {
     let mut page = String::new();
-    head(&mut page);
+    head(&mut page, report);
     summary(&mut page, report);
+    page.push_str("<div class=\"charts\">\n");
     charts(&mut page, report, catalogue);
+    page.push_str("</div>\n");
     rows(&mut page, report, catalogue);
     checks(&mut page, report, catalogue);
     let _ = writeln!(page, "</main><script>{SCRIPT}</script></body></html>");
@@ -30,7 +34,7 @@ pub fn html(report: &Report, catalogue: &Catalogue) -> Vec<u8> {
 }
 
 /// Nothing may be loaded, and nothing run but what has these hashes (Content Security Policy level 3).
-fn head(page: &mut String) {
+fn head(page: &mut String, report: &Report) {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
@@ -43,7 +47,8 @@ fn head(page: &mut String) {
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\
          <meta name=\"referrer\" content=\"no-referrer\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>Assessment</title><style>{STYLE}</style></head><body><main>"
+         <title>Assessment of {}</title><style>{STYLE}</style></head><body><main>",
+        moment::day(report.started)
     );
 }
 
@@ -68,7 +73,7 @@ fn summary(page: &mut String, report: &Report) {
     page.push_str(
         "</ul>\n<p>What was not tried is <i>not-tested</i>, what was tried without a clear answer is <i>inconclusive</i>; neither is \
          ever counted as passed. Each verdict follows from the evidence named beside it, and <code>portreeve report verify</code> \
-         computes it again.</p>\n",
+         computes it again.</p>\n<nav><a href=\"#requirements\">Requirements</a> · <a href=\"#checks\">Checks and their evidence</a></nav>\n",
     );
 }
 
@@ -115,10 +120,11 @@ fn rows(page: &mut String, report: &Report, catalogue: &Catalogue) {
     let verdicts: String = Verdict::ALL.iter().map(|verdict| option(verdict.as_str())).collect();
     let _ = writeln!(
         page,
-        "<h2>Requirements</h2>\n<form id=\"filter\" hidden><label>Framework <select name=\"framework\"><option value=\"\">all</option>\
+        "<h2 id=\"requirements\">Requirements</h2>\n<form id=\"filter\" hidden><label>Framework <select name=\"framework\"><option value=\"\">all</option>\
          {frameworks}</select></label> <label>Verdict <select name=\"verdict\"><option value=\"\">all</option>{verdicts}</select></label> \
          <label>Text <input name=\"text\" type=\"search\"></label> <output></output></form>\n\
-         <table id=\"rows\"><thead><tr><th>Id</th><th>Asks</th><th>Verdict</th><th>Why</th></tr></thead><tbody>"
+         {}",
+        table("id=\"rows\" aria-labelledby=\"requirements\"", &["Id", "Asks", "Verdict", "Why"])
     );
     for row in &report.requirements {
         row_of(page, row, report, catalogue);
@@ -134,7 +140,7 @@ fn row_of(page: &mut String, row: &RowVerdict, report: &Report, catalogue: &Cata
     let (id, verdict) = (escape(&id), row.verdict);
     let _ = write!(
         page,
-        "<tr data-framework=\"{}\" data-verdict=\"{verdict}\"><td id=\"{id}\">{id}<br><small>{}</small></td><td>{}</td>\
+        "<tr data-framework=\"{}\" data-verdict=\"{verdict}\"><th scope=\"row\" id=\"{id}\">{id}<br><small>{}</small></th><td>{}</td>\
          <td><b class=\"v-{verdict}\">{verdict}</b></td><td>{}",
         row.framework,
         escape(&scope),
@@ -159,17 +165,16 @@ fn reference((at, result): (usize, &CheckResult)) -> String {
 }
 
 fn checks(page: &mut String, report: &Report, catalogue: &Catalogue) {
-    page.push_str(
-        "<h2>Checks and their evidence</h2>\n<table><thead><tr><th>Check</th><th>Target</th><th>Verdict</th><th>Observed and expected</th>\
-         <th>Evidence</th></tr></thead><tbody>\n",
-    );
+    let heads = ["Check", "Target", "Verdict", "Observed and expected", "Evidence"];
+    let table = table("aria-labelledby=\"checks\"", &heads);
+    let _ = writeln!(page, "<h2 id=\"checks\">Checks and their evidence</h2>\n{table}");
     for (at, result) in report.checks.iter().enumerate() {
         let does = catalogue.check(&result.id).map_or("", |check| &check.does);
         let evidence: String = result.evidence.iter().map(evidence_link).collect();
         let verdict = result.verdict;
         let _ = writeln!(
             page,
-            "<tr id=\"check-{at}\"><td>{} <small>version {}</small><br><small>{}</small></td><td>{}</td>\
+            "<tr id=\"check-{at}\"><th scope=\"row\">{} <small>version {}</small><br><small>{}</small></th><td>{}</td>\
              <td><b class=\"v-{verdict}\">{verdict}</b></td><td><p>{}</p><p><small>Expected: {}</small></p></td><td>{evidence}</td></tr>",
             escape(result.id.as_str()),
             result.version,
@@ -186,8 +191,20 @@ fn checks(page: &mut String, report: &Report, catalogue: &Catalogue) {
     }
 }
 
+/// Its first digits; on paper, where nothing can be followed, all of them.
 fn evidence_link(hash: &crate::Sha256) -> String {
-    format!("<a class=\"hash\" href=\"{}\"><code>{hash}</code></a> ", super::evidence_file(hash))
+    let digits = hash.to_string();
+    let short = digits.get(..SHOWN_DIGITS).unwrap_or_default();
+    format!("<a class=\"hash\" href=\"{}\" title=\"{digits}\"><code>{short}…</code></a> ", super::evidence_file(hash))
+}
+
+/// Up to its first row.
+fn table(attributes: &str, heads: &[&str]) -> String {
+    // The style sheet knows how wide columns are by the first word over them.
+    let class = |head: &str| head.split(' ').next().unwrap_or_default().to_lowercase();
+    let columns: String = heads.iter().map(|head| format!("<col class=\"c-{}\">", class(head))).collect();
+    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
+    format!("<table {attributes}><colgroup>{columns}</colgroup><thead><tr>{heads}</tr></thead><tbody>")
 }
 
 #[cfg(test)]
@@ -228,7 +245,7 @@ mod tests {
     fn every_row_every_check_and_every_link_is_there() {
         let (page, report) = (page(), sample::report());
         for row in &report.requirements {
-            assert!(page.contains(&format!("<td id=\"{}-{}\">", row.framework, row.id)));
+            assert!(page.contains(&format!("<th scope=\"row\" id=\"{}-{}\">", row.framework, row.id)));
         }
         for at in 0..report.checks.len() {
             assert!(

@@ -14,7 +14,7 @@
       row.hidden = !meant;
       shown += meant ? 1 : 0;
     });
-    form.querySelector("output").textContent = shown + " of " + rows.length;
+    form.querySelector("output").textContent = shown + " of " + rows.length + " shown";
   };
   form.hidden = false;
   form.addEventListener("input", show);

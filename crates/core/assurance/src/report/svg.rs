@@ -32,19 +32,21 @@ impl Bar {
     }
 }
 
-/// Units of the drawing, which scales to the page.
-const WIDTH: usize = 700;
-const LABEL_WIDTH: usize = 120;
-const TOTAL_WIDTH: usize = 40;
-const BAR_HEIGHT: usize = 22;
-const STEP: usize = 30;
+/// Heights, px; widths are shares of the page's, so that text is as large on a telephone.
+const LABEL_HEIGHT: usize = 20;
+const BAR_HEIGHT: usize = 20;
+const STEP: usize = 50;
+/// From this share of its bar on a part has room for its number, hundredths of a percent.
+const NUMBERED_MIN: usize = 800;
 
 /// Bars below each other, all of one length: each shows shares of its own total.
 pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     let height = bars.len() * STEP;
+    let words: Vec<String> = bars.iter().map(|bar| format!("{}: {}", bar.label, bar.words())).collect();
+    let words = format!("{title}. {}.", words.join("; "));
     let mut svg = String::new();
     // Text cannot fail to take text.
-    let _ = write!(svg, "<svg role=\"img\" viewBox=\"0 0 {WIDTH} {height}\"><title>{}</title>", escape(title));
+    let _ = write!(svg, "<svg role=\"img\" width=\"100%\" height=\"{height}\" aria-label=\"{}\">", escape(&words));
     for (at, bar) in bars.iter().enumerate() {
         one(&mut svg, bar, at * STEP);
     }
@@ -53,29 +55,42 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
 }
 
 fn one(svg: &mut String, bar: &Bar, top: usize) {
-    let baseline = top + BAR_HEIGHT * 3 / 4;
-    let full = WIDTH - LABEL_WIDTH - TOTAL_WIDTH;
+    let baseline = top + LABEL_HEIGHT * 3 / 4;
     let total = bar.total();
     let _ = write!(
         svg,
-        "<g><title>{}: {}</title><text x=\"0\" y=\"{baseline}\">{}</text>",
+        "<g><title>{0}: {1}</title><text y=\"{baseline}\">{0}</text>\
+         <text x=\"100%\" y=\"{baseline}\" text-anchor=\"end\">{total}</text>",
         escape(&bar.label),
         bar.words(),
-        escape(&bar.label)
     );
+    let (bar_top, number_line) = (top + LABEL_HEIGHT, top + LABEL_HEIGHT + BAR_HEIGHT * 3 / 4);
     let mut before = 0;
     for (verdict, count) in Verdict::ALL.iter().zip(bar.counts).filter(|(_, count)| *count > 0) {
         // Both ends are rounded from the sums, so that no gap adds up.
-        let place = |sum: usize| LABEL_WIDTH + sum * full / total;
+        let place = |sum: usize| sum * 10_000 / total;
         let (start, end) = (place(before), place(before + count));
-        let width = (end - start).max(1);
         let _ = write!(
             svg,
-            "<rect class=\"v-{verdict}\" x=\"{start}\" y=\"{top}\" width=\"{width}\" height=\"{BAR_HEIGHT}\"/>"
+            "<rect class=\"v-{verdict}\" x=\"{}\" y=\"{bar_top}\" width=\"{}\" height=\"{BAR_HEIGHT}\"/>",
+            percent(start),
+            percent(end - start)
         );
+        if end - start >= NUMBERED_MIN {
+            let middle = percent(start.midpoint(end));
+            let _ = write!(
+                svg,
+                "<text class=\"count\" x=\"{middle}\" y=\"{number_line}\" text-anchor=\"middle\">{count}</text>"
+            );
+        }
         before += count;
     }
-    let _ = write!(svg, "<text x=\"{WIDTH}\" y=\"{baseline}\" text-anchor=\"end\">{total}</text></g>");
+    svg.push_str("</g>");
+}
+
+/// Of hundredths.
+fn percent(hundredths: usize) -> String {
+    format!("{}.{:02}%", hundredths / 100, hundredths % 100)
 }
 
 #[cfg(test)]
@@ -87,8 +102,12 @@ mod tests {
         let bar = Bar::of("<L1>", [Verdict::Pass, Verdict::Pass, Verdict::Fail].into_iter());
         let svg = bars("t", &[bar]);
         assert!(svg.contains("&lt;L1&gt;: 1 fail, 2 pass"), "{svg}");
-        assert!(svg.contains("class=\"v-fail\" x=\"120\" y=\"0\" width=\"180\""), "{svg}");
-        assert!(svg.contains("class=\"v-pass\" x=\"300\" y=\"0\" width=\"360\""), "{svg}");
+        assert!(svg.contains("aria-label=\"t. &lt;L1&gt;: 1 fail, 2 pass.\""), "{svg}");
+        assert!(svg.contains("class=\"v-fail\" x=\"0.00%\" y=\"20\" width=\"33.33%\""), "{svg}");
+        assert!(svg.contains("class=\"v-pass\" x=\"33.33%\" y=\"20\" width=\"66.67%\""), "{svg}");
+        let few = Bar::of("few", std::iter::repeat_n(Verdict::Pass, 99).chain([Verdict::Fail]));
+        let svg = bars("t", &[few]);
+        assert!(svg.contains(">99</text>") && !svg.contains(">1</text>"), "{svg}");
         assert!(bars("t", &[Bar::of("none", std::iter::empty())]).contains(">0</text>"));
     }
 }

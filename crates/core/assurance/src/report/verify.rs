@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Format, JsonProblem, MANIFEST, Report, SIGNATURE, manifest::Manifest};
 use crate::{
     Catalogue, CheckId, CheckResult, EvidenceError, Outcome, Scope, Selection, Sha256, Store, Verdict, conclude,
-    judge_one, missing,
+    evidence::file::{FilePart, FileRead},
+    judge_one, missing, text,
 };
 
 /// Where evidence lies.
@@ -130,6 +131,21 @@ pub enum Problem {
         /// The target.
         target: String,
     },
+    /// The scope declares a file, and the evidence does not say what was read from it.
+    #[error("the scope declares the file {0}, and the evidence does not say once what was read from it")]
+    FileLeftOut(String),
+    /// A part of a declared file is not among the evidence, or was not judged.
+    #[error("{evidence}, which was read from {file}, is not among what {check} judged at {target}")]
+    FilePartLeftOut {
+        /// The file.
+        file: String,
+        /// The piece of evidence.
+        evidence: Sha256,
+        /// The check.
+        check: CheckId,
+        /// The target.
+        target: String,
+    },
     /// There is more than one declaration among the evidence.
     #[error("there are {0} scopes; a report has one")]
     Scopes(usize),
@@ -170,7 +186,10 @@ pub fn verify(
     let scopes = store.scopes();
     match scopes.as_slice() {
         [] => {}
-        [(_, scope)] => problems.extend(left_out(scope, &report, catalogue)),
+        [(_, scope)] => {
+            problems.extend(left_out(scope, &report, catalogue));
+            problems.extend(files_left_out(scope, &report, &store));
+        }
         more => problems.push(Problem::Scopes(more.len())),
     }
     let forms_compared = report.tool.version == env!("CARGO_PKG_VERSION");
@@ -276,6 +295,37 @@ fn left_out(scope: &Scope, report: &Report, catalogue: &Catalogue) -> Vec<Proble
     }
     let missing = missing(scope, catalogue, &report.checks).into_iter();
     missing.map(|(check, target)| Problem::LeftOut { check, target }).collect()
+}
+
+/// Every declared file was read, and all that came of it is there and was judged.
+fn files_left_out(scope: &Scope, report: &Report, store: &Store) -> Vec<Problem> {
+    let mut reads: BTreeMap<String, Vec<FileRead>> = BTreeMap::new();
+    store.file_reads().into_iter().for_each(|(_, read)| reads.entry(read.path.clone()).or_default().push(read));
+    let judged: BTreeSet<(&CheckId, &str, &Sha256)> = report
+        .checks
+        .iter()
+        .flat_map(|result| result.evidence.iter().map(|hash| (&result.id, result.target.as_str(), hash)))
+        .collect();
+    let look = |path: String| match reads.get(&path).map(Vec::as_slice) {
+        Some([read]) if !read.parts.is_empty() => {
+            let is_there = |part: &&FilePart| {
+                let target = text::line(&part.target);
+                store.envelope(&part.evidence).is_some()
+                    && judged.contains(&(&part.check, target.as_str(), &part.evidence))
+            };
+            let missing = read.parts.iter().filter(|part| !is_there(part));
+            missing
+                .map(|part| Problem::FilePartLeftOut {
+                    file: path.clone(),
+                    evidence: part.evidence,
+                    check: part.check.clone(),
+                    target: part.target.clone(),
+                })
+                .collect()
+        }
+        _ => vec![Problem::FileLeftOut(path)],
+    };
+    scope.files.iter().flat_map(|file| look(file.path.display().to_string())).collect()
 }
 
 fn check(result: &CheckResult, report: &Report, catalogue: &Catalogue, store: &Store) -> Option<Problem> {

@@ -8,6 +8,8 @@ pub(super) const PLACES_MAX: usize = 256;
 pub(super) const IDENTITIES_MAX: usize = 64;
 /// Most test accounts of one endpoint.
 pub(super) const ACCOUNTS_MAX: usize = 20;
+/// Most fields of a login besides user and secret.
+pub(super) const FIELDS_MAX: usize = 50;
 /// Most expectations of one endpoint's policy.
 pub(super) const CELLS_MAX: usize = 1_000;
 /// Most files, exceptions, words on what does not apply.
@@ -35,6 +37,9 @@ pub struct Bounds {
     pub connection_ms: u32,
     /// How long one visit may take, seconds: 1 to 3,600.
     pub visit_s: u32,
+    /// How long a visit may take that tries credentials, seconds: 1 to 3,600. Logins are slow on purpose: SSH with PAM refuses after
+    /// about 3 s, and there are some 40 attempts at each.
+    pub login_visit_s: u32,
     /// How long the whole run may take, seconds: 1 to 86,400.
     pub run_s: u32,
 }
@@ -48,6 +53,7 @@ impl Default for Bounds {
             connections_per_s: 200,
             connection_ms: 5_000,
             visit_s: 60,
+            login_visit_s: 600,
             run_s: 3_600,
         }
     }
@@ -63,6 +69,7 @@ impl Bounds {
             ("connections_per_s", self.connections_per_s, 1, 10_000),
             ("connection_ms", self.connection_ms, 100, 60_000),
             ("visit_s", self.visit_s, 1, 3_600),
+            ("login_visit_s", self.login_visit_s, 1, 3_600),
             ("run_s", self.run_s, 1, 86_400),
         ];
         let (name, value, min, max) = ranges.into_iter().find(|(_, value, min, max)| !(*min..=*max).contains(value))?;

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod declared;
+mod logins;
 mod plan;
 mod read;
 mod url;
@@ -13,6 +14,7 @@ mod url;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
     path::PathBuf,
 };
 
@@ -20,13 +22,13 @@ use serde::{Deserialize, Serialize};
 
 pub use bounds::{Bounds, SCOPE_BYTES_MAX};
 pub use plan::{Look, Place, Visit, missing, plan};
-pub use read::ScopeError;
 pub use url::{Host, NoHost, NoUrl, Scheme, Url};
 
 use crate::{
     CheckId, Class, Exemption, Facts, NotApplicable, Selection,
     evidence::{
         coap::CoapMethod,
+        console::Standing,
         hub::HubExpectations,
         login::{Authorisation, Login},
         mqtt::Operation,
@@ -229,6 +231,9 @@ pub struct Endpoint {
     /// Names of the identities with which it is visited.
     #[serde(default)]
     pub identities: Vec<String>,
+    /// What its console is asked.
+    #[serde(default)]
+    pub console: ConsolePart,
     /// Accounts that were made for the audit, which guessing may lock.
     #[serde(default, rename = "account")]
     pub accounts: Vec<Account>,
@@ -240,20 +245,132 @@ pub struct Endpoint {
     pub of_hub: bool,
 }
 
+impl Endpoint {
+    /// With nothing declared yet but where it is.
+    #[must_use]
+    pub fn at(url: Url) -> Self {
+        Self {
+            url,
+            zone: None,
+            ixit: None,
+            server_name: None,
+            ca: None,
+            identities: Vec::new(),
+            accounts: Vec::new(),
+            console: ConsolePart::default(),
+            cells: Vec::new(),
+            of_hub: false,
+        }
+    }
+}
+
 /// An account that was made for the audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
-    /// How one logs in: `http-basic`, `mqtt` or `ssh`.
+    /// How one logs in: `http-basic`, `http-form`, `http-json`, `mqtt` or `ssh`.
     pub login: Login,
     /// Its name.
     pub user: String,
     /// A file with its secret, without which a lock that says nothing is not seen.
     #[serde(default)]
     pub secret_file: Option<PathBuf>,
-    /// Of HTTP, the path that asks.
+    /// Of HTTP, the path that asks; of a form or JSON, the one that it is posted to.
     #[serde(default = "root")]
     pub path: String,
+    /// Of `http-form` and `http-json`, what is posted.
+    #[serde(default)]
+    pub form: Option<LoginForm>,
+}
+
+/// What is posted to log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginForm {
+    /// Name of the field for the user.
+    #[serde(default = "user_field")]
+    pub user: String,
+    /// Name of the field for the secret.
+    #[serde(default = "secret_field")]
+    pub secret: String,
+    /// Other fields and their values, none of which may be a secret.
+    #[serde(default)]
+    pub more: BTreeMap<String, String>,
+    /// The page that is fetched before each attempt, for its cookies and the hidden fields of its form.
+    #[serde(default)]
+    pub page: Option<String>,
+    /// The cookie of that page whose value goes into a header.
+    #[serde(default)]
+    pub token: Option<LoginToken>,
+}
+
+impl Default for LoginForm {
+    fn default() -> Self {
+        Self { user: user_field(), secret: secret_field(), more: BTreeMap::new(), page: None, token: None }
+    }
+}
+
+fn user_field() -> String {
+    "username".to_owned()
+}
+
+fn secret_field() -> String {
+    "password".to_owned()
+}
+
+/// A token against forgery that a page sets as a cookie and wants to see in a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginToken {
+    /// Name of the cookie.
+    pub cookie: String,
+    /// Name of the header.
+    pub header: String,
+}
+
+/// What a console is asked, and with whose sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsolePart {
+    /// Which paths; the usual ones without them.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The port on which plain HTTP may listen beside HTTPS.
+    #[serde(default)]
+    pub clear_port: Option<NonZeroU16>,
+    /// Sessions of test accounts.
+    #[serde(default, rename = "session")]
+    pub sessions: Vec<TestSession>,
+}
+
+/// A session of a test account, which was opened for the audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestSession {
+    /// Name of the role.
+    pub role: String,
+    /// What it stands for: `full`, `first-factor` or `ended`.
+    #[serde(default = "full")]
+    pub standing: Standing,
+    /// The header that carries it.
+    #[serde(default = "cookie")]
+    pub header: String,
+    /// A file with the header's value, such as `session=…`; it is shown to whoever answers at the address.
+    pub value_file: PathBuf,
+    /// Paths that it may see.
+    #[serde(default)]
+    pub own: Vec<String>,
+    /// Paths that it may not.
+    #[serde(default)]
+    pub foreign: Vec<String>,
+}
+
+const fn full() -> Standing {
+    Standing::Full
+}
+
+fn cookie() -> String {
+    "Cookie".to_owned()
 }
 
 fn root() -> String {

@@ -7,29 +7,13 @@ use toml::{
 
 use super::{
     Act, Bounds, SCOPE_BYTES_MAX, Scheme, Scope,
-    bounds::{ACCOUNTS_MAX, CELLS_MAX, ENTRIES_MAX, FACE_S_MAX, IDENTITIES_MAX, PLACES_MAX, PORTS_MAX, TEXT_BYTES_MAX},
+    bounds::{CELLS_MAX, ENTRIES_MAX, FACE_S_MAX, IDENTITIES_MAX, PLACES_MAX, PORTS_MAX, TEXT_BYTES_MAX},
 };
-use crate::{
-    Catalogue, Class,
-    evidence::{Subject, login::Login},
-    text,
-};
-
-/// What is wrong with a scope, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {problem}")]
-pub struct ScopeError {
-    /// From 1; 0 if it is about the whole.
-    pub line: usize,
-    /// From 1, characters; 0 if it is about the whole.
-    pub column: usize,
-    /// What.
-    pub problem: String,
-}
+use crate::{Catalogue, Class, TomlProblem, evidence::Subject, text};
 
 /// One step on the way to a value: a key, or a place in a list.
 #[derive(Clone, Copy, Debug)]
-enum Step<'a> {
+pub(super) enum Step<'a> {
     Key(&'a str),
     Item(usize),
 }
@@ -44,16 +28,15 @@ impl Scope {
     /// From a file's text.
     ///
     /// # Errors
-    /// [`ScopeError`]: what is no TOML, unknown keys, values out of their range, names that nothing is called, and more than
+    /// [`TomlProblem`]: what is no TOML, unknown keys, values out of their range, names that nothing is called, and more than
     /// [`SCOPE_BYTES_MAX`].
-    pub fn from_toml(text: &str) -> Result<Self, ScopeError> {
+    pub fn from_toml(text: &str) -> Result<Self, TomlProblem> {
         if text.len() > SCOPE_BYTES_MAX {
             let problem = format!("a scope has at most {SCOPE_BYTES_MAX} bytes");
-            return Err(ScopeError { line: 0, column: 0, problem });
+            return Err(TomlProblem::whole(problem));
         }
-        let scope: Self = toml::from_str(text)
-            .map_err(|error: toml::de::Error| at(text, error.span().map(|span| span.start), error.message()))?;
-        scope.check().map_err(|wrong| at(text, find(text, &wrong.path), &wrong.problem))?;
+        let scope: Self = toml::from_str(text).map_err(|error| TomlProblem::read(text, &error))?;
+        scope.check().map_err(|wrong| TomlProblem::at(text, find(text, &wrong.path), &wrong.problem))?;
         Ok(scope)
     }
 
@@ -127,14 +110,7 @@ impl Scope {
             if let Some((at, name)) = endpoint.identities.iter().enumerate().find(|(_, name)| !is_known(name)) {
                 return Err(wrong(&path(&[Step::Key("identities"), Step::Item(at)]), unknown(name)));
             }
-            let odd = endpoint.accounts.iter().position(|account| !fits(account.login, endpoint.url.scheme));
-            if let Some(at) = odd {
-                let problem = "http and https take http-basic, mqtt and mqtts take mqtt, ssh takes ssh";
-                return Err(wrong(&path(&[Step::Key("account"), Step::Item(at), Step::Key("login")]), problem.into()));
-            }
-            if endpoint.accounts.len() > ACCOUNTS_MAX {
-                return Err(wrong(&path(&[Step::Key("account")]), format!("at most {ACCOUNTS_MAX} accounts")));
-            }
+            endpoint.check_http().map_err(|(rest, problem)| wrong(&path(&rest), problem))?;
             if endpoint.cells.len() > CELLS_MAX {
                 return Err(wrong(&path(&[Step::Key("cell")]), format!("at most {CELLS_MAX} cells")));
             }
@@ -265,18 +241,8 @@ fn few(key: &'static str, count: usize, max: usize) -> Result<(), Wrong<'static>
     if count <= max { Ok(()) } else { Err(wrong(&[Step::Key(key)], format!("at most {max} [[{key}]]"))) }
 }
 
-/// Whether one logs in so where this is spoken.
-const fn fits(login: Login, scheme: Scheme) -> bool {
-    matches!(
-        (login, scheme),
-        (Login::HttpBasic, Scheme::Http | Scheme::Https)
-            | (Login::Mqtt, Scheme::Mqtt | Scheme::Mqtts)
-            | (Login::Ssh, Scheme::Ssh)
-    )
-}
-
 /// A name, a reason: one line that says something.
-fn named(value: &str) -> Result<(), String> {
+pub(super) fn named(value: &str) -> Result<(), String> {
     if value.trim().is_empty() {
         return Err("this must not be empty".into());
     }
@@ -284,16 +250,6 @@ fn named(value: &str) -> Result<(), String> {
         return Err(format!("this has to be one line of at most {TEXT_BYTES_MAX} bytes"));
     }
     Ok(())
-}
-
-fn at(text: &str, offset: Option<usize>, problem: &str) -> ScopeError {
-    let problem = text::line(problem);
-    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
-        return ScopeError { line: 0, column: 0, problem };
-    };
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.matches('\n').count() + 1;
-    ScopeError { line, column: before[line_start..].chars().count() + 1, problem }
 }
 
 /// Where a value begins; where the nearest that there is around it begins, if it was left out.

@@ -22,12 +22,62 @@ fn planned(scope: &Scope) -> Vec<(String, String, Option<String>)> {
 #[test]
 fn the_example_is_a_scope_and_evidence() {
     let scope = Scope::from_toml(Scope::EXAMPLE).unwrap();
-    assert_eq!((scope.endpoints.len(), scope.hosts.len(), scope.identities.len()), (1, 1, 3));
+    assert_eq!((scope.endpoints.len(), scope.hosts.len(), scope.identities.len()), (2, 1, 3));
     let text = serde_json::to_string(&scope).unwrap();
     assert_eq!(serde_json::from_str::<Scope>(&text).unwrap(), scope);
     assert!(planned(&scope).iter().any(|(check, target, why)| {
         check == "mqtt.acl.matrix" && target == "mqtts://hub.example.org:8883" && why.is_none()
     }));
+}
+
+/// What the example has in comments makes sense, too.
+#[test]
+fn the_example_of_a_login_is_one() {
+    let lines = Scope::EXAMPLE.lines().skip_while(|line| !line.contains("[[endpoint.account]]"));
+    let lines: Vec<&str> = lines.map_while(|line| line.strip_prefix("# ")).collect();
+    let scope = read(&format!("[[endpoint]]\nurl = \"https://hub\"\n{}\n", lines.join("\n")));
+    let account = &scope.endpoints[0].accounts[0];
+    let form = account.form.as_ref().unwrap();
+    assert_eq!(
+        (account.login, account.path.as_str(), form.page.as_deref()),
+        (Login::HttpForm, "/login", Some("/login"))
+    );
+    assert_eq!((form.more["realm"].as_str(), form.token.as_ref().unwrap().cookie.as_str()), ("local", "XSRF-TOKEN"));
+}
+
+#[test]
+fn logins_and_consoles_that_cannot_be_are_told_with_their_place() {
+    let https = |rest: &str| format!("[[endpoint]]\nurl = \"https://a\"\n{rest}");
+    let account = |rest: &str| https(&format!("[[endpoint.account]]\nuser = \"u\"\nlogin = \"http-form\"\n{rest}"));
+    let session =
+        |rest: &str| https(&format!("[[endpoint.console.session]]\nrole = \"r\"\nvalue_file = \"f\"\n{rest}"));
+    let cases = [
+        (https("[[endpoint.account]]\nuser = \"u\"\nlogin = \"ssh\"\n"), (8, 9), "https take http-basic"),
+        (https("[[endpoint.account]]\nuser = \"u\"\nlogin = \"http-basic\"\nform = {}\n"), (9, 8), "only http-form"),
+        (https("[[endpoint.account]]\nuser = \"u\"\nlogin = \"http-form\"\nsecret = \"s\"\n"), (9, 1), "unknown field"),
+        (account("path = \"login\"\n"), (9, 8), "a path begins with /"),
+        (account("form.page = \"/a b\"\n"), (9, 13), "without spaces"),
+        (account("form.user = \"\"\n"), (9, 13), "must not be empty"),
+        (account("form.token = { cookie = \"a\", header = \"b\" }\n"), (9, 14), "has to be declared"),
+        (
+            account("form.page = \"/\"\nform.token = { cookie = \"a\", header = \"b c\" }\n"),
+            (10, 39),
+            "no name of a header",
+        ),
+        (https("console.paths = [\"/\", \"x\"]\n"), (6, 23), "a path begins with /"),
+        (https("console.clear_port = 0\n"), (6, 22), "nonzero"),
+        ("[[endpoint]]\nurl = \"ssh://a\"\nconsole.paths = [\"/\"]\n".to_owned(), (6, 1), "only http and https"),
+        (session("own = [\"/\"]\nvalue = \"secret\"\n"), (10, 1), "unknown field"),
+        (session(""), (6, 1), "needs paths"),
+        (session("own = [\"/\"]\nheader = \"a:b\"\n"), (10, 10), "no name of a header"),
+        (session("own = [\"/\"]\nstanding = \"half\"\n"), (10, 12), "unknown variant"),
+        (session(&format!("own = [{}]\n", "\"/\",".repeat(21))), (9, 7), "at most 20"),
+    ];
+    for (rest, place, says) in cases {
+        let error = Scope::from_toml(&format!("{HEAD}{rest}")).unwrap_err();
+        assert!(error.problem.contains(says), "{error}\n{rest}");
+        assert_eq!((error.line, error.column), place, "{error}\n{rest}");
+    }
 }
 
 /// Line and column are those of what is wrong.

@@ -1,12 +1,12 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hyper::{
-    Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
-};
+use hyper::header::{AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use portreeve_assurance::{Sha256, evidence::login::Login};
 use portreeve_mqtt::{Connect, Version};
 
-use super::{rtsp, snmp, telnet};
+use super::{
+    form::{self, Coding, Form},
+    rtsp, snmp, telnet,
+};
 use crate::{
     dial::{Dialer, Gap},
     http::{Ask, Place, Reply, Site},
@@ -57,19 +57,6 @@ pub enum Door<'a> {
     },
     /// An SNMP agent.
     Snmp(&'a Dialer),
-}
-
-/// Fields of a login.
-#[derive(Clone, Debug)]
-pub struct Form {
-    /// Path to which it is posted.
-    pub path: String,
-    /// Name of the field for the user.
-    pub user_field: String,
-    /// Name of the field for the secret.
-    pub secret_field: String,
-    /// Other fields and their values.
-    pub more: Vec<(String, String)>,
 }
 
 /// What came of an attempt.
@@ -135,17 +122,8 @@ impl<'a> Door<'a> {
     pub(crate) async fn knock(&self, user: &str, secret: &str, names: &[&str]) -> Result<Answered, Gap> {
         match self {
             Self::HttpBasic { site, path } => basic(site, path, user, secret, names).await,
-            Self::HttpForm { site, form } => {
-                let body =
-                    form.fields(user, secret).map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
-                let body = body.collect::<Vec<_>>().join("&");
-                post(site, &form.path, "application/x-www-form-urlencoded", body, names).await
-            }
-            Self::HttpJson { site, form } => {
-                let fields = form.fields(user, secret).map(|(name, value)| (name.to_owned(), value.into()));
-                let body = serde_json::Value::Object(fields.collect()).to_string();
-                post(site, &form.path, "application/json", body, names).await
-            }
+            Self::HttpForm { site, form } => form::knock(site, form, Coding::Form, (user, secret), names).await,
+            Self::HttpJson { site, form } => form::knock(site, form, Coding::Json, (user, secret), names).await,
             Self::Mqtt(broker) => mqtt(broker, user, secret).await,
             Self::Ssh(dialer) => match ssh::log_in(dialer, user, Some(secret)).await? {
                 ssh::Said::LetIn => Ok(Answered::let_in()),
@@ -159,22 +137,6 @@ impl<'a> Door<'a> {
             Self::Snmp(dialer) => snmp::knock(dialer, secret).await,
         }
     }
-}
-
-impl Form {
-    fn fields<'a>(&'a self, user: &'a str, secret: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let own = [(self.user_field.as_str(), user), (self.secret_field.as_str(), secret)];
-        own.into_iter().chain(self.more.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-    }
-}
-
-/// As forms are sent: everything but letters, digits and `-._` is escaped.
-fn escaped(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }
 
 /// `user:secret` as Basic has it (RFC 7617 section 2).
@@ -199,15 +161,8 @@ async fn basic(site: &Site<'_>, path: &str, user: &str, secret: &str, names: &[&
     Ok(answered)
 }
 
-async fn post(site: &Site<'_>, path: &str, kind: &'static str, body: String, names: &[&str]) -> Result<Answered, Gap> {
-    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(kind))];
-    let ask = Ask { method: Method::POST, body: body.into(), ..Ask::get(path, headers) };
-    let reply = site.ask(&ask).await?;
-    answered(site, path, &reply, names)
-}
-
 /// 429 and 423 say that one has to wait or is locked out (RFC 6585 section 4, RFC 4918 section 11.3), as `Retry-After` does.
-fn answered(site: &Site<'_>, path: &str, reply: &Reply, names: &[&str]) -> Result<Answered, Gap> {
+pub(super) fn answered(site: &Site<'_>, path: &str, reply: &Reply, names: &[&str]) -> Result<Answered, Gap> {
     let entry = match reply.status {
         429 | 423 => Entry::Throttled,
         _ if reply.headers.contains_key(RETRY_AFTER) => Entry::Throttled,

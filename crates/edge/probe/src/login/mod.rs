@@ -7,6 +7,7 @@
 
 mod door;
 mod factory;
+mod form;
 mod rtsp;
 mod snmp;
 mod telnet;
@@ -19,8 +20,9 @@ use portreeve_assurance::evidence::{
     printable,
 };
 
-pub use door::{Door, Form};
+pub use door::Door;
 pub use factory::{COMMUNITIES, FACTORY, Factory, LIST};
+pub use form::{Form, TokenHeader, hidden_fields};
 pub use rtsp::{Rtsp, answer as rtsp_answer};
 pub use snmp::is_answer as is_snmp_answer;
 pub use telnet::{Screen, Telling};

@@ -112,6 +112,30 @@ async fn a_console_that_is_open_fails_where_it_is() {
     }
 }
 
+/// CSA-CLS-11: what a policy lets in is judged as it was sent, wherever in a long list it stands.
+#[tokio::test]
+async fn a_policy_that_lets_any_script_in_is_found_however_long_it_is() {
+    let hosts: String = (0..100).map(|n| format!("cdn-{n}.example.org ")).collect();
+    let hashes = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' ".repeat(20);
+    for (policy, is_lax) in [
+        ("script-src 'self'".to_owned(), false),
+        ("script-src 'self' 'unsafe-inline'".to_owned(), true),
+        ("default-src 'self'; script-src 'nonce-abc' 'unsafe-inline'".to_owned(), false),
+        (format!("script-src {hosts}'unsafe-inline'"), true),
+        (format!("script-src {hosts}https:"), true),
+        (format!("script-src {hashes}{hosts}'self' data:"), true),
+        (format!("script-src {hosts}'unsafe-inline' 'sha256-abc'"), false),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Security-Policy: {policy}\r\nContent-Length: 2\r\n\r\nok"
+        );
+        let dialer = Dialer::new(saying(answer.into_bytes()).await, limits());
+        let console = Console { site: clear(&dialer), paths: vec!["/".into()], sessions: Vec::new(), clear_port: None };
+        let observed = console_auth(&scan(&console).await, &ConsolePolicy::default()).observed;
+        assert_eq!(observed.contains("allows any script"), is_lax, "{policy:.60}: {observed}");
+    }
+}
+
 /// What a console of TLS with these answers would be judged.
 fn as_tls(mut facts: ConsoleScan) -> Verdict {
     facts.is_tls = true;

@@ -19,7 +19,7 @@ use portreeve_assurance::{
 use portreeve_probe::{
     Dialer, Limits,
     http::Site,
-    login::{COMMUNITIES, Door, FACTORY, Form, GUESSES, TestAccount, defaults, guess},
+    login::{COMMUNITIES, Door, FACTORY, Form, GUESSES, TestAccount, TokenHeader, defaults, guess},
     mqtt::Broker,
     ssh,
 };
@@ -107,6 +107,8 @@ async fn forms_and_json_are_compared_and_their_locks_found() {
         user_field: "user".into(),
         secret_field: "secret".into(),
         more: vec![("next".into(), "/a&b".into())],
+        page: None,
+        token: None,
     };
     let telling = server("telling");
     let dialer = Dialer::new(telling.address, limits());
@@ -134,6 +136,97 @@ async fn forms_and_json_are_compared_and_their_locks_found() {
     let dialer = Dialer::new(careless.address, limits());
     let facts = guessed(Door::HttpForm { site: site(&dialer), form: form() }).await;
     assert_eq!(judged(&facts).0, Verdict::Inconclusive, "{facts:?}");
+}
+
+/// IIITA-DI7, CSA-TSP-05: a token against forgery is fetched and sent along, as a hidden field or as a cookie and header; without it, nothing is
+/// claimed.
+#[tokio::test]
+async fn logins_that_are_guarded_against_forgery_are_tried_like_others() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/logins.py");
+    let server = |mode: &str| {
+        let port = free_port();
+        start("python3", port, &[script, &port.to_string(), mode])
+    };
+    let form = |page: Option<&str>, token| Form {
+        path: "/login".into(),
+        user_field: "user".into(),
+        secret_field: "secret".into(),
+        more: Vec::new(),
+        page: page.map(str::to_owned),
+        token,
+    };
+    let guarded = server("guarded");
+    let dialer = Dialer::new(guarded.address, limits());
+    let facts = guessed(Door::HttpForm { site: site(&dialer), form: form(Some("/login"), None) }).await;
+    let right = facts.services[0].right_before.known().unwrap();
+    assert_eq!((right.reaction, right.how.as_str()), (Reaction::LetIn, "HTTP 302 to /home"), "{facts:#?}");
+    let (verdict, observed) = judged(&facts);
+    assert_eq!((verdict, observed.contains("neither slowed nor stopped")), (Verdict::Fail, true), "{observed}");
+    // Whoever does not take the token along is refused whatever he says: that is no word on the account.
+    let dialer = Dialer::new(guarded.address, limits());
+    let facts = guessed(Door::HttpForm { site: site(&dialer), form: form(None, None) }).await;
+    assert_eq!(judged(&facts).0, Verdict::Inconclusive, "{facts:#?}");
+    let dialer = Dialer::new(guarded.address, limits());
+    let facts = tried(Door::HttpForm { site: site(&dialer), form: form(Some("/login"), None) }).await;
+    assert_eq!((auth_defaults(&facts).verdict, facts.services[0].tried), (Verdict::Pass, 36), "{facts:?}");
+
+    let doubled = server("doubled");
+    let token = || Some(TokenHeader { cookie: "XSRF-TOKEN".into(), header: "X-XSRF-TOKEN".into() });
+    let dialer = Dialer::new(doubled.address, limits());
+    let facts = guessed(Door::HttpJson { site: site(&dialer), form: form(Some("/login"), token()) }).await;
+    let (verdict, observed) = judged(&facts);
+    assert_eq!((verdict, observed.contains("the account is locked")), (Verdict::Partial, true), "{observed}");
+    let absent = Some(TokenHeader { cookie: "other".into(), header: "X-XSRF-TOKEN".into() });
+    let dialer = Dialer::new(doubled.address, limits());
+    let facts = guessed(Door::HttpJson { site: site(&dialer), form: form(Some("/login"), absent) }).await;
+    let (verdict, observed) = judged(&facts);
+    assert_eq!(verdict, Verdict::Inconclusive, "{observed}");
+    assert!(observed.contains("does not set the cookie"), "{observed}");
+}
+
+/// Pages that are no form, or far too much of one: inconclusive within the limits.
+#[tokio::test]
+async fn hostile_forms_are_inconclusive() {
+    let page = |body: &str, length: usize| {
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    };
+    let of = |body: &str| page(body, body.len());
+    let end = "<input name=secret></form>";
+    let cases = [
+        ("no form", of("<p>Welcome</p>")),
+        ("huge", of(&format!("<form>{}{end}", "x".repeat(8 << 20)))),
+        ("unclosed", of("<form><input name='secret")),
+        ("an unclosed comment", of(&format!("<!-- <form>{end}"))),
+        ("thousands of inputs", of(&format!("<form>{}{end}", "<input type=hidden name=a value=b>".repeat(5_000)))),
+        ("tags within tags", of(&format!("{}{end}", "<form ".repeat(10_000)))),
+        ("shorter than it says", page("<form>", 1_000_000)),
+        ("no page", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        ("another place", b"HTTP/1.1 302 No\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        (
+            "cookies that are none",
+            [
+                b"HTTP/1.1 200 OK\r\nSet-Cookie: a=\xff\xfe\r\nSet-Cookie: =;;\r\nContent-Length: 26\r\n\r\n",
+                end.as_bytes(),
+            ]
+            .concat(),
+        ),
+    ];
+    for (what, answer) in cases {
+        let address = saying(answer).await;
+        let dialer = Dialer::new(address, Limits { connection_time: Duration::from_millis(150), ..short() });
+        let form = Form {
+            path: "/login".into(),
+            user_field: "user".into(),
+            secret_field: "secret".into(),
+            more: Vec::new(),
+            page: Some("/".into()),
+            token: None,
+        };
+        let started = Instant::now();
+        let facts = guessed(Door::HttpForm { site: site(&dialer), form }).await;
+        assert_eq!(judged(&facts).0, Verdict::Inconclusive, "{what}: {facts:#?}");
+        assert!(started.elapsed() < Duration::from_secs(9), "{what}: {:?}", started.elapsed());
+    }
 }
 
 /// Mosquitto with one account of a user name and secret.
@@ -196,7 +289,14 @@ async fn factory_credentials_at_basic() {
     // A path that is not there refuses nothing.
     let absent = saying(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
     let dialer = Dialer::new(absent, limits());
-    let form = Form { path: "/none".into(), user_field: "u".into(), secret_field: "s".into(), more: Vec::new() };
+    let form = Form {
+        path: "/none".into(),
+        user_field: "u".into(),
+        secret_field: "s".into(),
+        more: Vec::new(),
+        page: None,
+        token: None,
+    };
     let facts = tried(Door::HttpForm { site: site(&dialer), form }).await;
     assert_eq!((auth_defaults(&facts).verdict, facts.services[0].tried), (Verdict::Inconclusive, 0), "{facts:?}");
     // Digest refuses whatever comes as Basic: that shows nothing.
@@ -294,6 +394,36 @@ async fn a_factory_credential_opens_ssh() {
     assert_eq!(facts.services[0].found, Seen::Known(Found::Entry { index: 3, user: "admin".into() }), "{facts:?}");
 }
 
+/// SSH that refuses slowly is tried to the end if there is time for it, and else told to have been cut off by us.
+#[tokio::test]
+async fn a_slow_ssh_server_needs_time_and_is_not_blamed_for_ours() {
+    let key = russh::keys::ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]).into();
+    let config = Arc::new(russh::server::Config {
+        keys: vec![key],
+        auth_rejection_time: Duration::from_millis(150),
+        auth_rejection_time_initial: Some(Duration::from_millis(1)),
+        ..russh::server::Config::default()
+    });
+    let address = scripted(move |stream| {
+        let config = Arc::clone(&config);
+        async move {
+            if let Ok(session) = russh::server::run_stream(config, stream, Ubnt).await {
+                let _ = session.await;
+            }
+        }
+    })
+    .await;
+    for (total_ms, is_whole) in [(60_000, true), (900, false)] {
+        let dialer = Dialer::new(address, Limits { total_time: Duration::from_millis(total_ms), ..limits() });
+        let facts = guessed(Door::Ssh(&dialer)).await;
+        let guesses = &facts.services[0].wrong_secrets;
+        let refused =
+            guesses.iter().filter_map(Seen::known).filter(|guess| guess.reaction == Reaction::Refused).count();
+        assert_eq!(refused == guesses.len(), is_whole, "{guesses:?}");
+        assert!(is_whole || guesses.iter().filter_map(Seen::gap).all(|gap| gap.contains("are over")), "{guesses:?}");
+    }
+}
+
 /// Net-SNMP with the community that everybody knows, and with another.
 #[tokio::test]
 async fn communities_that_are_common_knowledge() {
@@ -383,7 +513,14 @@ async fn hostile_logins_are_inconclusive() {
         let address = saying(answer.clone()).await;
         let hasty = Limits { connection_time: Duration::from_millis(150), ..short() };
         let dialers: Vec<Dialer> = (0..5).map(|_| Dialer::new(address, hasty)).collect();
-        let form = Form { path: "/".into(), user_field: "u".into(), secret_field: "s".into(), more: Vec::new() };
+        let form = Form {
+            path: "/".into(),
+            user_field: "u".into(),
+            secret_field: "s".into(),
+            more: Vec::new(),
+            page: None,
+            token: None,
+        };
         let doors = [
             Door::Ssh(&dialers[0]),
             Door::Telnet(&dialers[1]),
@@ -435,6 +572,25 @@ async fn whoever_stops_answering_has_locked_one_out() {
     let dialer = Dialer::new(server.address, Limits { connections_max: 6, ..limits() });
     let facts = guessed(Door::HttpBasic { site: site(&dialer), path: "/".into() }).await;
     assert_eq!((judged(&facts).0, facts.effort.connections), (Verdict::Inconclusive, 6));
+}
+
+/// Nor is the end of our own time, wherever in an attempt it comes: the target was not silent.
+#[tokio::test]
+async fn the_end_of_our_own_time_is_no_silence_of_the_target() {
+    let address = scripted(|mut stream: TcpStream| async move {
+        let _ = stream.read(&mut [0; 2048]).await;
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        let _ = stream.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").await;
+    })
+    .await;
+    for total_ms in [300, 380, 460] {
+        let dialer = Dialer::new(address, Limits { total_time: Duration::from_millis(total_ms), ..limits() });
+        let facts = guessed(Door::HttpBasic { site: site(&dialer), path: "/".into() }).await;
+        let guesses = &facts.services[0].wrong_secrets;
+        assert!(guesses.iter().all(|guess| guess.known().is_none_or(|guess| guess.reaction == Reaction::Refused)));
+        assert!(guesses.last().unwrap().gap().unwrap().contains("are over"), "{guesses:?}");
+        assert_eq!(judged(&facts).0, Verdict::Inconclusive);
+    }
 }
 
 #[test]

@@ -121,17 +121,8 @@ fn endpoints(args: &HubArgs, listeners: &HubListeners, identities: &[String]) ->
         .map(|(url, listener)| {
             // Whoever needs no certificate is not asked for one at the door for those who have none yet.
             let visitors = if listener.client_certificates == ClientCertificates::None { &[][..] } else { identities };
-            Ok(Endpoint {
-                url: url.parse::<Url>().map_err(|error| Failure::Usage(format!("{url}: {error}")))?,
-                zone: None,
-                ixit: None,
-                server_name: None,
-                ca: None,
-                identities: visitors.to_vec(),
-                accounts: Vec::new(),
-                cells: Vec::new(),
-                of_hub: true,
-            })
+            let url = url.parse::<Url>().map_err(|error| Failure::Usage(format!("{url}: {error}")))?;
+            Ok(Endpoint { identities: visitors.to_vec(), of_hub: true, ..Endpoint::at(url) })
         })
         .collect()
 }

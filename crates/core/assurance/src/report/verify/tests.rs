@@ -145,6 +145,47 @@ fn an_exception_cannot_be_hidden() {
     assert_eq!(problems(&signed(&report, &store, 1)), ["the statements are not those among the evidence"]);
 }
 
+/// What `verify` says of files that the scope declares: `tell` makes of the record's evidence what is said to have been read.
+fn declared(tell: impl FnOnce(FilePart) -> Vec<FileRead>) -> Vec<String> {
+    let mut scope = Scope::of(crate::Deployment { name: "d".into(), owner: "o".into() }, Selection::default());
+    scope.files.push(crate::File { path: "records".into(), format: None, feed: None, of: None });
+    let (mut store, attempts) = sample::attested(&[sample::attestation("CSA-TRN-02", "att.doc")]);
+    let evidence = store.files().next().unwrap().0;
+    let part = FilePart { evidence, check: "att.doc".parse().unwrap(), target: "CSA-TRN-02".into() };
+    store.add(Envelope::of(&scope, None, sample::AT, "test").unwrap()).unwrap();
+    for read in tell(part) {
+        store.add(Envelope::of(&read, None, sample::AT, "test").unwrap()).unwrap();
+    }
+    let report = Report::new(Catalogue::embedded(), &sample::run(attempts), &store);
+    match verify(&signed(&report, &store, 1), Catalogue::embedded(), None) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Of a declared file nothing is left out: not the file, no part of it, and no check of a part.
+#[test]
+fn what_a_declared_file_says_cannot_be_left_out() {
+    let read = |path: &str, parts: Vec<FilePart>| FileRead { path: path.into(), parts };
+    assert_eq!(declared(|part| vec![read("records", vec![part])]), [""; 0]);
+    let left_out =
+        ["the scope declares the file records, and the evidence does not say once what was read from it".to_owned()];
+    assert_eq!(declared(|_| Vec::new()), left_out);
+    assert_eq!(declared(|part| vec![read("other", vec![part])]), left_out);
+    assert_eq!(declared(|_| vec![read("records", Vec::new())]), left_out);
+    let twice = |part: FilePart| vec![read("records", vec![part.clone()]), read("records", vec![part.clone(), part])];
+    assert_eq!(declared(twice), left_out);
+    let parts = [
+        |part| FilePart { evidence: Sha256::of(b"gone"), ..part },
+        |part| FilePart { check: "att.inspect".parse().unwrap(), ..part },
+        |part| FilePart { target: "CSA-SOP-02".into(), ..part },
+    ];
+    for change in parts {
+        let said = declared(|part| vec![read("records", vec![part.clone(), change(part)])]);
+        assert!(said.len() == 1 && said[0].contains("which was read from records, is not among"), "{said:?}");
+    }
+}
+
 /// A file whose bytes are replaced and listed again.
 fn with_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let (key, pair) = keys(1);
