@@ -92,11 +92,20 @@ impl Trial<'_> {
         enter(self.broker, identity, &self.connect(&format!("{}:{role}", identity.name))).await
     }
 
-    /// Subscribes, then lets everybody publish what should arrive.
+    /// Subscribes, then lets everybody publish what should arrive. Brokers may grant what they then do not deliver: that others, who
+    /// listen too, hear it shows that it could have been.
     async fn subscribe(&self, actor: &Identity, filter: &str) -> Result<Seen<bool>, Gap> {
         let mut subscriber = self.enter(actor, "sub").await?;
         if !listen(&mut subscriber, filter).await? {
             return Ok(Seen::Known(false));
+        }
+        let mut others = Vec::new();
+        for identity in self.identities.iter().filter(|identity| identity.name != actor.name) {
+            let mut other = self.enter(identity, "listen").await?;
+            // Not in the actor's share, whose messages it would take away.
+            if listen(&mut other, unshared(filter)).await? {
+                others.push(other);
+            }
         }
         // $SYS speaks by itself.
         let speaks = filter.starts_with("$SYS");
@@ -108,7 +117,7 @@ impl Trial<'_> {
         let mark = (!speaks).then_some(self.mark.as_str());
         Ok(if arrives(&mut subscriber, mark).await? {
             Seen::Known(true)
-        } else if was_taken && self.version == MqttVersion::V5 {
+        } else if was_taken && self.version == MqttVersion::V5 || anybody_hears(&mut others, &self.mark).await? {
             Seen::Known(false)
         } else {
             Seen::Unknown(
@@ -225,14 +234,18 @@ async fn arrives(client: &mut Client<'_>, mark: Option<&str>) -> Result<bool, Ga
     Err(Gap::Odd("too many other messages come".into()))
 }
 
-/// A topic that a filter matches.
-fn topic_of(filter: &str) -> String {
-    let filter = match filter.strip_prefix("$share/") {
+/// The filter of a shared subscription.
+fn unshared(filter: &str) -> &str {
+    match filter.strip_prefix("$share/") {
         Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
         None => filter,
-    };
+    }
+}
+
+/// A topic that a filter matches.
+fn topic_of(filter: &str) -> String {
     let level = |level| if matches!(level, "+" | "#") { LEVEL } else { level };
-    filter.split('/').map(level).collect::<Vec<_>>().join("/")
+    unshared(filter).split('/').map(level).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

@@ -224,6 +224,9 @@ async fn the_matrix_is_what_the_acl_file_says() {
         wish("a", Operation::Will, "devices/b/will", false),
         wish("a", Operation::Subscribe, "devices/a/#", true),
         wish("b", Operation::Subscribe, "$share/g/devices/b/+", true),
+        // Granted, and never delivered.
+        wish("a", Operation::Subscribe, "devices/b/#", false),
+        wish("a", Operation::Subscribe, "$share/g/devices/b/+", false),
         wish("b", Operation::Subscribe, "shared/x", true),
         wish("b", Operation::Publish, "shared/x", false),
     ];
