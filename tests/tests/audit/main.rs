@@ -7,6 +7,7 @@
 mod deployment;
 mod devices;
 mod hub;
+mod scanners;
 mod strong;
 mod weak;
 
