@@ -33,8 +33,7 @@ impl AuditorKey {
             return Self::read(path);
         }
         let path = default_place()?;
-        if !path.exists() {
-            make(&path)?;
+        if !path.exists() && make(&path)? {
             remark(&format!(
                 "A key to sign reports with was made: {}; its public half is {}",
                 path.display(),
@@ -91,7 +90,8 @@ fn public_file(private: &Path) -> PathBuf {
     private.with_extension("pub.pem")
 }
 
-fn make(path: &Path) -> Result<(), Failure> {
+/// Makes a key, unless somebody else just has. It gets its name when it is whole, so that nobody reads half of one.
+fn make(path: &Path) -> Result<bool, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Usage(format!("cannot make {}: {error}", path.display()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| failed(&error))?;
@@ -101,9 +101,17 @@ fn make(path: &Path) -> Result<(), Failure> {
     let private = zeroize::Zeroizing::new(pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8.as_ref())));
     let public = pair.public_key().as_der().map_err(|error| failed(&error))?;
     let public: &[u8] = public.as_ref();
-    write_new(path, private.as_bytes(), 0o600).map_err(|error| failed(&error))?;
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let named = write_new(&draft, private.as_bytes(), 0o600).and_then(|()| fs::hard_link(&draft, path));
+    // It has its other name by now, or is of no use.
+    let _ = fs::remove_file(&draft);
+    match named {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.exists() => return Ok(false),
+        named => named.map_err(|error| failed(&error))?,
+    }
     let public = pem::encode(&pem::Pem::new("PUBLIC KEY", public));
-    fs::write(public_file(path), public).map_err(|error| failed(&error))
+    fs::write(public_file(path), public).map_err(|error| failed(&error))?;
+    Ok(true)
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

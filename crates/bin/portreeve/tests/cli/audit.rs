@@ -101,6 +101,24 @@ fn a_run_without_a_folder_says_everything_and_writes_nothing() {
     assert!(!done.err.contains("what TLS accepts") && !place.path("config").exists());
 }
 
+/// Several audits that are the first of their user make one key, and no folder holds half of one.
+#[test]
+fn audits_that_begin_together_sign_with_one_key() {
+    let place = Place::new();
+    let folders = ["audit-1", "audit-2", "audit-3", "audit-4"];
+    let audits = folders.map(|folder| {
+        let mut audit = place.command(&["audit", "endpoint", "tls://127.0.0.1:1", "--out", folder, "--quiet"]);
+        audit.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    });
+    for mut audit in audits {
+        assert!(audit.wait().unwrap().success());
+    }
+    for folder in folders {
+        place.ok(&["report", "verify", folder, "--key", "config/portreeve/auditor.pub.pem"]);
+    }
+    assert_eq!(fs::read_dir(place.path("config/portreeve")).unwrap().count(), 2);
+}
+
 /// Whatever is not there, hangs, or speaks something else, decides nothing.
 #[test]
 fn what_does_not_answer_is_inconclusive() {

@@ -155,7 +155,7 @@ impl Look {
     }
 }
 
-/// How an endpoint is looked at.
+/// How an endpoint is looked at, one after another; what may disturb it, or lock somebody out, comes last.
 const fn looks(scheme: Scheme) -> &'static [Look] {
     match scheme {
         Scheme::Mqtts => &[
@@ -163,18 +163,18 @@ const fn looks(scheme: Scheme) -> &'static [Look] {
             Look::Mutual,
             Look::MqttAccess,
             Look::MqttIdentity,
-            Look::MqttMalformed,
-            Look::MqttLimits,
             Look::MqttMatrix,
             Look::Replay,
+            Look::MqttMalformed,
+            Look::MqttLimits,
             Look::BruteForce,
             Look::Defaults,
         ],
         Scheme::Mqtt => &[
             Look::MqttAccess,
+            Look::MqttMatrix,
             Look::MqttMalformed,
             Look::MqttLimits,
-            Look::MqttMatrix,
             Look::BruteForce,
             Look::Defaults,
         ],

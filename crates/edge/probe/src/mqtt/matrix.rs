@@ -3,7 +3,7 @@
 //! An acknowledgement proves little: MQTT 3.1.1 has no way to refuse a PUBLISH but the end of the connection, and brokers grant
 //! subscriptions on which nothing ever comes. So each operation has a counterpart by the identities at hand.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use portreeve_assurance::evidence::{
     Seen,
     mqtt::{Cell, MqttAccessMatrix, MqttVersion, Operation},
@@ -99,25 +99,26 @@ impl Trial<'_> {
         if !listen(&mut subscriber, filter).await? {
             return Ok(Seen::Known(false));
         }
+        // $SYS speaks by itself.
+        let speaks = filter.starts_with("$SYS");
+        let topic = topic_of(filter);
         let mut others = Vec::new();
-        for identity in self.identities.iter().filter(|identity| identity.name != actor.name) {
+        for identity in self.identities.iter().filter(|identity| !speaks && identity.name != actor.name) {
             let mut other = self.enter(identity, "listen").await?;
-            // Not in the actor's share, whose messages it would take away.
-            if listen(&mut other, unshared(filter)).await? {
+            if listen(&mut other, &topic).await? {
                 others.push(other);
             }
         }
-        // $SYS speaks by itself.
-        let speaks = filter.starts_with("$SYS");
         let mut was_taken = false;
         for identity in self.identities.iter().filter(|_| !speaks) {
-            let topic = topic_of(filter);
             was_taken |= self.speak(identity, &topic, false, &self.mark).await? == Said::Taken;
         }
         let mark = (!speaks).then_some(self.mark.as_str());
-        Ok(if arrives(&mut subscriber, mark).await? {
+        let (is_heard, others_hear) =
+            join(arrives(&mut subscriber, mark), anybody_hears(&mut others, &self.mark)).await;
+        Ok(if is_heard? {
             Seen::Known(true)
-        } else if was_taken && self.version == MqttVersion::V5 || anybody_hears(&mut others, &self.mark).await? {
+        } else if others_hear? || was_taken && self.version == MqttVersion::V5 {
             Seen::Known(false)
         } else {
             Seen::Unknown(
@@ -234,18 +235,14 @@ async fn arrives(client: &mut Client<'_>, mark: Option<&str>) -> Result<bool, Ga
     Err(Gap::Odd("too many other messages come".into()))
 }
 
-/// The filter of a shared subscription.
-fn unshared(filter: &str) -> &str {
-    match filter.strip_prefix("$share/") {
-        Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
-        None => filter,
-    }
-}
-
 /// A topic that a filter matches.
 fn topic_of(filter: &str) -> String {
+    let filter = match filter.strip_prefix("$share/") {
+        Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
+        None => filter,
+    };
     let level = |level| if matches!(level, "+" | "#") { LEVEL } else { level };
-    unshared(filter).split('/').map(level).collect::<Vec<_>>().join("/")
+    filter.split('/').map(level).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
