@@ -12,6 +12,7 @@ mod docs;
 mod mask;
 mod requirements;
 mod source;
+mod subjects;
 mod tidy;
 mod trace;
 
