@@ -12,7 +12,6 @@ mod docs;
 mod mask;
 mod requirements;
 mod source;
-mod subjects;
 mod tidy;
 mod trace;
 

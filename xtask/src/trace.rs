@@ -20,7 +20,6 @@ const NOT_CITATIONS: [&str; 9] = [
     "xtask/",
     "crates/core/assurance/src/catalogue/",
     "crates/core/assurance/src/engine",
-    "crates/core/assurance/src/evidence/statement.rs",
     "crates/core/assurance/src/report/",
     "crates/core/assurance/src/evidence/statement.rs",
     "crates/bin/portreeve/src/attest.rs",
@@ -41,24 +40,6 @@ const AUDITOR: [&str; 9] = [
     "crates/bin/portreeve/tests/cli/audit",
     "tests/tests/probe.rs",
 ];
-
-/// Where the auditor's side begins. All else is of the hub's.
-const AUDITOR: [&str; 11] = [
-    "crates/app/hub/src/attestations/",
-    "crates/app/hub/src/audit/",
-    "crates/app/hub/tests/audit.rs",
-    "crates/bin/portreeve/src/audit/",
-    "crates/bin/portreeve/tests/cli/attest.rs",
-    "crates/bin/portreeve/tests/cli/audit",
-    "crates/core/assurance/",
-    "crates/core/intake/",
-    "crates/edge/probe/",
-    "fuzz/",
-    "tests/tests/probe.rs",
-];
-
-/// Where the auditor looks at a hub of ours: what is seen there is met as well.
-const BOTH: [&str; 1] = ["tests/tests/probe.rs"];
 
 /// What to print, and whether to drop stale exceptions.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -171,7 +152,7 @@ struct Exceptions {
     part: Vec<Planned>,
 }
 
-/// Rows that wait for the same. A row is an id, or the beginning of several followed by `*`.
+/// Rows that wait for the same capability. A row is an id, or the beginning of several followed by `*`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Planned {
@@ -257,7 +238,6 @@ impl State {
         match self {
             Self::Done => "done",
             Self::InPart => "in part",
-            Self::InPart => "in part",
             Self::CodeOnly => "code only",
             Self::TestOnly => "test only",
             Self::Planned => "planned",
@@ -271,13 +251,6 @@ impl State {
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) state: State,
-    /// By the hub.
-    pub(crate) met: bool,
-    /// By an audit.
-    pub(crate) decided: bool,
-    /// Why it is done in part.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) gap: Option<String>,
     /// `path:line`.
     pub(crate) code: Vec<String>,
     pub(crate) test: Vec<String>,
@@ -324,7 +297,6 @@ impl Trace {
             trace.problem(ProblemKind::UnknownId, format!("{place}: there is no requirement `{id}`"));
         }
         trace.check_exceptions(exceptions);
-        trace.check_partly(exceptions);
         let missing: Vec<String> =
             trace.rows.iter().filter(|row| row.state == State::Missing).map(|row| row.id.clone()).collect();
         for id in missing {
@@ -353,22 +325,6 @@ impl Trace {
         }
     }
 
-    fn check_partly(&mut self, exceptions: &Exceptions) {
-        for pattern in exceptions.partly.iter().flat_map(|partly| &partly.rows) {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| matches(pattern, &row.id)).collect();
-            if rows.is_empty() {
-                self.problem(
-                    ProblemKind::UnknownException,
-                    format!("{EXCEPTIONS}: `{pattern}` matches no requirement"),
-                );
-            } else if rows.iter().all(|row| row.gap.as_deref() != exceptions.missing(&row.id)) {
-                let text =
-                    format!("{EXCEPTIONS}: `{pattern}` is not done whether it is listed as `partly` or not: remove it");
-                self.problem(ProblemKind::StaleException, text);
-            }
-        }
-    }
-
     fn done(&self) -> BTreeSet<&str> {
         self.rows.iter().filter(|row| row.state == State::Done).map(|row| row.id.as_str()).collect()
     }
@@ -390,76 +346,13 @@ impl Trace {
         let counts: Vec<String> =
             State::ALL.iter().map(|state| format!("{} {}", count(state), state.as_str())).collect();
         println!("trace: {} rows: {}; {} problems", self.rows.len(), counts.join(", "), self.problems.len());
-        println!("trace: {}", sides(&self.rows));
     }
-}
-
-/// Of the rows that are done: by whom.
-pub(crate) fn sides(rows: &[Row]) -> String {
-    let count = |met, decided| {
-        rows.iter().filter(|row| row.state == State::Done && row.met == met && row.decided == decided).count()
-    };
-    format!(
-        "done: {} met by the hub and decided by an audit, {} only met by the hub, {} only decided by an audit",
-        count(true, true),
-        count(true, false),
-        count(false, true)
-    )
-}
-
-impl Row {
-    /// The state, and what there is to say about it.
-    pub(crate) fn standing(&self) -> String {
-        let by = match (self.met, self.decided) {
-            (true, true) => ": met by the hub, decided by an audit",
-            (true, false) => ": met by the hub",
-            (false, true) => ": decided by an audit",
-            (false, false) => "",
-        };
-        let mut text = match self.state {
-            State::Done => format!("done{by}"),
-            state => state.as_str().to_owned(),
-        };
-        if let Some(gap) = &self.gap {
-            text += &format!(": {gap}");
-        }
-        if let Some(reason) = &self.planned {
-            text += &format!("; planned with {reason}");
-        }
-        text
-    }
-}
-
-/// What cites a row, on one side.
-#[derive(Clone, Copy, Default)]
-struct Side {
-    code: bool,
-    test: bool,
-}
-
-impl Side {
-    fn add(&mut self, is_test: bool) {
-        self.code |= !is_test;
-        self.test |= is_test;
-    }
-
-    fn is_whole(self) -> bool {
-        self.code && self.test
-    }
-}
-
-/// The citations of a row.
-#[derive(Default)]
-struct Cited {
-    code: Vec<String>,
-    test: Vec<String>,
-    hub: Side,
-    auditor: Side,
 }
 
 /// The citations found so far.
 struct Citations {
-    known: BTreeMap<String, Cited>,
+    /// Requirement id to its citations in code and in tests.
+    known: BTreeMap<String, (Vec<String>, Vec<String>)>,
     /// Beginnings of ids: `ISVS-`, `CSA-` ….
     prefixes: BTreeSet<String>,
     /// An id that does not exist, and where it is cited.
@@ -467,60 +360,46 @@ struct Citations {
 }
 
 impl Citations {
-    fn new(subjects: &[Subject]) -> Self {
-        let prefix = |subject: &Subject| subject.id.split_once('-').map(|(framework, _)| format!("{framework}-"));
+    fn new(ids: &[String]) -> Self {
+        let prefix = |id: &String| id.split_once('-').map(|(framework, _)| format!("{framework}-"));
         Self {
-            known: subjects.iter().map(|subject| (subject.id.clone(), Cited::default())).collect(),
-            prefixes: subjects.iter().filter_map(prefix).collect(),
+            known: ids.iter().map(|id| (id.clone(), Default::default())).collect(),
+            prefixes: ids.iter().filter_map(prefix).collect(),
             unknown: Vec::new(),
         }
     }
 
     fn read(&mut self, source: &Source) {
-        let begins = |starts: &[&str]| starts.iter().any(|start| source.path.starts_with(start));
-        let (is_auditor, is_both) = (begins(&AUDITOR), begins(&BOTH));
-        for (at, (line, comment)) in source.text.lines().zip(source.comments.lines()).enumerate() {
+        for (at, line) in source.text.lines().enumerate() {
             let place = format!("{}:{}", source.path, at + 1);
-            let named = self.prefixes.iter().flat_map(|prefix| cited(line, prefix));
-            let unknown = named.filter(|id| !self.known.contains_key(*id)).map(|id| (id.to_owned(), place.clone()));
-            self.unknown.extend(unknown.collect::<Vec<_>>());
-            let ids: Vec<&str> = self.prefixes.iter().flat_map(|prefix| cited(comment, prefix)).collect();
-            for id in ids {
-                let Some(found) = self.known.get_mut(id) else { continue };
-                let is_test = source.is_test(at);
-                if is_test { &mut found.test } else { &mut found.code }.push(place.clone());
-                if is_auditor {
-                    found.auditor.add(is_test);
-                }
-                if is_both || !is_auditor {
-                    found.hub.add(is_test);
+            let cited: Vec<&str> = self.prefixes.iter().flat_map(|prefix| cited(line, prefix)).collect();
+            for id in cited {
+                match self.known.get_mut(id) {
+                    Some((_, test)) if source.is_test(at) => test.push(place.clone()),
+                    Some((code, _)) => code.push(place.clone()),
+                    None => self.unknown.push((id.to_owned(), place.clone())),
                 }
             }
         }
     }
 
-    fn row(&mut self, subject: Subject, exceptions: &Exceptions) -> Row {
-        let Subject { id, is_enforced, open } = subject;
-        let Cited { code, test, hub, auditor } = self.known.remove(&id).unwrap_or_default();
-        let (met, decided) = (hub.is_whole(), auditor.is_whole() && open.is_empty());
-        let missing = exceptions.missing(&id);
+    fn row(&mut self, demand: &Demand, exceptions: &Exceptions) -> Row {
+        let id = demand.id.clone();
+        let (code, test) = self.known.remove(&id).unwrap_or_default();
         let reason = exceptions.reason(&id);
+        let is_cited = !code.is_empty() && !test.is_empty();
+        let read = self::reason(&exceptions.part, &id).map(str::to_owned);
+        let lacks = demand.lacks(&code, &test).or(read).filter(|_| is_cited);
         let state = match (code.is_empty(), test.is_empty(), reason) {
-            (false, false, _) if (decided || met && is_enforced) && missing.is_none() => State::Done,
-            (false, false, _) => State::InPart,
+            (false, false, _) if lacks.is_some() => State::InPart,
+            (false, false, _) => State::Done,
             (false, true, _) => State::CodeOnly,
             (true, false, _) => State::TestOnly,
             (true, true, Some(_)) => State::Planned,
             (true, true, None) => State::Missing,
         };
-        let gap = (state == State::InPart).then(|| match missing {
-            Some(missing) if decided || met && is_enforced => missing.to_owned(),
-            _ if !auditor.is_whole() && met => "met by the hub, and nothing of an audit cites it".to_owned(),
-            _ if !auditor.is_whole() => "code and tests of different sides cite it".to_owned(),
-            _ => format!("an audit cannot pass it without {}", open.join(", ")),
-        });
         let planned = reason.filter(|_| state != State::Done).map(str::to_owned);
-        Row { id, state, met, decided, gap, code, test, planned }
+        Row { id, state, code, test, lacks, planned }
     }
 }
 
@@ -630,56 +509,6 @@ mod tests {
         let of = |id: &str| demands.iter().find(|demand| demand.id == id).unwrap();
         assert!(of("ISVS-4.1.1").of_hub && !of("CSA-TRN-02").of_hub);
         assert!(of("CSA-TRN-02").without_rule.is_empty(), "records are judged");
-    }
-
-    const HUB: [(&str, &str); 2] = [("crates/a/b/src/a.rs", "// ISVS-4.2.2\n"), ("tests/a.rs", "// ISVS-4.2.2\n")];
-    const AUDIT: [(&str, &str); 2] = [
-        ("crates/core/assurance/src/checks/a.rs", "// ISVS-4.2.2\n"),
-        ("crates/edge/probe/tests/a.rs", "// ISVS-4.2.2\n"),
-    ];
-
-    #[test]
-    fn the_hub_meets_what_it_is_to_enforce_and_nothing_else() {
-        assert_eq!(first(&HUB, true, &["cap.tls"], ""), (State::Done, true, false));
-        assert_eq!(first(&HUB, false, &[], ""), (State::InPart, true, false));
-    }
-
-    #[test]
-    fn an_audit_decides_what_all_checks_can_pass() {
-        assert_eq!(first(&AUDIT, true, &[], ""), (State::Done, false, true));
-        assert_eq!(first(&AUDIT, false, &[], ""), (State::Done, false, true));
-        assert_eq!(first(&AUDIT, true, &["cap.tls"], ""), (State::InPart, false, false));
-        let both = [HUB[0], HUB[1], AUDIT[0], AUDIT[1]];
-        assert_eq!(first(&both, false, &[], ""), (State::Done, true, true));
-    }
-
-    /// Code of one side and a test of the other show nothing; where an audit looks at a hub, it is of both.
-    #[test]
-    fn code_and_test_are_of_one_side() {
-        assert_eq!(first(&[HUB[0], AUDIT[1]], true, &[], ""), (State::InPart, false, false));
-        assert_eq!(first(&[AUDIT[0], HUB[1]], true, &[], ""), (State::InPart, false, false));
-        assert_eq!(first(&[HUB[0], (BOTH[0], "// ISVS-4.2.2\n")], true, &[], ""), (State::Done, true, false));
-        assert_eq!(first(&[AUDIT[0], (BOTH[0], "// ISVS-4.2.2\n")], true, &[], ""), (State::Done, false, true));
-    }
-
-    #[test]
-    fn ids_in_strings_are_data() {
-        let code = ("crates/a/b/src/a.rs", "const A: &str = \"ISVS-4.2.2\";\n");
-        assert_eq!(first(&[code, HUB[1]], true, &[], "").0, State::TestOnly);
-        let unknown = trace(&[("crates/a/b/src/a.rs", "const A: &str = \"ISVS-9.9.9\";\n")], "");
-        assert_eq!(kinds(&unknown)[0], ProblemKind::UnknownId);
-    }
-
-    #[test]
-    fn what_is_missing_is_said_and_only_where_it_matters() {
-        let partly = "[[partly]]\nreason = 'half of it'\nrows = ['ISVS-4.2.2']\n";
-        assert_eq!(first(&HUB, true, &[], partly), (State::InPart, true, false));
-        let exceptions = format!("[[planned]]\nreason = 'later'\nrows = ['ISVS-*', 'CSA-*']\n{partly}");
-        assert_eq!(kinds(&trace(&[HUB[0]], &exceptions)), [ProblemKind::StaleException]);
-        let unknown = exceptions.replace("'ISVS-4.2.2'", "'ISVS-4.2.2x'");
-        assert_eq!(kinds(&trace(&[HUB[0]], &unknown)), [ProblemKind::UnknownException]);
-        let text = Exceptions::parse(&exceptions).unwrap().without(&BTreeSet::new()).unwrap();
-        assert_eq!(Exceptions::parse(&text).unwrap().missing("ISVS-4.2.2"), Some("half of it"));
     }
 
     #[test]
