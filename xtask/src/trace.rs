@@ -1,11 +1,14 @@
 //! Which requirement rows are cited where: in code, in tests, or not yet and why.
 //!
-//! A row is named by framework and id (`ISVS-4.2.2`, `CSA-COM-04`). It is *done* when code and a test cite it. What is not cited at all
+//! A row is named by framework and id (`ISVS-4.2.2`, `CSA-COM-04`). It is *done* when code and a test of the same side cite it: of the
+//! hub, or, for a row that an audit decides, of the auditor, who has a rule for each of its checks. That the auditor would notice does not
+//! make the hub do it, and a row with a check that cannot be made never passes: such rows are done *in part*, and so are those that
+//! `xtask/exceptions.toml` lists as `part`, where a reader found that what is cited does not go all the way. What is not cited at all
 //! needs an entry in `xtask/exceptions.toml`, which names the capability it waits for; an entry for a row that is done is stale.
 
 use crate::source::{Source, Tree, read};
 use anyhow::{Context as _, Result, bail};
-use portreeve_assurance::Catalogue;
+use portreeve_assurance::{Catalogue, Kind, Requirement, rule};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,14 +16,29 @@ use std::path::Path;
 const EXCEPTIONS: &str = "xtask/exceptions.toml";
 
 /// Sources to which rows are data, and to speak of one is not to meet it.
-const NOT_CITATIONS: [&str; 7] = [
+const NOT_CITATIONS: [&str; 9] = [
     "xtask/",
     "crates/core/assurance/src/catalogue/",
     "crates/core/assurance/src/engine",
     "crates/core/assurance/src/report/",
+    "crates/core/assurance/src/evidence/statement.rs",
+    "crates/bin/portreeve/src/attest.rs",
     "crates/bin/portreeve/src/catalogue.rs",
     "crates/bin/portreeve/tests/cli/catalogue.rs",
     "crates/bin/portreeve/tests/cli/report.rs",
+];
+
+/// Sources that judge others, or tell what a judge asks. All else is the hub's own.
+const AUDITOR: [&str; 9] = [
+    "crates/core/assurance/",
+    "crates/core/intake/",
+    "crates/edge/probe/",
+    "crates/port/prover/",
+    "crates/app/hub/src/audit/",
+    "crates/app/hub/tests/audit.rs",
+    "crates/bin/portreeve/src/audit",
+    "crates/bin/portreeve/tests/cli/audit",
+    "tests/tests/probe.rs",
 ];
 
 /// What to print, and whether to drop stale exceptions.
@@ -54,7 +72,7 @@ impl Options {
 /// Prints the trace; whether it has no problems.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let exceptions = Exceptions::parse(&read(&root.join(EXCEPTIONS))?)?;
-    let mut trace = Trace::new(requirement_ids(), &exceptions, &Tree::read(root)?);
+    let mut trace = Trace::new(demands(), &exceptions, &Tree::read(root)?);
     if options.prune {
         let text = exceptions.without(&trace.done())?;
         std::fs::write(root.join(EXCEPTIONS), &text).context(EXCEPTIONS)?;
@@ -74,12 +92,53 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
 /// What cites each row, in the catalogue's order.
 pub(crate) fn rows(tree: &Tree) -> Result<Vec<Row>> {
     let exceptions = Exceptions::parse(&read(&tree.root.join(EXCEPTIONS))?)?;
-    Ok(Trace::new(requirement_ids(), &exceptions, tree).rows)
+    Ok(Trace::new(demands(), &exceptions, tree).rows)
 }
 
-/// The name of each row, in the catalogue's order.
-fn requirement_ids() -> Vec<String> {
-    Catalogue::embedded().requirements().iter().map(|row| row.id.to_string()).collect()
+/// What each row asks for, in the catalogue's order.
+fn demands() -> Vec<Demand> {
+    Catalogue::embedded().requirements().iter().map(Demand::of).collect()
+}
+
+/// What a row asks for.
+#[derive(Debug, Clone, Default)]
+struct Demand {
+    id: String,
+    /// The hub has to do it: that an audit would notice is not enough.
+    of_hub: bool,
+    /// Those of its checks that no audit can make yet.
+    without_rule: Vec<String>,
+}
+
+impl Demand {
+    fn of(row: &Requirement) -> Self {
+        let checks = row.checks.iter().map(ToString::to_string);
+        Self {
+            id: row.id.to_string(),
+            of_hub: row.kind == Kind::Enforce,
+            without_rule: checks.filter(|check| rule(check).is_none()).collect(),
+        }
+    }
+
+    /// What a row that code and tests cite lacks.
+    fn lacks(&self, code: &[String], test: &[String]) -> Option<String> {
+        let by = |places: &[String], auditor: bool| places.iter().any(|place| is_of_auditor(place) == auditor);
+        let hub = (by(code, false), by(test, false));
+        let auditor = by(code, true) && by(test, true);
+        match hub {
+            (true, true) => None,
+            _ if !self.of_hub && auditor && self.without_rule.is_empty() => None,
+            _ if !self.of_hub && auditor => Some(format!("rules for {}", self.without_rule.join(", "))),
+            _ if !self.of_hub => Some("code and a test of the same side".into()),
+            (true, false) => Some("a test of the hub's own".into()),
+            (false, true) => Some("code of the hub's own".into()),
+            (false, false) => Some("code and a test of the hub's own".into()),
+        }
+    }
+}
+
+fn is_of_auditor(place: &str) -> bool {
+    AUDITOR.iter().any(|start| place.starts_with(start))
 }
 
 /// Rows that are not cited yet, by the capability they wait for.
@@ -88,6 +147,9 @@ fn requirement_ids() -> Vec<String> {
 struct Exceptions {
     #[serde(default)]
     planned: Vec<Planned>,
+    /// Rows that are cited as they should be, and lack what the reason says.
+    #[serde(default)]
+    part: Vec<Planned>,
 }
 
 /// Rows that wait for the same capability. A row is an id, or the beginning of several followed by `*`.
@@ -101,7 +163,7 @@ struct Planned {
 impl Exceptions {
     fn parse(text: &str) -> Result<Self> {
         let exceptions: Self = toml::from_str(text).context(EXCEPTIONS)?;
-        for planned in &exceptions.planned {
+        for planned in exceptions.planned.iter().chain(&exceptions.part) {
             if planned.reason.trim().is_empty() {
                 bail!("{EXCEPTIONS}: an entry for {} has no reason", planned.rows.join(", "));
             }
@@ -110,23 +172,23 @@ impl Exceptions {
     }
 
     fn reason(&self, id: &str) -> Option<&str> {
-        let entry = self.planned.iter().find(|planned| planned.rows.iter().any(|pattern| matches(pattern, id)));
-        entry.map(|planned| planned.reason.as_str())
+        reason(&self.planned, id)
     }
 
     fn patterns(&self) -> impl Iterator<Item = &str> {
-        self.planned.iter().flat_map(|planned| &planned.rows).map(String::as_str)
+        self.planned.iter().chain(&self.part).flat_map(|entry| &entry.rows).map(String::as_str)
     }
 
     /// The file's text without the rows that are done. Comments at its head stay.
     fn without(&self, done: &BTreeSet<&str>) -> Result<String> {
         let mut text = String::from(EXCEPTIONS_HEAD);
-        for planned in &self.planned {
-            let rows: Vec<&String> = planned.rows.iter().filter(|row| !done.contains(row.as_str())).collect();
+        let entries = self.planned.iter().map(|entry| ("planned", entry));
+        for (table, entry) in entries.chain(self.part.iter().map(|entry| ("part", entry))) {
+            let rows: Vec<&String> = entry.rows.iter().filter(|row| !done.contains(row.as_str())).collect();
             if rows.is_empty() {
                 continue;
             }
-            text += &format!("\n[[planned]]\nreason = {}\nrows = [\n", toml::Value::from(planned.reason.as_str()));
+            text += &format!("\n[[{table}]]\nreason = {}\nrows = [\n", toml::Value::from(entry.reason.as_str()));
             rows.iter().for_each(|row| text += &format!("    \"{row}\",\n"));
             text += "]\n";
         }
@@ -136,9 +198,15 @@ impl Exceptions {
 }
 
 const EXCEPTIONS_HEAD: &str = "\
-# Requirement rows that no code and no test cites yet, by the capability they wait for. `cargo xtask trace` fails on a row that is
-# neither cited nor listed, and on a listed row that is done; `cargo xtask trace --prune` drops the latter.
+# Requirement rows that are not done, by the capability they wait for. `cargo xtask trace` fails on a row that is
+# neither cited nor listed, and on a listed row that is done; `cargo xtask trace --prune` drops the latter. Rows below `part` are cited,
+# and the reason says what they lack.
 ";
+
+fn reason<'a>(entries: &'a [Planned], id: &str) -> Option<&'a str> {
+    let entry = entries.iter().find(|entry| entry.rows.iter().any(|pattern| matches(pattern, id)));
+    entry.map(|entry| entry.reason.as_str())
+}
 
 fn matches(pattern: &str, id: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == id, |start| id.starts_with(start))
@@ -148,8 +216,10 @@ fn matches(pattern: &str, id: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
-    /// Cited by code and by a test.
+    /// Cited by code and by a test of the side that it asks for.
     Done,
+    /// Cited by code and by a test, and something is lacking.
+    InPart,
     /// Cited by code only.
     CodeOnly,
     /// Cited by a test only.
@@ -161,11 +231,13 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 5] = [Self::Done, Self::CodeOnly, Self::TestOnly, Self::Planned, Self::Missing];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Done, Self::InPart, Self::CodeOnly, Self::TestOnly, Self::Planned, Self::Missing];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::InPart => "in part",
             Self::CodeOnly => "code only",
             Self::TestOnly => "test only",
             Self::Planned => "planned",
@@ -182,6 +254,9 @@ pub(crate) struct Row {
     /// `path:line`.
     pub(crate) code: Vec<String>,
     pub(crate) test: Vec<String>,
+    /// What keeps a row that is done in part from being done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lacks: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) planned: Option<String>,
 }
@@ -208,14 +283,15 @@ struct Trace {
 }
 
 impl Trace {
-    fn new(ids: Vec<String>, exceptions: &Exceptions, tree: &Tree) -> Self {
+    fn new(demands: Vec<Demand>, exceptions: &Exceptions, tree: &Tree) -> Self {
+        let ids: Vec<String> = demands.iter().map(|demand| demand.id.clone()).collect();
         let mut citations = Citations::new(&ids);
         for source in &tree.sources {
             if !NOT_CITATIONS.iter().any(|start| source.path.starts_with(start)) {
                 citations.read(source);
             }
         }
-        let rows: Vec<Row> = ids.into_iter().map(|id| citations.row(id, exceptions)).collect();
+        let rows: Vec<Row> = demands.iter().map(|demand| citations.row(demand, exceptions)).collect();
         let mut trace = Self { rows, problems: Vec::new() };
         for (id, place) in citations.unknown {
             trace.problem(ProblemKind::UnknownId, format!("{place}: there is no requirement `{id}`"));
@@ -256,7 +332,8 @@ impl Trace {
     fn print_rows(&self) {
         println!("{:<18} {:>4} {:>5}  state", "requirement", "code", "tests");
         for row in &self.rows {
-            let note = row.planned.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let lacks = row.lacks.as_ref().map(|lacks| format!(": it lacks {lacks}"));
+            let note = lacks.or(row.planned.as_ref().map(|reason| format!(": {reason}"))).unwrap_or_default();
             println!("{:<18} {:>4} {:>5}  {}{note}", row.id, row.code.len(), row.test.len(), row.state.as_str());
         }
     }
@@ -306,10 +383,15 @@ impl Citations {
         }
     }
 
-    fn row(&mut self, id: String, exceptions: &Exceptions) -> Row {
+    fn row(&mut self, demand: &Demand, exceptions: &Exceptions) -> Row {
+        let id = demand.id.clone();
         let (code, test) = self.known.remove(&id).unwrap_or_default();
         let reason = exceptions.reason(&id);
+        let is_cited = !code.is_empty() && !test.is_empty();
+        let read = self::reason(&exceptions.part, &id).map(str::to_owned);
+        let lacks = demand.lacks(&code, &test).or(read).filter(|_| is_cited);
         let state = match (code.is_empty(), test.is_empty(), reason) {
+            (false, false, _) if lacks.is_some() => State::InPart,
             (false, false, _) => State::Done,
             (false, true, _) => State::CodeOnly,
             (true, false, _) => State::TestOnly,
@@ -317,7 +399,7 @@ impl Citations {
             (true, true, None) => State::Missing,
         };
         let planned = reason.filter(|_| state != State::Done).map(str::to_owned);
-        Row { id, state, code, test, planned }
+        Row { id, state, code, test, lacks, planned }
     }
 }
 
@@ -349,7 +431,8 @@ mod tests {
 
     fn trace(files: &[(&str, &str)], exceptions: &str) -> Trace {
         let (_folder, tree) = sample::tree(files);
-        Trace::new(ROWS.map(str::to_owned).to_vec(), &Exceptions::parse(exceptions).unwrap(), &tree)
+        let demand = |id: &str| Demand { id: id.to_owned(), of_hub: true, without_rule: Vec::new() };
+        Trace::new(ROWS.map(demand).to_vec(), &Exceptions::parse(exceptions).unwrap(), &tree)
     }
 
     fn states(trace: &Trace) -> Vec<State> {
@@ -378,6 +461,54 @@ mod tests {
         assert_eq!(states(&trace), [State::Done, State::Planned, State::TestOnly, State::Done]);
         assert!(trace.problems.is_empty(), "{:?}", trace.problems);
         assert_eq!(trace.rows[0].code, ["crates/core/x/src/a.rs:1"]);
+    }
+
+    /// A rule that would notice is not a hub that does it, code of one side and a test of the other are neither's, and a row with a check
+    /// that nobody can make is not decided.
+    #[test]
+    fn a_side_alone_does_what_is_asked_of_it_and_no_more() {
+        let (rules, ruled) = ("crates/core/assurance/src/checks/a.rs", "crates/edge/probe/tests/a.rs");
+        let (hub, tested) = ("crates/app/hub/src/a.rs", "tests/tests/a.rs");
+        let state = |files: [&str; 2], of_hub: bool, without_rule: &[&str]| {
+            let (_folder, tree) = sample::tree(&files.map(|file| (file, "// ISVS-4.2.2\n")));
+            let without_rule = without_rule.iter().map(|check| (*check).to_owned()).collect();
+            let demand = Demand { id: "ISVS-4.2.2".into(), of_hub, without_rule };
+            let row = Trace::new(vec![demand], &Exceptions::default(), &tree).rows.remove(0);
+            assert_eq!(row.lacks.is_some(), row.state == State::InPart);
+            (row.state, row.lacks.unwrap_or_default())
+        };
+        let in_part = |lacks: &str| (State::InPart, lacks.to_owned());
+        let done = (State::Done, String::new());
+        assert_eq!(state([hub, tested], true, &["cap.x"]), done);
+        assert_eq!(state([hub, tested], false, &["cap.x"]), done);
+        assert_eq!(state([rules, ruled], false, &[]), done);
+        assert_eq!(state([rules, ruled], false, &["cap.x", "cap.y"]), in_part("rules for cap.x, cap.y"));
+        assert_eq!(state([rules, ruled], true, &[]), in_part("code and a test of the hub's own"));
+        assert_eq!(state([rules, tested], true, &[]), in_part("code of the hub's own"));
+        assert_eq!(state([hub, ruled], true, &[]), in_part("a test of the hub's own"));
+        assert_eq!(state([hub, ruled], false, &[]), in_part("code and a test of the same side"));
+    }
+
+    #[test]
+    fn what_a_reader_found_lacking_is_not_done() {
+        let files = [("crates/a/b/src/a.rs", "// ISVS-4.2.2 CSA-COM-04 CSA-COM-05 ISVS-4.2.22\n")];
+        let tests = [("tests/a.rs", "// ISVS-4.2.2 CSA-COM-04 CSA-COM-05 ISVS-4.2.22\n")];
+        let exceptions = "[[part]]\nreason = 'half'\nrows = ['ISVS-4.2.2']\n";
+        let trace = trace(&[files, tests].concat(), exceptions);
+        assert_eq!(states(&trace), [State::InPart, State::Done, State::Done, State::Done]);
+        assert_eq!(trace.rows[0].lacks.as_deref(), Some("half"));
+        assert!(trace.problems.is_empty(), "{:?}", trace.problems);
+        let text = Exceptions::parse(exceptions).unwrap().without(&BTreeSet::new()).unwrap();
+        assert!(text.ends_with("[[part]]\nreason = \"half\"\nrows = [\n    \"ISVS-4.2.2\",\n]\n"), "{text}");
+        assert!(Exceptions::parse("[[part]]\nreason = ''\nrows = ['CSA-COM-04']\n").is_err());
+    }
+
+    #[test]
+    fn rows_ask_what_the_catalogue_says() {
+        let demands = demands();
+        let of = |id: &str| demands.iter().find(|demand| demand.id == id).unwrap();
+        assert!(of("ISVS-4.1.1").of_hub && !of("CSA-TRN-02").of_hub);
+        assert!(of("CSA-TRN-02").without_rule.is_empty(), "records are judged");
     }
 
     #[test]

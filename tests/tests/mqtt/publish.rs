@@ -47,7 +47,7 @@ fn a_payload_may_be_empty_or_as_large_as_announced() {
 
 #[test]
 fn one_byte_more_than_announced_is_too_large() {
-    // [MQTT-3.2.2-15], 0x95
+    // CSA-COM-06; [MQTT-3.2.2-15], 0x95
     for version in [V4, V5] {
         let topic = unique("large");
         let mut client = Client::connect(hub(), version, &unique("large"));

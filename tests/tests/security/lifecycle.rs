@@ -63,6 +63,7 @@ fn quarantined_is_cut_off_and_comes_back_confined() {
     Login::new(V5, &device.name).open_as(hub(), &device).publish(&own("telemetry/t"), "1", 1);
 }
 
+/// CSA-CRD-11
 #[test]
 fn revoked_is_cut_off_for_ever() {
     for version in [V4, V5] {

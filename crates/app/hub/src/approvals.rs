@@ -2,7 +2,7 @@
 //! alone may not make.
 //!
 //! Whoever asked cannot consent. Each matter is bound to exactly what was asked: the identity and its key, or the whole
-//! request; what waits, and what was said of it, survives a restart (CSA-CRD-08).
+//! request; what waits, and what was said of it, survives a restart (CSA-CRD-08, CSA-CRD-11).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -141,7 +141,7 @@ fn a_disabled_device_is_cut_and_kept_out_until_it_is_enabled() {
     );
 }
 
-/// IIITA-N4: revocation ends sessions at once and for ever.
+/// IIITA-N4, CSA-CRD-11: revocation ends sessions at once and for ever.
 #[test]
 fn a_revoked_device_never_returns_and_nothing_of_it_stays() {
     let bench = Bench::new();
@@ -489,7 +489,7 @@ fn a_grant_that_begins_later_is_found_then() {
     assert_eq!(common::payloads(&got), ["inside"]);
 }
 
-/// A copied device is where the device is not: told, and answered as the configuration says (CSA-TSP-03).
+/// A copied device is where the device is not: told, and answered as the configuration says (CSA-TSP-03, IIITA-J9).
 #[test]
 fn a_device_in_two_places_is_noticed() {
     let (here, there) = ("192.0.2.1", "192.0.2.2");

@@ -1,4 +1,4 @@
-//! What a hub with clients tells an auditor, on the real message path (IIITA-J9, CSA-TSP-03, CSA-MSU-01, ISVS-4.2.3).
+//! What a hub with clients tells an auditor, on the real message path (CSA-TSP-03, CSA-MSU-01, ISVS-4.2.3).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the test functions")]
 
@@ -35,7 +35,7 @@ fn rehearse(bench: &Bench, name: &str) -> Result<Value, AdminError> {
     bench.administer(AdminRequest::QuarantineRehearse { name: name.parse().unwrap() }).map(|outcome| outcome.result)
 }
 
-/// IIITA-J9, CSA-TSP-03: who is connected, how, and whether anybody is in two places.
+/// CSA-TSP-03: who is connected, and how.
 #[test]
 fn sessions_are_told_as_they_are() {
     let bench = Bench::with(|config| config.lifecycle.on_two_places = TwoPlaces::Alert);

@@ -267,7 +267,7 @@ fn a_blocked_source_is_cut_off_until_its_time_is_over() {
     assert!(!world.is_blocked("198.51.100.1"));
 }
 
-/// A rule never revokes: it asks, and two persons who may revoke have to consent.
+/// CSA-CRD-11: a rule never revokes: it asks, and two persons who may revoke have to consent.
 #[test]
 fn a_revocation_waits_for_two_persons() {
     let world = World::new(&rule("policy_denials", "revoke", "mode = \"act\""));

@@ -85,7 +85,7 @@ fn a_session_outlives_its_connection_as_long_as_it_asked_to() {
     assert_eq!(got[0], Got::ConnAck { present: false, reason: Reason::SUCCESS });
 }
 
-/// The default keeps a 3.1.1 session for offline clients at least 24 hours.
+/// CSA-OPA-10: the default keeps a 3.1.1 session for offline clients at least 24 hours.
 #[test]
 fn a_persistent_3_1_1_session_lives_a_day() {
     let mut bench = Bench::new();

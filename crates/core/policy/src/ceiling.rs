@@ -23,7 +23,7 @@ pub struct Comparison {
 }
 
 impl PolicySet {
-    /// These policies beside others that they should stay within (CSA-SCN-02, ISVS-4.2.2).
+    /// These policies beside others that they should stay within (ISVS-4.2.2).
     ///
     /// Policies marked `@remediation` are taken as if they held for everybody, which can only make the comparison stricter.
     ///

@@ -44,7 +44,7 @@ fn beyond(candidate: &str, ceiling: &str) -> Vec<String> {
 const CEILING: &str =
     r#"permit (principal in Group::"apps", action == Action::"subscribe", resource in Topic::"devices/#");"#;
 
-/// (CSA-SCN-02, ISVS-4.2.2)
+/// (ISVS-4.2.2)
 #[test]
 fn what_stays_within_is_proven() {
     is_within("", "");

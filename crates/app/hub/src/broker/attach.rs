@@ -232,6 +232,7 @@ impl Hub {
         match request.version {
             Version::V5 => request.session_expiry_s.unwrap_or(0).min(config.mqtt.session_expiry_max_s),
             Version::V311 if request.clean_start => 0,
+            // A day or more (CSA-OPA-10).
             Version::V311 => config.mqtt.session_expiry_v311_s,
         }
     }

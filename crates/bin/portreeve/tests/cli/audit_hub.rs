@@ -157,7 +157,7 @@ fn a_door_that_is_not_as_the_hub_says_fails() {
     assert!(done.status == 3 && done.err.contains("no hub is running"), "{done:?}");
 }
 
-/// CSA-SCN-02, ISVS-4.2.2: what a solver has shown to be beyond the ceiling fails, and what it has shown to be within does not.
+/// ISVS-4.2.2: what a solver has shown to be beyond the ceiling fails, and what it has shown to be within does not.
 #[test]
 fn a_policy_is_proven_to_stay_within_its_ceiling() {
     let place = Place::new();

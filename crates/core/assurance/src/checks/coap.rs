@@ -1,4 +1,4 @@
-//! `coap.discovery` (IOTSF-2.4.7.14, CSA-SCN-11), `coap.acl` (IOTSF-2.4.7.1, IIITA-I5).
+//! `coap.discovery` (IOTSF-2.4.7.14, CSA-SCN-11), `coap.acl` (IOTSF-2.4.7.1).
 
 use super::{Rules, of_one, tls::Weighed};
 use crate::{

@@ -1,4 +1,4 @@
-//! `tls.vulns`.
+//! `tls.vulns` (IOTSF-2.4.7.13, CSA-VLN-01).
 
 use super::{
     Inputs, Rules,

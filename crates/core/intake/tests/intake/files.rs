@@ -10,7 +10,7 @@ pub(crate) type Case =
 
 /// ISVS-4.2.2, ISVS-4.2.3, CSA-SCN-01, CSA-COM-01, CSA-COM-04, CSA-COM-06: brokers. ISVS-4.4.2, ISVS-4.4.3, ISVS-4.4.4, IOTSF-2.4.7.10,
 /// IOTSF-2.4.7.11: Wi-Fi. ISVS-4.3.1, ISVS-4.3.5, ISVS-4.3.7, CSA-SNT-01: Bluetooth. IOTSF-2.4.7.2, IIITA-N3, CSA-COM-05: packet filters.
-/// IOTSF-2.4.7.3: forwarding. CSA-SCN-06, IOTSF-2.4.7.18: services. CSA-SNT-15: Zigbee. IIITA-J10, CSA-COM-07: SSH.
+/// IOTSF-2.4.7.3: forwarding. CSA-SCN-06, CSA-SDV-03, IOTSF-2.4.7.18: services. CSA-SNT-15: Zigbee. IIITA-J10, CSA-COM-07: SSH.
 /// IOTSF-2.4.7.13, ISVS-4.1.1, ISVS-4.1.2: what other scanners saw.
 #[allow(clippy::too_many_lines)] // a table
 pub(crate) fn cases() -> Vec<Case> {

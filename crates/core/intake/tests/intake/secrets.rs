@@ -17,7 +17,6 @@ fn found(text: &str) -> Vec<(String, String)> {
     piece.data["findings"].as_array().unwrap().iter().map(|one| (word(one, "kind"), word(one, "name"))).collect()
 }
 
-/// IOTSF-2.4.7.7, IOTSF-2.4.7.12, IIITA-DI1, CSA-SDV-04, CSA-SDV-11: what is a secret.
 #[test]
 fn secrets_are_found() {
     let token = |parts: &[&str]| parts.concat();
@@ -142,6 +141,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
+/// IOTSF-2.4.7.7, IOTSF-2.4.7.12, IIITA-DI1, CSA-SDV-04, CSA-SDV-11
 #[test]
 fn a_folder_is_judged_and_no_secret_is_told() {
     for (files, verdict, said) in cases() {

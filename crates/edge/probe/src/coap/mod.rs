@@ -1,4 +1,4 @@
-//! CoAP servers: what they show to strangers (IOTSF-2.4.7.14, CSA-SCN-11), and whom they let do what (IOTSF-2.4.7.1, IIITA-I5).
+//! CoAP servers: what they show to strangers (IOTSF-2.4.7.14, CSA-SCN-11), and whom they let do what (IOTSF-2.4.7.1).
 
 pub mod message;
 mod session;

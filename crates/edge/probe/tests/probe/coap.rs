@@ -1,4 +1,4 @@
-//! libcoap's servers, with OpenSSL and with GnuTLS: IOTSF-2.4.7.14, CSA-SCN-11, IOTSF-2.4.7.1, IIITA-I5.
+//! libcoap's servers, with OpenSSL and with GnuTLS: IOTSF-2.4.7.14, CSA-SCN-11, IOTSF-2.4.7.1.
 
 use std::{
     net::{SocketAddr, UdpSocket},

@@ -36,7 +36,7 @@ fn of(facts: &PortScan, port: u16) -> &PortFacts {
     facts.ports.iter().find(|found| found.port == port).unwrap()
 }
 
-/// CSA-COM-02, CSA-SDV-03: what listens is recognised by what it says, wherever it listens.
+/// CSA-COM-02: what listens is recognised by what it says, wherever it listens.
 #[tokio::test]
 async fn services_are_recognised_and_judged() {
     let certificates = Certificates::new();

@@ -21,7 +21,7 @@ fn names(listing: &portreeve_assurance::evidence::Listing) -> Vec<&str> {
     listing.found.iter().map(|code| &*code.name).collect()
 }
 
-/// ISVS-4.1.1, ISVS-4.1.2, CSA-VLN-01: everything that an old server accepts is seen, and condemned.
+/// ISVS-4.1.1, ISVS-4.1.2: everything that an old server accepts is seen, and condemned.
 #[tokio::test]
 async fn a_weak_server_fails_where_it_is_weak() {
     let certificates = Certificates::new();

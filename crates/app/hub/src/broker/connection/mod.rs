@@ -305,6 +305,7 @@ impl Connection {
         }
     }
 
+    /// The largest packet that is taken, less before anybody is known (CSA-COM-06).
     fn packet_bytes_max(&self, config: &Config) -> u32 {
         let limit = if self.open.is_some() { config.limits.packet_bytes } else { config.limits.connect_bytes };
         u32::try_from(limit).unwrap_or(u32::MAX)
