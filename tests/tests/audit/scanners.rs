@@ -26,6 +26,9 @@ const VERSIONS: [(&str, &str, &str); 6] = [
 /// What sslyze 6.3 does not know, and so does not find: anonymous Diffie-Hellman with Camellia and SHA-256 (RFC 5932).
 const UNKNOWN_TO_SSLYZE: [(&str, u16); 2] = [("tls1_2", 0x00bf), ("tls1_2", 0x00c5)];
 
+/// How often testssl.sh is asked at most.
+const TESTSSL_RUNS_MAX: usize = 4;
+
 /// The suites of each version that is accepted.
 type Found = BTreeMap<&'static str, BTreeSet<u16>>;
 
@@ -116,6 +119,20 @@ fn of_testssl(result: &Value) -> Found {
     found
 }
 
+/// What it finds in one run or another: a busy machine has it miss what it finds when it is asked again, and what it finds is there.
+fn told_by_testssl(plant: &Deployment, port: u16, what: &[&str], sought: &Found) -> Found {
+    let mut told = Found::new();
+    for _ in 0..TESTSSL_RUNS_MAX {
+        for (version, suites) in of_testssl(&Scan::testssl(plant, port, what).result()) {
+            told.entry(version).or_default().extend(suites);
+        }
+        if told == *sought {
+            break;
+        }
+    }
+    told
+}
+
 fn of_sslyze(result: &Value) -> Found {
     let scan = &result["server_scan_results"][0]["scan_result"];
     let mut found = Found::new();
@@ -147,16 +164,18 @@ fn versions_and_suites_are_those_that_others_find() {
         (plant.openssl(&ec, "-tls1_2"), versions),
         (plant.openssl(&ec, "-tls1_3"), versions),
         (mosquitto, suites),
+        (hub.mqtt().port(), versions),
         (everything, versions),
     ];
     for (port, what) in servers {
         let mut ours = ours(&plant, port);
         assert!(ours.values().all(|suites| !suites.is_empty()), "{ours:?}");
-        let told = of_testssl(&Scan::testssl(&plant, port, what).result());
-        if what == suites {
-            assert_eq!(told, ours, "testssl.sh at {port}");
-        } else {
-            assert!(told.keys().eq(ours.keys()), "testssl.sh at {port}: {told:?}; {ours:?}");
+        let sought =
+            if what == suites { ours.clone() } else { ours.keys().map(|name| (*name, BTreeSet::new())).collect() };
+        assert_eq!(told_by_testssl(&plant, port, what, &sought), sought, "testssl.sh at {port}");
+        if port == hub.mqtt().port() {
+            // Whoever has no certificate does not finish a handshake of TLS 1.2 here, and sslyze counts what it finishes.
+            assert!(ours.remove("tls1_2").is_some_and(|suites| suites.len() == 2), "{ours:?}");
         }
         if port == everything {
             assert!(ours.values().map(BTreeSet::len).sum::<usize>() > 90, "{ours:?}");
@@ -166,11 +185,4 @@ fn versions_and_suites_are_those_that_others_find() {
         }
         assert_eq!(of_sslyze(&Scan::sslyze(&plant, port).result()), ours, "sslyze at {port}");
     }
-    // testssl.sh finds TLS 1.2 of a hub in one run and not in the next, and sslyze gives up where a server ends silent connections
-    // (docs/AUDIT.md). So of a hub there is sslyze's word of its MQTT port.
-    // Whoever has no certificate does not finish a handshake of TLS 1.2 here, and sslyze counts what it finishes.
-    let mqtt = hub.mqtt().port();
-    let mut ours = ours(&plant, mqtt);
-    assert!(ours.remove("tls1_2").is_some_and(|suites| suites.len() == 2), "{ours:?}");
-    assert_eq!(of_sslyze(&Scan::sslyze(&plant, mqtt).result()), ours, "sslyze at {mqtt}");
 }
