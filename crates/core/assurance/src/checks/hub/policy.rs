@@ -1,4 +1,4 @@
-//! `hub.policy` (ISVS-4.2.2, CSA-COM-01, IIITA-I1, IIITA-J3).
+//! `hub.policy` (ISVS-4.2.2, CSA-COM-01, CSA-SCN-02, IIITA-I1, IIITA-J3).
 
 use super::{offend, partly};
 use crate::{
