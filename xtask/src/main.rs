@@ -8,6 +8,7 @@
 //! - A rule that finds nothing wrong says nothing; a finding says what to do.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
 
+mod demands;
 mod docs;
 mod mask;
 mod requirements;

@@ -1,29 +1,40 @@
-//! Rust source with everything that is not code blanked out, so that a search for a word finds only code.
+//! Rust source with everything that is not code blanked out, or everything that is no comment, so that a search for a word finds only
+//! the one or the other.
 //!
 //! A scanner, not a parser: it knows comments (nested), strings (plain, raw, byte), characters and lifetimes, which is enough to
 //! find a word or a matching brace.
 
-/// The text with comments, strings and characters replaced by spaces; line breaks stay where they are.
-pub(crate) fn code_only(text: &str) -> String {
-    let mut scanner = Scanner { rest: text, code: String::with_capacity(text.len()) };
+/// A text twice; line breaks stay where they are.
+pub(crate) struct Masked {
+    /// With comments, strings and characters replaced by spaces.
+    pub(crate) code: String,
+    /// With everything but comments replaced by spaces.
+    pub(crate) comments: String,
+}
+
+/// What of a text is code, and what is comment.
+pub(crate) fn masked(text: &str) -> Masked {
+    let mut scanner =
+        Scanner { rest: text, code: String::with_capacity(text.len()), comments: String::with_capacity(text.len()) };
     while !scanner.rest.is_empty() {
         scanner.step();
     }
-    scanner.code
+    Masked { code: scanner.code, comments: scanner.comments }
 }
 
 struct Scanner<'a> {
     rest: &'a str,
     code: String,
+    comments: String,
 }
 
 impl Scanner<'_> {
     fn step(&mut self) {
         if self.rest.starts_with("//") {
-            return self.blank(self.rest.find('\n').unwrap_or(self.rest.len()));
+            return self.comment(self.rest.find('\n').unwrap_or(self.rest.len()));
         }
         if self.rest.starts_with("/*") {
-            return self.blank(comment_length(self.rest));
+            return self.comment(comment_length(self.rest));
         }
         if let Some(length) = self.at_word_start().then(|| raw_string_length(self.rest)).flatten() {
             return self.blank(length);
@@ -44,15 +55,31 @@ impl Scanner<'_> {
 
     fn keep(&mut self) {
         let mut chars = self.rest.chars();
-        self.code.extend(chars.next());
+        let kept = chars.next();
+        self.code.extend(kept);
+        self.comments.extend(kept.map(spaced));
         self.rest = chars.as_str();
     }
 
+    fn comment(&mut self, length: usize) {
+        self.comments.push_str(&self.rest[..length]);
+        self.pass(length);
+    }
+
     fn blank(&mut self, length: usize) {
+        self.comments.extend(self.rest[..length].chars().map(spaced));
+        self.pass(length);
+    }
+
+    fn pass(&mut self, length: usize) {
         let (gone, rest) = self.rest.split_at(length);
-        self.code.extend(gone.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        self.code.extend(gone.chars().map(spaced));
         self.rest = rest;
     }
+}
+
+fn spaced(c: char) -> char {
+    if c == '\n' { '\n' } else { ' ' }
 }
 
 fn comment_length(text: &str) -> usize {
@@ -142,6 +169,19 @@ fn item_end(code: &str, start: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn code_only(text: &str) -> String {
+        masked(text).code
+    }
+
+    #[test]
+    fn only_comments_stay() {
+        let text = "let a = \"A-1 // A-2\"; // A-3 \"A-4\"\n/// A-5\nf(\"A-6\", 'A', /* A-7\nA-8 */ A);\nr#\"// A-9\"#";
+        let comments = masked(text).comments;
+        let found: Vec<&str> = comments.split_whitespace().filter(|word| word.contains("A-")).collect();
+        assert_eq!(found, ["A-3", "\"A-4\"", "A-5", "A-7", "A-8"]);
+        assert_eq!(comments.matches('\n').count(), text.matches('\n').count());
+    }
 
     #[test]
     fn only_code_stays() {

@@ -1,6 +1,6 @@
 //! The work tree as the rules see it: crates with their layers, and sources with what is code and what is test.
 
-use crate::mask;
+use crate::mask::{self, Masked};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// For Rust, with comments and strings blanked; otherwise as it is.
     pub(crate) code: String,
+    /// For Rust, with everything but comments blanked; otherwise as it is.
+    pub(crate) comments: String,
     is_test_line: Vec<bool>,
     is_test_file: bool,
 }
@@ -60,10 +62,11 @@ pub(crate) struct Source {
 impl Source {
     fn new(path: String, text: String) -> Self {
         let is_rust = path.ends_with(".rs");
-        let code = if is_rust { mask::code_only(&text) } else { text.clone() };
+        let Masked { code, comments } =
+            if is_rust { mask::masked(&text) } else { Masked { code: text.clone(), comments: text.clone() } };
         let is_test_line = if is_rust { mask::test_lines(&code) } else { Vec::new() };
         let is_test_file = is_test_path(&path);
-        Self { path, text, code, is_test_line, is_test_file }
+        Self { path, text, code, comments, is_test_line, is_test_file }
     }
 
     pub(crate) fn is_rust(&self) -> bool {

@@ -1,14 +1,15 @@
 //! Which requirement rows are cited where: in code, in tests, or not yet and why.
 //!
-//! A row is named by framework and id (`ISVS-4.2.2`, `CSA-COM-04`). It is *done* when code and a test of the same side cite it: of the
-//! hub, or, for a row that an audit decides, of the auditor, who has a rule for each of its checks. That the auditor would notice does not
-//! make the hub do it, and a row with a check that cannot be made never passes: such rows are done *in part*, and so are those that
-//! `xtask/exceptions.toml` lists as `part`, where a reader found that what is cited does not go all the way. What is not cited at all
-//! needs an entry in `xtask/exceptions.toml`, which names the capability it waits for; an entry for a row that is done is stale.
+//! A row is named by framework and id (`ISVS-4.2.2`, `CSA-COM-04`). A comment that names one cites it; in a string of Rust an id is data.
+//! A row is *done* when code and a test of the side that it asks for cite it: of the hub, for what a hub is to enforce; of the auditor, who
+//! can pass each of its checks, for all else. That the auditor would notice does not make the hub do it, what the hub does says nothing
+//! about a device or about people, and a row with a check that nothing can pass never passes: such rows are done *in part*, and so are
+//! those that `xtask/exceptions.toml` lists as `part`, where a reader found that what is cited does not go all the way. What is not cited at
+//! all needs an entry in `xtask/exceptions.toml`, which names the capability it waits for; an entry for a row that is done is stale.
 
+use crate::demands::{Demand, Sides, demands};
 use crate::source::{Source, Tree, read};
 use anyhow::{Context as _, Result, bail};
-use portreeve_assurance::{Catalogue, Kind, Requirement, rule};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,8 +17,9 @@ use std::path::Path;
 const EXCEPTIONS: &str = "xtask/exceptions.toml";
 
 /// Sources to which rows are data, and to speak of one is not to meet it.
-const NOT_CITATIONS: [&str; 9] = [
+const NOT_CITATIONS: [&str; 10] = [
     "xtask/",
+    "crates/app/hub/src/attestations/record.rs",
     "crates/core/assurance/src/catalogue/",
     "crates/core/assurance/src/engine",
     "crates/core/assurance/src/report/",
@@ -26,19 +28,6 @@ const NOT_CITATIONS: [&str; 9] = [
     "crates/bin/portreeve/src/catalogue.rs",
     "crates/bin/portreeve/tests/cli/catalogue.rs",
     "crates/bin/portreeve/tests/cli/report.rs",
-];
-
-/// Sources that judge others, or tell what a judge asks. All else is the hub's own.
-const AUDITOR: [&str; 9] = [
-    "crates/core/assurance/",
-    "crates/core/intake/",
-    "crates/edge/probe/",
-    "crates/port/prover/",
-    "crates/app/hub/src/audit/",
-    "crates/app/hub/tests/audit.rs",
-    "crates/bin/portreeve/src/audit",
-    "crates/bin/portreeve/tests/cli/audit",
-    "tests/tests/probe.rs",
 ];
 
 /// What to print, and whether to drop stale exceptions.
@@ -72,7 +61,7 @@ impl Options {
 /// Prints the trace; whether it has no problems.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let exceptions = Exceptions::parse(&read(&root.join(EXCEPTIONS))?)?;
-    let mut trace = Trace::new(demands(), &exceptions, &Tree::read(root)?);
+    let mut trace = Trace::new(&demands(root)?, &exceptions, &Tree::read(root)?);
     if options.prune {
         let text = exceptions.without(&trace.done())?;
         std::fs::write(root.join(EXCEPTIONS), &text).context(EXCEPTIONS)?;
@@ -92,53 +81,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
 /// What cites each row, in the catalogue's order.
 pub(crate) fn rows(tree: &Tree) -> Result<Vec<Row>> {
     let exceptions = Exceptions::parse(&read(&tree.root.join(EXCEPTIONS))?)?;
-    Ok(Trace::new(demands(), &exceptions, tree).rows)
-}
-
-/// What each row asks for, in the catalogue's order.
-fn demands() -> Vec<Demand> {
-    Catalogue::embedded().requirements().iter().map(Demand::of).collect()
-}
-
-/// What a row asks for.
-#[derive(Debug, Clone, Default)]
-struct Demand {
-    id: String,
-    /// The hub has to do it: that an audit would notice is not enough.
-    of_hub: bool,
-    /// Those of its checks that no audit can make yet.
-    without_rule: Vec<String>,
-}
-
-impl Demand {
-    fn of(row: &Requirement) -> Self {
-        let checks = row.checks.iter().map(ToString::to_string);
-        Self {
-            id: row.id.to_string(),
-            of_hub: row.kind == Kind::Enforce,
-            without_rule: checks.filter(|check| rule(check).is_none()).collect(),
-        }
-    }
-
-    /// What a row that code and tests cite lacks.
-    fn lacks(&self, code: &[String], test: &[String]) -> Option<String> {
-        let by = |places: &[String], auditor: bool| places.iter().any(|place| is_of_auditor(place) == auditor);
-        let hub = (by(code, false), by(test, false));
-        let auditor = by(code, true) && by(test, true);
-        match hub {
-            (true, true) => None,
-            _ if !self.of_hub && auditor && self.without_rule.is_empty() => None,
-            _ if !self.of_hub && auditor => Some(format!("rules for {}", self.without_rule.join(", "))),
-            _ if !self.of_hub => Some("code and a test of the same side".into()),
-            (true, false) => Some("a test of the hub's own".into()),
-            (false, true) => Some("code of the hub's own".into()),
-            (false, false) => Some("code and a test of the hub's own".into()),
-        }
-    }
-}
-
-fn is_of_auditor(place: &str) -> bool {
-    AUDITOR.iter().any(|start| place.starts_with(start))
+    Ok(Trace::new(&demands(&tree.root)?, &exceptions, tree).rows)
 }
 
 /// Rows that are not cited yet, by the capability they wait for.
@@ -251,6 +194,10 @@ impl State {
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) state: State,
+    /// Code and a test of the hub cite it.
+    pub(crate) met: bool,
+    /// Code and a test of the auditor cite it, who can pass each of its checks.
+    pub(crate) decided: bool,
     /// `path:line`.
     pub(crate) code: Vec<String>,
     pub(crate) test: Vec<String>,
@@ -283,7 +230,7 @@ struct Trace {
 }
 
 impl Trace {
-    fn new(demands: Vec<Demand>, exceptions: &Exceptions, tree: &Tree) -> Self {
+    fn new(demands: &[Demand], exceptions: &Exceptions, tree: &Tree) -> Self {
         let ids: Vec<String> = demands.iter().map(|demand| demand.id.clone()).collect();
         let mut citations = Citations::new(&ids);
         for source in &tree.sources {
@@ -332,9 +279,7 @@ impl Trace {
     fn print_rows(&self) {
         println!("{:<18} {:>4} {:>5}  state", "requirement", "code", "tests");
         for row in &self.rows {
-            let lacks = row.lacks.as_ref().map(|lacks| format!(": it lacks {lacks}"));
-            let note = lacks.or(row.planned.as_ref().map(|reason| format!(": {reason}"))).unwrap_or_default();
-            println!("{:<18} {:>4} {:>5}  {}{note}", row.id, row.code.len(), row.test.len(), row.state.as_str());
+            println!("{:<18} {:>4} {:>5}  {}", row.id, row.code.len(), row.test.len(), row.standing());
         }
     }
 
@@ -346,6 +291,31 @@ impl Trace {
         let counts: Vec<String> =
             State::ALL.iter().map(|state| format!("{} {}", count(state), state.as_str())).collect();
         println!("trace: {} rows: {}; {} problems", self.rows.len(), counts.join(", "), self.problems.len());
+        println!("trace: {}", sides(&self.rows));
+    }
+}
+
+/// How many rows each side does, whether it is asked of it or not.
+pub(crate) fn sides(rows: &[Row]) -> String {
+    let met = rows.iter().filter(|row| row.met).count();
+    let decided = rows.iter().filter(|row| row.decided).count();
+    let both = rows.iter().filter(|row| row.met && row.decided).count();
+    format!("cited as met by the hub {met}, as decided by an audit {decided}, as both {both}")
+}
+
+impl Row {
+    /// Its state, and what is to be said about it.
+    pub(crate) fn standing(&self) -> String {
+        let by = match (self.met, self.decided) {
+            (true, true) => ", met by the hub and decided by an audit",
+            (true, false) => ", met by the hub",
+            (false, true) => ", decided by an audit",
+            (false, false) => "",
+        };
+        let lacks = self.lacks.iter().map(|lacks| format!("; it lacks {lacks}"));
+        let planned = self.planned.iter().map(|reason| format!("; planned with {reason}"));
+        let notes: String = lacks.chain(planned).collect();
+        format!("{}{by}{notes}", self.state.as_str())
     }
 }
 
@@ -370,14 +340,17 @@ impl Citations {
     }
 
     fn read(&mut self, source: &Source) {
-        for (at, line) in source.text.lines().enumerate() {
+        for (at, (line, comment)) in source.text.lines().zip(source.comments.lines()).enumerate() {
             let place = format!("{}:{}", source.path, at + 1);
-            let cited: Vec<&str> = self.prefixes.iter().flat_map(|prefix| cited(line, prefix)).collect();
-            for id in cited {
-                match self.known.get_mut(id) {
-                    Some((_, test)) if source.is_test(at) => test.push(place.clone()),
-                    Some((code, _)) => code.push(place.clone()),
-                    None => self.unknown.push((id.to_owned(), place.clone())),
+            for prefix in &self.prefixes {
+                let unknown = cited(line, prefix).into_iter().filter(|id| !self.known.contains_key(*id));
+                self.unknown.extend(unknown.map(|id| (id.to_owned(), place.clone())));
+                for id in cited(comment, prefix) {
+                    match self.known.get_mut(id) {
+                        Some((_, test)) if source.is_test(at) => test.push(place.clone()),
+                        Some((code, _)) => code.push(place.clone()),
+                        None => {}
+                    }
                 }
             }
         }
@@ -389,7 +362,9 @@ impl Citations {
         let reason = exceptions.reason(&id);
         let is_cited = !code.is_empty() && !test.is_empty();
         let read = self::reason(&exceptions.part, &id).map(str::to_owned);
-        let lacks = demand.lacks(&code, &test).or(read).filter(|_| is_cited);
+        let sides = Sides::new(&code, &test);
+        let (met, decided) = (read.is_none() && sides.is_met(), read.is_none() && sides.is_decided(demand));
+        let lacks = read.or_else(|| sides.lack(demand)).filter(|_| is_cited);
         let state = match (code.is_empty(), test.is_empty(), reason) {
             (false, false, _) if lacks.is_some() => State::InPart,
             (false, false, _) => State::Done,
@@ -399,7 +374,7 @@ impl Citations {
             (true, true, None) => State::Missing,
         };
         let planned = reason.filter(|_| state != State::Done).map(str::to_owned);
-        Row { id, state, code, test, lacks, planned }
+        Row { id, state, met, decided, code, test, lacks, planned }
     }
 }
 
@@ -431,8 +406,8 @@ mod tests {
 
     fn trace(files: &[(&str, &str)], exceptions: &str) -> Trace {
         let (_folder, tree) = sample::tree(files);
-        let demand = |id: &str| Demand { id: id.to_owned(), of_hub: true, without_rule: Vec::new() };
-        Trace::new(ROWS.map(demand).to_vec(), &Exceptions::parse(exceptions).unwrap(), &tree)
+        let demand = |id: &str| Demand { id: id.to_owned(), of_hub: true, open: Vec::new() };
+        Trace::new(&ROWS.map(demand), &Exceptions::parse(exceptions).unwrap(), &tree)
     }
 
     fn states(trace: &Trace) -> Vec<State> {
@@ -463,32 +438,6 @@ mod tests {
         assert_eq!(trace.rows[0].code, ["crates/core/x/src/a.rs:1"]);
     }
 
-    /// A rule that would notice is not a hub that does it, code of one side and a test of the other are neither's, and a row with a check
-    /// that nobody can make is not decided.
-    #[test]
-    fn a_side_alone_does_what_is_asked_of_it_and_no_more() {
-        let (rules, ruled) = ("crates/core/assurance/src/checks/a.rs", "crates/edge/probe/tests/a.rs");
-        let (hub, tested) = ("crates/app/hub/src/a.rs", "tests/tests/a.rs");
-        let state = |files: [&str; 2], of_hub: bool, without_rule: &[&str]| {
-            let (_folder, tree) = sample::tree(&files.map(|file| (file, "// ISVS-4.2.2\n")));
-            let without_rule = without_rule.iter().map(|check| (*check).to_owned()).collect();
-            let demand = Demand { id: "ISVS-4.2.2".into(), of_hub, without_rule };
-            let row = Trace::new(vec![demand], &Exceptions::default(), &tree).rows.remove(0);
-            assert_eq!(row.lacks.is_some(), row.state == State::InPart);
-            (row.state, row.lacks.unwrap_or_default())
-        };
-        let in_part = |lacks: &str| (State::InPart, lacks.to_owned());
-        let done = (State::Done, String::new());
-        assert_eq!(state([hub, tested], true, &["cap.x"]), done);
-        assert_eq!(state([hub, tested], false, &["cap.x"]), done);
-        assert_eq!(state([rules, ruled], false, &[]), done);
-        assert_eq!(state([rules, ruled], false, &["cap.x", "cap.y"]), in_part("rules for cap.x, cap.y"));
-        assert_eq!(state([rules, ruled], true, &[]), in_part("code and a test of the hub's own"));
-        assert_eq!(state([rules, tested], true, &[]), in_part("code of the hub's own"));
-        assert_eq!(state([hub, ruled], true, &[]), in_part("a test of the hub's own"));
-        assert_eq!(state([hub, ruled], false, &[]), in_part("code and a test of the same side"));
-    }
-
     #[test]
     fn what_a_reader_found_lacking_is_not_done() {
         let files = [("crates/a/b/src/a.rs", "// ISVS-4.2.2 CSA-COM-04 CSA-COM-05 ISVS-4.2.22\n")];
@@ -496,7 +445,7 @@ mod tests {
         let exceptions = "[[part]]\nreason = 'half'\nrows = ['ISVS-4.2.2']\n";
         let trace = trace(&[files, tests].concat(), exceptions);
         assert_eq!(states(&trace), [State::InPart, State::Done, State::Done, State::Done]);
-        assert_eq!(trace.rows[0].lacks.as_deref(), Some("half"));
+        assert_eq!(trace.rows[0].standing(), "in part; it lacks half");
         assert!(trace.problems.is_empty(), "{:?}", trace.problems);
         let text = Exceptions::parse(exceptions).unwrap().without(&BTreeSet::new()).unwrap();
         assert!(text.ends_with("[[part]]\nreason = \"half\"\nrows = [\n    \"ISVS-4.2.2\",\n]\n"), "{text}");
@@ -504,11 +453,14 @@ mod tests {
     }
 
     #[test]
-    fn rows_ask_what_the_catalogue_says() {
-        let demands = demands();
-        let of = |id: &str| demands.iter().find(|demand| demand.id == id).unwrap();
-        assert!(of("ISVS-4.1.1").of_hub && !of("CSA-TRN-02").of_hub);
-        assert!(of("CSA-TRN-02").without_rule.is_empty(), "records are judged");
+    fn ids_in_strings_are_data() {
+        let code = ("crates/a/b/src/a.rs", "const A: &[&str] = &[\"ISVS-4.2.2\"];\n");
+        let trace_of =
+            |code| trace(&[code, ("tests/a.rs", "// ISVS-4.2.2\n")], "[[planned]]\nreason = 'later'\nrows = ['*']\n");
+        assert_eq!(trace_of(code).rows[0].state, State::TestOnly);
+        assert_eq!(trace_of((code.0, "// ISVS-4.2.2\n")).rows[0].standing(), "done, met by the hub");
+        let unknown = trace_of((code.0, "const A: &str = \"ISVS-9.9.9\";\n"));
+        assert_eq!(kinds(&unknown), [ProblemKind::UnknownId]);
     }
 
     #[test]

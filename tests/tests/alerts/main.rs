@@ -148,7 +148,7 @@ fn an_alert_outlives_the_hub_that_raised_it() {
     assert_eq!(message["body"]["notice"], "opened");
 }
 
-/// CSA-SNT-10, CSA-BCN-01: a test goes through every channel, and the canary from the detectors on.
+/// CSA-SNT-10, CSA-BCN-01, CSA-MSU-02: a test goes through every channel, and the canary from the detectors on.
 #[test]
 fn tests_are_timed_to_the_receiver() {
     let mut hub = start();

@@ -153,7 +153,7 @@ fn a_restart_in_order_keeps_everything_too() {
     cast.collector.check(&hub);
 }
 
-/// CSA-COM-04: whoever has not said who it is cannot keep the hub from stopping.
+/// Whoever has not said who it is cannot keep the hub from stopping.
 #[test]
 fn silent_connections_do_not_hold_up_the_end() {
     let mut hub = Hub::open(&["hub.drain_s=60", "limits.handshake_deadline_s=300"]);

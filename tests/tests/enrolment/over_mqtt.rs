@@ -147,7 +147,7 @@ fn codes_cannot_be_tried() {
     assert!(hub.log().contains("nothing was shown"), "{}", hub.log());
 }
 
-/// A session reaches provisioning and nothing else, and nobody else's session reaches it (CSA-COM-04).
+/// A session reaches provisioning and nothing else, and nobody else's session reaches it.
 #[test]
 fn a_session_reaches_nothing_else() {
     let hub = Hub::open(&[LISTEN]);

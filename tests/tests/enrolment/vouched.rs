@@ -333,7 +333,7 @@ fn a_signed_list_lets_in_whom_it_names_with_the_key_it_names() {
     assert_eq!(hub.run(&["enrolment", "group", "allow", "lamps", &older]).status.code(), Some(2));
 }
 
-/// Who cannot wait is not registered either: nobody fills the registry by asking (CSA-COM-04).
+/// Who cannot wait is not registered either: nobody fills the registry by asking.
 #[test]
 fn who_finds_the_queue_full_leaves_nothing_behind() {
     let hub = Hub::start(&["limits.approvals_waiting=1"]);
@@ -348,7 +348,7 @@ fn who_finds_the_queue_full_leaves_nothing_behind() {
     assert_eq!(present(&machine, &one, &wish).status, ACCEPTED, "whoever waits waits on");
 }
 
-/// A group has so many devices without a certificate; whoever is refused makes room (CSA-COM-04).
+/// A group has so many devices without a certificate; whoever is refused makes room.
 #[test]
 fn a_group_cannot_fill_the_registry() {
     let hub = Hub::start(&["limits.identities_pending_per_group=1"]);

@@ -54,7 +54,7 @@ fn misbehave(hub: &Hub, device: &Identity, is_over: &AtomicBool) {
     }
 }
 
-/// CSA-CLS-13, CSA-IMT-01
+/// CSA-CLS-13, CSA-SCN-05, CSA-IMT-01
 #[test]
 fn a_kill_loses_no_acknowledged_act_of_an_operator() {
     let mut hub = Hub::start(&[]);

@@ -94,7 +94,7 @@ print("held", flush=True)
 sys.stdin.read()
 "#;
 
-/// CSA-COM-04: one local user keeps no other from the administration.
+/// One local user keeps no other from the administration.
 #[test]
 fn a_user_takes_no_more_than_his_share_of_the_socket() {
     let hub = office("daemon = \"administrator\"");

@@ -593,7 +593,8 @@ impl Hub {
         Ok(Outcome::ok(result))
     }
 
-    /// Moves an identity along its life and cuts it off where its new state says so (CSA-MSU-01). Returns how many connections ended.
+    /// Moves an identity along its life and cuts it off where its new state says so (CSA-MSU-01, CSA-CRD-11). Returns how many
+    /// connections ended.
     pub(crate) fn move_identity(
         &self,
         name: &IdentityName,

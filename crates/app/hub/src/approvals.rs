@@ -694,7 +694,7 @@ mod tests {
     }
 
     /// A device that waits without hope leaves nothing behind: refused it goes at once and hears that when it comes again,
-    /// and forgotten it goes with the question (CSA-COM-04).
+    /// and forgotten it goes with the question.
     #[test]
     fn newcomers_of_whom_nothing_comes_go() {
         let office = Office::new(|_| {});

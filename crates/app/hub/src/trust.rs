@@ -1,4 +1,4 @@
-//! What devices are told to trust: the roots, and the keys that the hub's listeners use now and next (ISVS-4.1.6), signed by
+//! What devices are told to trust: the roots, and the keys that the hub's listeners use now and next (ISVS-4.1.6, CSA-CRD-07), signed by
 //! a key of its own and numbered, so that nobody can put back what was withdrawn.
 //!
 //! The signing key is followed by another through a *link*: the last document that the old key signs, which names the new one

@@ -179,7 +179,7 @@ fn a_clock_that_is_set_back_holds_nothing_up() {
     assert_eq!(read(&mut panel, &bench).len(), 1);
 }
 
-/// IIITA-N4: nobody publishes alerts but the hub, and nobody reads them without a permit that names them.
+/// ISVS-4.2.2: nobody publishes alerts but the hub, and nobody reads them without a permit that names them.
 #[test]
 fn alerts_are_read_by_whom_policy_names_and_written_by_nobody() {
     let bench = bench();

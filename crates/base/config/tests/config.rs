@@ -215,7 +215,7 @@ fn all_problems_are_told_at_once() {
     assert_eq!(error.to_string().lines().count(), 5);
 }
 
-/// `ISVS-4.1.1`, `GLOSSARY-P2`: what asks nobody for a certificate stays on this machine.
+/// `ISVS-4.1.1`: what asks nobody for a certificate stays on this machine.
 #[test]
 fn metrics_are_never_served_beyond_loopback() {
     for address in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464"] {
@@ -227,7 +227,7 @@ fn metrics_are_never_served_beyond_loopback() {
     }
 }
 
-/// `ISVS-4.1.1`, `CSA-COM-02`: plain listeners, anonymous clients and permissive policies cannot even be spelt.
+/// `ISVS-4.1.1`, `GLOSSARY-P2`, `CSA-COM-02`: plain listeners, anonymous clients and permissive policies cannot even be spelt.
 #[test]
 fn no_key_weakens_the_hub() {
     for doc in keys() {

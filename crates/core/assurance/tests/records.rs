@@ -1,4 +1,6 @@
-//! Rows that records alone decide, from the answers to the verdict of the row.
+//! Rows that records alone decide, from the answers to the verdict of the row: ISVS-4.1.7, CSA-GVN-02, CSA-GVN-03, CSA-PRV-04,
+//! CSA-PRV-05, CSA-SDV-01, CSA-SDV-05, CSA-SDV-09, CSA-SDV-14, CSA-SNT-08, CSA-SNT-18, CSA-OPA-08, CSA-CMP-05, CSA-LBT-01, CSA-TMM-01,
+//! CSA-TMM-03, CSA-SOP-02, CSA-CLS-14 and CSA-TRN-02.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

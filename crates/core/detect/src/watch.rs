@@ -572,7 +572,7 @@ mod tests {
         assert!(bench.watch.configure(&settings).is_err());
     }
 
-    /// IIITA-N6: canary observations come out marked, and the real identity of that name knows nothing of them.
+    /// Canary observations come out marked, and the real identity of that name knows nothing of them.
     #[test]
     fn canaries_touch_nothing_real() {
         let mut bench = Bench::frozen();

@@ -38,7 +38,7 @@ const PUBLISHED: [&str; 4] = [
     "2f95601fa82060b909bfc6b979dbd303d34d34e0afb27ea496beac362f242a4b", // RFC 6979 §A.2.6, P-384
 ];
 
-/// Why a public key may not be certified (ISVS-4.1.2).
+/// Why a public key may not be certified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRefusal {
     /// Not a `SubjectPublicKeyInfo`, or not in its one DER form.

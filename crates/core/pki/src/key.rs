@@ -17,7 +17,7 @@ pub const CSR_BYTES_MAX: usize = 8 * 1024;
 /// First byte of an elliptic curve point that is written out in full (SEC 1 §2.3.3).
 const UNCOMPRESSED_POINT: u8 = 4;
 
-/// A kind of key that may be certified (ISVS-4.1.2).
+/// A kind of key that may be certified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// ECDSA on P-256.

@@ -25,7 +25,7 @@
 //!   held to its one extended key usage, and cannot make further CAs.
 //! - A device certificate carries the registry's opaque identifier and no personal or place data.
 //! - No operational certificate lives longer than [`DEVICE_LIFETIME_MAX`] (CSA-CRD-09).
-//! - Only ECDSA keys on P-256 and P-384 are accepted, from devices, makers and signers alike (ISVS-4.1.2). Makers of TPMs
+//! - Only ECDSA keys on P-256 and P-384 are accepted, from devices, makers and signers alike. Makers of TPMs
 //!   alone may sign with RSA, and what they sign is encrypted to and used for nothing else.
 //! - Whatever comes from outside has a bound in bytes that is checked first, and a refusal that says precisely why, for
 //!   the ledger; those who are refused get one answer for all reasons.

@@ -143,7 +143,7 @@ fn an_authority_out_of_its_time_is_refused() {
     assert_eq!(kept.open(NOW.plus(20 * 365 * DAY)).unwrap_err(), PkiError::Expired { file: "root.pem".into() });
 }
 
-/// ISVS-4.1.2: a key off the list does not become a CA, wherever it is kept.
+/// A key off the list does not become a CA, wherever it is kept.
 #[test]
 fn a_key_off_the_list_does_not_become_a_ca() {
     let good = || Arc::new(KeyPair::generate().unwrap());
@@ -301,7 +301,7 @@ fn unusable_csrs_are_refused() {
     assert_eq!(refused(certificate.as_bytes()), PkiError::BadRequest("the PEM block is not a certificate request"));
 }
 
-/// ISVS-4.1.2: only keys of an approved kind get a certificate.
+/// Only keys of an approved kind get a certificate.
 #[test]
 fn other_kinds_of_key_are_refused() {
     for algorithm in [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P521_SHA512] {

@@ -1,4 +1,4 @@
-//! Identity × action × topic: what is granted, and every way of asking for more (ISVS-4.2.2, CSA-COM-01, CSA-SCN-10).
+//! Identity × action × topic: what is granted, and every way of asking for more (ISVS-4.2.2, CSA-COM-01).
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
@@ -280,6 +280,7 @@ fn attributes_of_identity_and_topic_are_conditions() {
     assert!(!allows(&set, &Subject { model: "L2".into(), ..lamp }, Publish, "site/hall-2/x"));
 }
 
+/// CSA-SCN-10: place.
 #[test]
 fn networks_transports_and_client_ids_are_conditions_and_stay_cacheable() {
     let set = compile(
@@ -308,6 +309,7 @@ fn networks_transports_and_client_ids_are_conditions_and_stay_cacheable() {
     assert!(!slice.is_volatile() && slice.reads_peer());
 }
 
+/// CSA-SCN-10: time of day.
 #[test]
 fn a_time_window_is_a_condition_and_makes_decisions_uncacheable() {
     let set = compile(

@@ -168,7 +168,7 @@ impl Figures {
         })
     }
 
-    /// Every bound beside what is used of it (CSA-COM-04).
+    /// Every bound beside what is used of it.
     fn limits(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.0.limits_table().iter().try_for_each(|row| {
             let name = row.name;
@@ -187,7 +187,7 @@ impl Figures {
         metric.encode_histogram::<NoLabelSet>(self.0.cuts().sum().as_secs_f64(), count, &buckets, None)
     }
 
-    /// What rules have done, and what people have to do (CSA-OPA-04).
+    /// What rules have done, and what people have to do.
     fn responses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let used = self.0.responses();
         let mut family = encoder.encode_descriptor(

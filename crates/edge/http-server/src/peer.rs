@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(role_of(1002, &[("", Role::Administrator)]), Err("user 1002".into()));
     }
 
-    /// CSA-CRD-03: looked at later, by name, it is the role that the user would have now.
+    /// Looked at later, by name, it is the role that the user would have now.
     #[test]
     fn a_role_is_found_again_by_name() {
         let operators = [("ann".to_owned(), Role::Operator)].into();

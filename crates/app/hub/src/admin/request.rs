@@ -793,8 +793,8 @@ fn tag_of(json: &[u8]) -> String {
     String::from_utf8_lossy(word.unwrap_or_default()).into_owned()
 }
 
-/// Role × need. The default row is all ✘. Where keys are kept apart, administrators have nothing to do with them
-/// (CSA-CRD-03). What everybody did is for auditors, who do nothing themselves (CSA-SCN-09) but judge what others vouch for.
+/// Role × need (CSA-SCN-07, CSA-SCN-08). The default row is all ✘. Where keys are kept apart, administrators have nothing to do
+/// with them (CSA-CRD-03). What everybody did is for auditors, who do nothing themselves (CSA-SCN-09) but judge what others vouch for.
 pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
     match role {
         _ if need == Need::Audit => role == Role::Auditor,
@@ -810,7 +810,7 @@ pub(super) fn permits(role: Role, need: Need, keys_apart: bool) -> bool {
 mod tests {
     use super::*;
 
-    /// The whole table, so that a change of it shows in a diff.
+    /// CSA-SCN-07, CSA-SCN-08: the whole table, so that a change of it shows in a diff.
     #[test]
     fn role_by_need() {
         let row = |role: Role, keys_apart| {

@@ -174,7 +174,7 @@ mod tests {
         inbox.put(kind, subject, Said::Raise(occurrence), UnixMillis(at));
     }
 
-    /// CSA-COM-04: a flood of one kind hides no other.
+    /// A flood of one kind hides no other.
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_another() {
         let mut inbox = Inbox::default();

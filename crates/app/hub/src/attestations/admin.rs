@@ -1,4 +1,4 @@
-//! What operators ask of records. Each step is an entry of the ledger with the document's SHA-256 (CSA-GVN-03, CSA-PRV-05).
+//! What operators ask of records. Each step is an entry of the ledger with the document's SHA-256.
 
 use portreeve_events::{Datum, Event, Kind as EventKind};
 use portreeve_types::UnixMillis;

@@ -1,5 +1,4 @@
-//! Records by which people vouch for what no program can see: a document, an inspection or a contract for one row of the catalogue
-//! (CSA-GVN-03, CSA-PRV-05).
+//! Records by which people vouch for what no program can see: a document, an inspection or a contract for one row of the catalogue.
 //!
 //! The hub keeps who vouches, who approved, until when, the answers to the row's questions, and the document's SHA-256, name and size.
 //! The document itself stays with its owner.

@@ -108,7 +108,7 @@ fn refused(done: Result<Value, AdminError>, word: &str) {
     assert!(matches!(&error, AdminError::Refused(text) if text.contains(word)), "{error:?}");
 }
 
-/// CSA-GVN-03: a record counts when somebody else has approved it, and never on the word of one.
+/// A record counts when somebody else has approved it, and never on the word of one.
 #[test]
 fn nobody_approves_what_they_added_or_answer_for() {
     let desk = Desk::new();
@@ -262,7 +262,7 @@ fn a_proposal_that_waited_too_long_is_not_approved() {
     desk.review("grace", number, false).unwrap();
 }
 
-/// CSA-CLS-13: who may propose, and who may judge; auditors judge, and do nothing else.
+/// Who may propose, and who may judge; auditors judge, and do nothing else.
 #[test]
 fn roles_propose_and_judge() {
     let desk = Desk::new();

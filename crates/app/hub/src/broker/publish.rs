@@ -420,7 +420,7 @@ impl Hub {
         Some(ticket)
     }
 
-    /// Within the hub's bounds and its publisher's, so that nobody takes all the room (CSA-COM-04).
+    /// Within the hub's bounds and its publisher's, so that nobody takes all the room.
     fn has_retained_room(&self, turn: &Turn<'_>, retained: &Retained, message: &Message) -> bool {
         let limits = &turn.config.limits;
         let (all, own) = retained.with(message);

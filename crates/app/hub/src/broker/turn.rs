@@ -286,7 +286,7 @@ mod tests {
         assert!(turn.ops.is_empty());
     }
 
-    /// CSA-COM-04: what some do not read leaves room for those who do.
+    /// What some do not read leaves room for those who do.
     #[test]
     fn full_queues_leave_an_eighth_to_small_ones() {
         let data = tempfile::tempdir().unwrap();

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(ask(Err(QuestionRefusal::Oversized)).err(), Some(EnrolRefusal::Refused));
     }
 
-    /// Endorsement keys are no secret, so anybody may ask about a good one, and nothing is remembered of it (CSA-COM-04).
+    /// Endorsement keys are no secret, so anybody may ask about a good one, and nothing is remembered of it.
     #[test]
     fn a_flood_of_questions_waits_and_others_do_not() {
         let office = Office::new();

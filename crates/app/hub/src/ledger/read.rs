@@ -124,7 +124,7 @@ impl Hub {
         Ok(Outcome::ok(json!({ "key": self.ledger_place()?.1.to_string(), "witness": witness })))
     }
 
-    /// A page of the ledger for an auditor. That it was read is an entry (CSA-SCN-09).
+    /// A page of the ledger for an auditor. That it was read is an entry (CSA-SCN-09, CSA-IMT-01).
     pub(crate) fn ledger_read(&self, actor: &Actor, from: Option<u64>, bundles: u64) -> Result<Outcome, AdminError> {
         let (place, key) = self.ledger_place()?;
         let (extract, proved) = place.read(&key, from, bundles)?;

@@ -272,7 +272,7 @@ mod tests {
         registry.certify(id, key.hash(), Entitlement::Maker, by, issue).map(drop).unwrap();
     }
 
-    /// Nobody fills the registry with devices that get no certificate (CSA-COM-04): neither at once nor across restarts.
+    /// Nobody fills the registry with devices that get no certificate: neither at once nor across restarts.
     #[test]
     fn a_group_has_so_many_without_a_certificate_and_no_more() {
         let (store, registry) = new_registry();

@@ -1,4 +1,4 @@
-//! Detection in the hub: what happens is observed, what is found is kept, recorded, and handed on.
+//! Detection in the hub: what happens is observed, what is found is kept, recorded, and handed on (CSA-MSU-02).
 //!
 //! [`Watcher`] holds the detectors and the findings. Observing is done by whoever has something to observe, and costs them a table
 //! look-up; what is found waits in a queue for [`Hub::tend_watch`], which a thread of its own calls: for the disk that this needs

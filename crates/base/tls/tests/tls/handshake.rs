@@ -161,7 +161,7 @@ fn tls_1_2_needs_the_extended_master_secret() {
     assert_eq!(error, Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired));
 }
 
-/// ISVS-4.2.3: the hub learns which, the peer learns one and the same.
+/// ISVS-4.2.3, IOTSF-2.4.7.5: the hub learns which, the peer learns one and the same.
 #[test]
 fn every_refusal_looks_the_same_from_outside() {
     for version in BOTH {
@@ -379,7 +379,7 @@ fn a_client_needs_an_anchor() {
 }
 
 /// Looking for a path among many certificates takes long, and is done before the peer has shown that it holds a key: whoever
-/// sends more of them than any honest client is refused without looking (CSA-COM-04).
+/// sends more of them than any honest client is refused without looking.
 #[test]
 fn a_pile_of_certificates_is_refused_unread() {
     let world = World::new();

@@ -48,7 +48,7 @@ fn verdict(record: &Value) -> (Verdict, String) {
     (result.verdict, result.observed)
 }
 
-/// CSA-TRN-02, CSA-GVN-03, CSA-PRV-05: from the document to the verdict, by two persons, with every step in the ledger.
+/// CSA-TRN-02: from the document to the verdict, by two persons, with every step in the ledger.
 #[test]
 fn a_record_is_made_by_one_and_approved_by_another() {
     if !rustix::process::geteuid().is_root() {

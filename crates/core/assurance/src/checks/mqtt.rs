@@ -46,13 +46,13 @@ fn access(facts: &MqttAccess, with: With) -> Weighed {
     weighed
 }
 
-/// `mqtt.anon`: nobody connects without credentials, in either version.
+/// `mqtt.anon`: nobody connects without credentials, in either version (ISVS-4.2.2).
 #[must_use]
 pub fn mqtt_anon(facts: &MqttAccess) -> Judgement {
     access(facts, With::Nothing).judge("refused by TLS, or not authorized")
 }
 
-/// `mqtt.password`: a password is no credential, and never asked for in clear.
+/// `mqtt.password`: a password is no credential, and never asked for in clear (ISVS-4.2.3, CSA-SCN-01, CSA-COM-02).
 #[must_use]
 pub fn mqtt_password(facts: &MqttAccess) -> Judgement {
     let mut weighed = access(facts, With::Password);
@@ -64,7 +64,7 @@ pub fn mqtt_password(facts: &MqttAccess) -> Judgement {
     weighed.judge("a user name and password without a certificate are refused")
 }
 
-/// `mqtt.identity`: a client is who its certificate says, and once.
+/// `mqtt.identity`: a client is who its certificate says, and once (CSA-TSP-03).
 #[must_use]
 pub fn mqtt_identity(facts: &MqttIdentity) -> Judgement {
     let mut weighed = Weighed::default();
@@ -203,7 +203,7 @@ fn weigh_half_open(weighed: &mut Weighed, open: &mut Vec<String>, found: &Seen<H
     }
 }
 
-/// `mqtt.acl.matrix`: every cell is as declared.
+/// `mqtt.acl.matrix`: every cell is as declared (ISVS-4.2.2, CSA-COM-01).
 #[must_use]
 pub fn mqtt_acl_matrix(facts: &MqttAccessMatrix) -> Judgement {
     let mut weighed = Weighed::default();

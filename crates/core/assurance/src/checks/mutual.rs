@@ -12,7 +12,7 @@ use crate::{
 pub(super) const RULES: Rules =
     &[("tls.mutual", |inputs| claims::of_port(inputs, of_one(inputs, tls_mutual), claims::clients))];
 
-/// `tls.mutual`: only a valid certificate reaches the application.
+/// `tls.mutual`: only a valid certificate reaches the application (ISVS-4.2.3, CSA-CRD-11).
 #[must_use]
 pub fn tls_mutual(facts: &MutualTls) -> Judgement {
     let (mut weighed, mut missing) = (Weighed::default(), Vec::new());

@@ -48,7 +48,8 @@ fn place(facts: &PortFacts) -> String {
     format!("{}/{transport}", facts.port)
 }
 
-/// `plaintext.ports`: no protocol in clear is spoken on the ports where such protocols live, nor on any other that was looked at.
+/// `plaintext.ports`: no protocol in clear is spoken on the ports where such protocols live, nor on any other that was looked at
+/// (ISVS-4.1.1, CSA-COM-02).
 #[must_use]
 pub fn plaintext_ports(facts: &PortScan) -> Judgement {
     let mut weighed = Weighed::default();
@@ -78,7 +79,7 @@ pub fn plaintext_ports(facts: &PortScan) -> Judgement {
     weighed.judge("closed, or encrypted, or a redirect to HTTPS")
 }
 
-/// `port.scan`: what is open was declared.
+/// `port.scan`: what is open was declared (IOTSF-2.4.7.6, IOTSF-2.4.7.18).
 #[must_use]
 pub fn port_scan(facts: &PortScan, declared: &DeclaredServices) -> Judgement {
     let mut weighed = Weighed::default();

@@ -63,7 +63,7 @@ pub(crate) fn said_in_one(said: &[String], between: &str) -> String {
     line
 }
 
-/// `tls.versions`: nothing below the policy's floor is accepted, and something above it is.
+/// `tls.versions`: nothing below the policy's floor is accepted, and something above it is (ISVS-4.1.1, GLOSSARY-P2).
 #[must_use]
 pub fn tls_versions(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
     let mut weighed = Weighed::default();
@@ -86,7 +86,8 @@ pub fn tls_versions(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
     weighed.judge(&format!("{} and newer only", policy.version_min))
 }
 
-/// `tls.suites`: all suites, groups and signatures that are accepted are in the policy, and the strongest suites come first.
+/// `tls.suites`: all suites, groups and signatures that are accepted are in the policy, and the strongest suites come first
+/// (ISVS-4.1.2, IOTSF-2.4.7.15).
 #[must_use]
 pub fn tls_suites(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
     let mut weighed = Weighed::default();
@@ -159,7 +160,8 @@ fn rank(suite: u16) -> u8 {
     u8::from(is_aead) + u8::from(is_ephemeral)
 }
 
-/// `tls.cert`: the leaf is good for its name, strong, in date and not for too long, and leads to a declared anchor.
+/// `tls.cert`: the leaf is good for its name, strong, in date and not for too long, and leads to a declared anchor
+/// (CSA-CRD-09).
 #[must_use]
 pub fn tls_cert(facts: &TlsScan, policy: &TlsPolicy) -> Judgement {
     let mut weighed = Weighed::default();

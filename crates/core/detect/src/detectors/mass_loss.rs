@@ -1,4 +1,4 @@
-//! Many devices of one place that are lost at the same moment.
+//! Many devices of one place that are lost at the same moment (ISVS-4.1.4, CSA-OPA-11).
 
 use crate::{
     Detector, Observation,

@@ -1,4 +1,4 @@
-//! What policy refuses one identity, again and again.
+//! What policy refuses one identity, again and again (CSA-MSU-02, CSA-MSU-03).
 
 use crate::{
     Detector, Observation,
@@ -40,7 +40,7 @@ mod tests {
 
     const DENIED: Observation<'static> = Observation::Denied { identity: "lamp", what: "publish plant/door" };
 
-    /// CSA-MSU-02, CSA-MSU-03, CSA-SCN-05
+    /// CSA-MSU-02, CSA-MSU-03
     #[test]
     fn many_refusals_are_one_finding() {
         let mut bench = Bench::frozen();

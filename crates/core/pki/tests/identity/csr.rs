@@ -128,7 +128,7 @@ fn only_the_canonical_encoding_counts() {
     assert_eq!(read_csr(&request, &IGNORE), Err(CsrRefusal::Malformed));
 }
 
-/// ISVS-4.1.2: each kind of key that is refused has its reason.
+/// Each kind of key that is refused has its reason.
 #[test]
 fn keys_outside_the_list_are_refused_with_their_reason() {
     let desk = Desk::new();
@@ -188,7 +188,7 @@ fn an_rsa_modulus_with_a_small_factor_is_refused() {
     assert_eq!(audit_key(&rsa_spki(&modulus[..383], &[1, 0, 1])), Err(KeyRefusal::RsaShort { bits: 3064 }));
 }
 
-/// ISVS-4.1.2: RSA where it was asked for, of the two lengths, and signed as RFC 4055 says.
+/// RSA where it was asked for, of the two lengths, and signed as RFC 4055 says.
 #[test]
 fn rsa_is_accepted_where_it_is_expected() {
     let desk = Desk::new();

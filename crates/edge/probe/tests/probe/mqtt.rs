@@ -202,7 +202,7 @@ fn wish(identity: &str, operation: Operation, topic: &str, is_allowed: bool) -> 
     Wish { identity: identity.to_owned(), operation, topic: topic.to_owned(), is_allowed }
 }
 
-/// CSA-COM-01, CSA-SCN-10: what an ACL file says is what is found, in both versions, though Mosquitto grants every subscription.
+/// ISVS-4.2.2, CSA-COM-01: what an ACL file says is what is found, in both versions, though Mosquitto grants every subscription.
 #[tokio::test]
 async fn the_matrix_is_what_the_acl_file_says() {
     let certificates = Certificates::new();

@@ -21,7 +21,7 @@ fn names(listing: &portreeve_assurance::evidence::Listing) -> Vec<&str> {
     listing.found.iter().map(|code| &*code.name).collect()
 }
 
-/// ISVS-4.1.1, ISVS-4.1.2: everything that an old server accepts is seen, and condemned.
+/// ISVS-4.1.1, ISVS-4.1.2, GLOSSARY-P2: everything that an old server accepts is seen, and condemned.
 #[tokio::test]
 async fn a_weak_server_fails_where_it_is_weak() {
     let certificates = Certificates::new();
@@ -137,7 +137,7 @@ async fn a_good_server_passes_and_says_what_is_left_open() {
     );
 }
 
-/// ISVS-4.1.3, CSA-CRD-09: what is wrong with a certificate is said.
+/// CSA-CRD-09: what is wrong with a certificate is said.
 #[tokio::test]
 async fn bad_certificates_are_told_apart() {
     let certificates = Certificates::new();

@@ -295,7 +295,7 @@ mod tests {
 
     use super::*;
 
-    /// CSA-COM-04: what a connection remembers is bounded in memory, not only in number.
+    /// What a connection remembers is bounded in memory, not only in number.
     #[test]
     fn heavy_topics_are_forgotten_sooner() {
         let data = tempfile::tempdir().unwrap();
