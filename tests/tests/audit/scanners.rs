@@ -37,6 +37,8 @@ struct Scan(Child, PathBuf);
 
 impl Scan {
     fn start(plant: &Deployment, program: &str, file: &str, arguments: &[&str]) -> Self {
+        // testssl.sh would write behind what it said before.
+        let _ = fs::remove_file(plant.path(file));
         let mut command = Command::new(program);
         command.args(arguments).current_dir(plant.path(""));
         // What testssl.sh would ask of others is not asked.

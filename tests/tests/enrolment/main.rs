@@ -81,7 +81,7 @@ fn anybody_may_ask_what_to_trust_and_strangers_get_no_further() {
         "Sec-WebSocket-Protocol: mqtt",
     ];
     assert_eq!(machine.curl(&websocket, "/mqtt").status, 401);
-    assert_eq!(machine.curl(&[], "/").status, 404);
+    assert_eq!(machine.curl(&[], "/").status, 401, "whatever else there is or is not, strangers do not learn it");
     assert_eq!(machine.curl(&[], "/.well-known/est/other/cacerts").status, 404, "there is one CA, without a label");
     assert_eq!(machine.curl(&[], "/.well-known/est/serverkeygen").status, 404, "devices make their own keys");
     assert_eq!(machine.curl(&["--request", "POST"], "/.well-known/est/cacerts").status, 405);
@@ -455,7 +455,7 @@ fn openssl_agrees_about_revocation() {
     );
     assert_eq!(machine.curl(&["--data-binary", &data], "/pki/ocsp").status, 415);
     assert_eq!(machine.curl(&["--request", "PUT"], "/pki/ocsp").status, 405);
-    assert_eq!(machine.curl(&[], "/pki/devices.key").status, 404);
+    assert_eq!(machine.curl(&[], "/pki/devices.key").status, 401);
 }
 
 /// CSA-CRD-02, CSA-CRD-07: one CA follows another while devices come and go; openssl agrees with the hub about the

@@ -288,7 +288,7 @@ fn a_hub_tells_of_a_fork_that_it_witnesses() {
     const PATH: &str = "/witness/add-checkpoint";
     assert_eq!(post(PATH, &log.request(0, &["a"], Vec::new())), 200);
     assert_eq!(post(PATH, &Log::new(8).request(1, &["x"], Vec::new())), 403, "not signed by the ledger");
-    assert_eq!(post("/witness/other", ""), 404);
+    assert_eq!(post("/witness/other", ""), 401, "nothing else is for strangers");
     assert!(hub.json(&["ledger", "show", "--kind", "witnessed_fork"]).as_array().unwrap().is_empty());
     assert_eq!(post(PATH, &log.request(1, &["x"], Vec::new())), 409);
     until("it is an entry", || {
